@@ -1,0 +1,9 @@
+"""The one exception that means: what you gave cannot be used, and here is what would be right."""
+
+
+class InputError(ValueError):
+    """Raised at the door for a value the user can mend.
+
+    The message names the offending value and the remedy. Command lines print it alone, without a traceback, and
+    exit with status 2.
+    """
