@@ -1,0 +1,96 @@
+"""Convolution as network libraries mean it (cross-correlation), and as mathematics means it (the kernel flipped)."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Num
+
+from cnnjax.errors import InputError
+from cnnjax.ops.padding import Padding, fill_border, per_axis, resolve_padding, spatial_shape
+
+
+def conv(
+    x: Num[Array, "batch *space in_channels"],
+    kernel: Num[Array, "*window group_channels out_channels"],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = "same",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Num[Array, "batch *resolution out_channels"]:
+    """Cross-correlate a batch of signals or images with a kernel.
+
+    `y[b, i, o] = Σ_{j, c} w[j, c, o] · x[b, s i + d j − before, c]`, i and j over the spatial axes, c over the input
+    channels of o's group, which is number `o // (out_channels / groups)`.
+
+    x is (batch, length, channels) and kernel (length, in / groups, out), or x is (batch, height, width, channels) and
+    kernel (height, width, in / groups, out); both of one floating-point dtype, which is the result's too.
+    stride and dilation are an int or one int per axis; sizes follow `output_size`.
+
+    Raises InputError for ranks, dtypes, channels or groups that do not fit, and as `resolve_padding` does.
+    Source: Dumoulin & Visin 2016, sections 2 and 5.1.
+    """
+    input_size = spatial_shape(x)
+    rank = len(input_size)
+    _check_operands(x, kernel, rank, groups)
+    stride = per_axis(stride, rank, name="stride")
+    dilation = per_axis(dilation, rank, name="dilation")
+    resolved = resolve_padding(
+        padding, kernel_size=kernel.shape[:rank], input_size=input_size, stride=stride, dilation=dilation
+    )
+    # Zeros are left to XLA, which never writes them; a border with content has to exist.
+    zero = resolved.fill == "zero"
+    return lax.conv_general_dilated(
+        x if zero else fill_border(x, resolved),
+        kernel,
+        window_strides=stride,
+        padding=resolved.pairs if zero else "VALID",
+        rhs_dilation=dilation,
+        dimension_numbers=("NWC", "WIO", "NWC") if rank == 1 else ("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def convolve(
+    x: Num[Array, "batch *space in_channels"],
+    kernel: Num[Array, "*window group_channels out_channels"],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = "same",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Num[Array, "batch *resolution out_channels"]:
+    """Convolve in the mathematical sense: `conv` with the kernel flipped along every spatial axis.
+
+    `y[b, i, o] = Σ_{j, c} w[j, c, o] · x[b, s i + d (k − 1 − j) − before, c]`; with `padding="full"` and stride 1 it is
+    `Σ_j w[j] x[i − d j]`: linear, commutative and associative.
+
+    Shapes, dtypes, padding and errors are those of `conv`. So "same" with an even window starts one step later than
+    `numpy.convolve(mode="same")` does. Source: Goodfellow, Bengio & Courville 2016, equations 9.4 and 9.5.
+    """
+    spatial = tuple(range(kernel.ndim - 2))
+    return conv(x, jnp.flip(kernel, axis=spatial), stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _check_operands(x: Array, kernel: Array, rank: int, groups: int) -> None:
+    if kernel.ndim != rank + 2:
+        raise InputError(
+            f"kernel has shape {kernel.shape}; x of shape {x.shape} needs "
+            f"{'(length, in, out)' if rank == 1 else '(height, width, in, out)'}."
+        )
+    if x.dtype != kernel.dtype or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InputError(
+            f"x is {x.dtype} and kernel is {kernel.dtype}; conv needs one floating-point dtype for both. "
+            f"Convert one of them with .astype(...); decode uint8 images to float in [0, 1] first."
+        )
+    channels, (group_channels, out_channels) = x.shape[-1], kernel.shape[-2:]
+    if groups < 1 or channels % groups or out_channels % groups:
+        raise InputError(
+            f"groups={groups} must be positive and divide x's {channels} channels and kernel's {out_channels} outputs."
+        )
+    if channels != group_channels * groups:
+        raise InputError(
+            f"x has {channels} channels, but kernel of shape {kernel.shape} reads {group_channels} in each of "
+            f"groups={groups}: its second last axis must be {channels // groups}."
+        )

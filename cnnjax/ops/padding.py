@@ -1,0 +1,168 @@
+"""Padding: one argument for convolution and pooling alike, and the resolution formula it implies."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped
+
+from cnnjax.errors import InputError
+
+Padding: TypeAlias = str | int | Sequence[Sequence[int]]
+"""A name out of `NAMES`, an int (both sides of every axis), or one `(before, after)` pair for each axis.
+
+"circular" and "reflect" continue the map; all others pad with zeros (max pooling: with −∞).
+"""
+
+NAMES = ("valid", "same", "full", "circular", "reflect", "same_xla")
+
+
+class ResolvedPadding(NamedTuple):
+    """What a padding argument means for one window on one map: `(before, after)` per axis, and what fills it."""
+
+    pairs: tuple[tuple[int, int], ...]
+    fill: str  # "zero", "circular" or "reflect"
+
+
+def per_axis(value: int | Sequence[int], rank: int, *, name: str) -> tuple[int, ...]:
+    """One positive int per spatial axis, from an int for all of them or a sequence with one for each.
+
+    Raises InputError naming `name` for a wrong number of values or for one below 1.
+    """
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * rank
+    if len(values) != rank or any(not isinstance(v, int) or v < 1 for v in values):
+        raise InputError(f"{name}={value!r} must be a positive int, or {rank} of them, one per spatial axis.")
+    return values
+
+
+def spatial_shape(x: Shaped[Array, "batch *space channels"]) -> tuple[int, ...]:
+    """The spatial sizes of a batch of signals `(batch, length, channels)` or images `(batch, height, width, channels)`.
+
+    Raises InputError for any other rank.
+    """
+    if x.ndim not in (3, 4):
+        raise InputError(
+            f"x has shape {x.shape}; expected (batch, length, channels) or (batch, height, width, channels). "
+            "Add a batch axis with x[None]; bring further leading axes through jax.vmap."
+        )
+    return x.shape[1:-1]
+
+
+def resolve_padding(
+    padding: Padding,
+    *,
+    kernel_size: Sequence[int],
+    input_size: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> ResolvedPadding:
+    """Turn a padding argument into explicit pairs, one per axis.
+
+    With the dilated window size `k' = d (k − 1) + 1`, the map size n and the stride s, before + after is
+
+    - "valid": 0;
+    - "same", "circular", "reflect": `(k' − 1) // 2 + k' // 2`, whatever the stride and the map size;
+    - "full": `(k' − 1) + (k' − 1)`;
+    - "same_xla": `max((⌈n / s⌉ − 1) s + k' − n, 0)`, split evenly, an odd one after.
+
+    Raises InputError for an unknown name, a malformed or negative amount, a reflection as wide as the map, and a window
+    larger than the padded map. Source: Dumoulin & Visin 2016, sections 2 and 5.1.
+    """
+    windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+    if isinstance(padding, str):
+        if padding not in NAMES:
+            raise InputError(f"padding={padding!r} is unknown; use one of {', '.join(NAMES)}, an int, or pairs.")
+        fill = padding if padding in ("circular", "reflect") else "zero"
+        pairs = tuple(_named(padding, *sizes) for sizes in zip(windows, input_size, stride, strict=True))
+    else:
+        fill = "zero"
+        pairs = _explicit(padding, len(windows))
+    for size, pair, window in zip(input_size, pairs, windows, strict=True):
+        if fill == "reflect" and max(pair) >= size:
+            raise InputError(
+                f"padding='reflect' needs {max(pair)} positions beyond the border, but the map has only {size}, "
+                f"of which {size - 1} can be mirrored; use a smaller window or padding='circular'."
+            )
+        if window > size + sum(pair):
+            raise InputError(
+                f"the window spans {window} positions, more than the {size + sum(pair)} of the padded map "
+                f"({pair[0]} + {size} + {pair[1]}); use a smaller window or more padding than {padding!r}."
+            )
+    return ResolvedPadding(pairs, fill)
+
+
+def _explicit(padding: int | Sequence[Sequence[int]], rank: int) -> tuple[tuple[int, int], ...]:
+    given = ((padding, padding),) * rank if isinstance(padding, int) else padding
+    pairs = tuple((pair[0], pair[1]) for pair in given if isinstance(pair, Sequence) and len(pair) == 2)
+    if len(pairs) != rank or len(given) != rank or any(min(pair) < 0 for pair in pairs):
+        raise InputError(
+            f"padding={padding!r} must be a non-negative int, or {rank} pairs (before, after) of such, one per spatial "
+            f"axis; or one of {', '.join(NAMES)}."
+        )
+    return pairs
+
+
+def _named(padding: str, window: int, size: int, stride: int) -> tuple[int, int]:
+    match padding:
+        case "valid":
+            return 0, 0
+        case "full":
+            return window - 1, window - 1
+        case "same_xla":
+            total = max((-(-size // stride) - 1) * stride + window - size, 0)
+            return total // 2, total - total // 2
+        case _:
+            return (window - 1) // 2, window // 2
+
+
+def fill_border(
+    x: Shaped[Array, "batch *space channels"], padding: ResolvedPadding
+) -> Shaped[Array, "batch *padded channels"]:
+    """Extend `x` by the resolved amounts: zeros, the opposite border (circular) or the mirrored one (reflect)."""
+    if not any(sum(pair) for pair in padding.pairs):
+        return x
+    mode = {"zero": "constant", "circular": "wrap", "reflect": "reflect"}[padding.fill]
+    return jnp.pad(x, ((0, 0), *padding.pairs, (0, 0)), mode=mode)
+
+
+def pad(
+    x: Shaped[Array, "batch *space channels"],
+    padding: Padding,
+    *,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Shaped[Array, "batch *padded channels"]:
+    """Extend a map as a convolution with this window would, so that "valid" on the result gives the same.
+
+    `y[i] = x[i − before]` inside the map. Outside it 0; or the opposite border, `x[(i − before) mod n]` ("circular", as
+    many times round as it takes); or the mirror image about the border pixel, which is not repeated ("reflect").
+
+    x is (batch, length, channels) or (batch, height, width, channels), of any dtype.
+    Raises InputError as `resolve_padding` does.
+    """
+    input_size = spatial_shape(x)
+    rank = len(input_size)
+    resolved = resolve_padding(
+        padding,
+        kernel_size=per_axis(kernel_size, rank, name="kernel_size"),
+        input_size=input_size,
+        stride=per_axis(stride, rank, name="stride"),
+        dilation=per_axis(dilation, rank, name="dilation"),
+    )
+    return fill_border(x, resolved)
+
+
+def output_size(n: int, k: int, *, stride: int = 1, padding: Padding = "same", dilation: int = 1) -> int:
+    """The number of outputs along one axis of a convolution or pooling: the resolution formula.
+
+    `o = ⌊(n + before + after − d (k − 1) − 1) / s⌋ + 1`
+
+    n is the input size, k the window size. An explicit `padding` is one pair: `((before, after),)`.
+    Raises InputError as `resolve_padding` does. Source: Dumoulin & Visin 2016, relations 6 and 15.
+    """
+    (k,), (stride,), (dilation,) = (
+        per_axis(value, 1, name=name) for name, value in (("k", k), ("stride", stride), ("dilation", dilation))
+    )
+    resolved = resolve_padding(padding, kernel_size=(k,), input_size=(n,), stride=(stride,), dilation=(dilation,))
+    return (n + sum(resolved.pairs[0]) - dilation * (k - 1) - 1) // stride + 1
