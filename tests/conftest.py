@@ -1,11 +1,31 @@
-"""Strictness for every test: no silent promotion, several devices, and a shared compilation cache."""
+"""Strictness for every test: no silent promotion, several devices, programs compiled once, caches of its own."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
+import jaxtyping
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "compiled"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Decoded data of a test is not found by the next, nor in the user's own cache."""
+    monkeypatch.setenv("CNNJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def without_type_checks():
+    """Users run without the checks of argument types that tests add, so the library's own errors are what they meet."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

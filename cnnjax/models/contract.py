@@ -1,0 +1,32 @@
+"""What every model keeps: `(logits, activations)`, pixels in [0, 1] as floats, fields that make sense."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from cnnjax.errors import InputError
+
+Activations = dict[str, Array]
+"""Every layer's output by name, in forward order. Inside `jit`, what is not used costs nothing."""
+
+
+def check_images(images: Array) -> None:
+    """Raise `InputError` unless `images` is a float array `(batch, height, width, channels)`."""
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise InputError(
+            f"images have shape {images.shape}: expected (batch, height, width, channels), none of them empty"
+        )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(f"images are {images.dtype}: expected floats in [0, 1]; divide uint8 pixels by 255")
+
+
+def check_fields(model: nn.Module, *, positive: Sequence[str], widths: Sequence[int]) -> None:
+    """Raise `InputError`, naming the field, unless the `positive` fields and the `widths` are positive integers."""
+    kind = type(model).__name__
+    for name in positive:
+        if getattr(model, name) < 1:
+            raise InputError(f"{kind}: {name}={getattr(model, name)} must be at least 1")
+    if not widths or min(widths) < 1:
+        raise InputError(f"{kind}: widths={tuple(widths)} must name at least one width, each at least 1")

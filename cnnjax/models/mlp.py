@@ -1,0 +1,46 @@
+"""The multilayer perceptron: the network without locality or weight sharing that convolution is compared with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cnnjax.layers import he_normal, standardize
+from cnnjax.models.contract import Activations, check_fields, check_images
+
+
+class MLP(nn.Module):
+    """Pixels flattened, `len(widths)` dense layers with an activation, and a dense layer of class scores.
+
+    The first layer has height · width · channels · widths[0] weights, so parameters grow with the image, and a trained
+    network accepts images of the size it was initialised on alone. Images are `(batch, height, width, channels)` in
+    [0, 1]. Activations: `dense1`, ..., `logits`.
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (256, 256)
+    activation: Any = nn.relu
+    mean: Sequence[float] = (0.5,)
+    std: Sequence[float] = (0.25,)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> tuple[Float[Array, "batch num_classes"], Activations]:
+        check_fields(self, positive=("num_classes",), widths=self.widths)
+        check_images(images)
+        activations: Activations = {}
+        x = standardize(images, self.mean, self.std)
+        x = x.reshape(x.shape[0], -1)
+        for layer, width in enumerate(self.widths, 1):
+            x = self.activation(nn.Dense(width, kernel_init=he_normal, dtype=self.dtype, name=f"dense{layer}")(x))
+            activations[f"dense{layer}"] = x
+        logits = nn.Dense(self.num_classes, name="logits")(x.astype(jnp.float32))
+        activations["logits"] = logits
+        return logits, activations
+
+
+mlp = MLP

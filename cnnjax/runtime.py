@@ -1,0 +1,84 @@
+"""How this process runs on its machine: the compiler option, allocator and cache that the CPU backend needs.
+
+This is the only module that knows. Figures behind each choice: the CPU backend hands convolutions to a library path
+whose weight gradients are several times slower than its own; a training step frees and faults in its temporaries anew
+each time; and compiling a network takes longer than a short run of it.
+"""
+
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# Leaves matrix products and reductions on the library path and takes individual convolutions off it.
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+@functools.cache
+def compiler_options() -> dict[str, str]:
+    """The compiler options of the default backend: empty but on a CPU whose compiler knows the convolution option."""
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        # The option is experimental: a compiler without it refuses it by name.
+        jax.jit(lambda x: x + 1, compiler_options=_CPU_OPTIONS).lower(jnp.zeros(())).compile()
+    except (jax.errors.JaxRuntimeError, ValueError):
+        return {}
+    return _CPU_OPTIONS
+
+
+def jit(f: Callable, **options: Any) -> Callable:
+    """`jax.jit(f, **options)` with the backend's compiler options, looked up at the first call.
+
+    As with every compiler option of JAX, the result is called from Python, not from inside another `jit`.
+    """
+
+    @functools.cache
+    def jitted() -> Callable:
+        return jax.jit(f, compiler_options=compiler_options(), **options)
+
+    return functools.wraps(f)(lambda *args, **kwargs: jitted()(*args, **kwargs))
+
+
+def cache_directory() -> Path:
+    """Where decoded data and compiled programs are kept: `$CNNJAX_CACHE`, else the platform's cache directory."""
+    if override := os.environ.get("CNNJAX_CACHE"):
+        return Path(override)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("cnnjax"))
+
+
+def configure() -> None:
+    """Prepare this process for long work: keep freed memory, and keep compiled programs on disk.
+
+    Experiments call it first. A compilation cache that is already configured is left as it is.
+    """
+    _keep_freed_memory()
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to keep what a step frees, so that the next step does not fault it in again."""
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def evaluation_batch() -> int:
+    """Images to classify at once: as many as still fit a CPU's cache, or as fill an accelerator."""
+    return 512 if jax.default_backend() == "cpu" else 16384
