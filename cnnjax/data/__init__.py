@@ -1,0 +1,22 @@
+"""Images: where they come from, the decoded dataset, augmentation inside jit, and an epoch's order."""
+
+from cnnjax.data import shapes
+from cnnjax.data.augment import random_crop, random_flip, random_rotation
+from cnnjax.data.augmentation import Augmentation, apply_augmentation
+from cnnjax.data.config import DataConfig
+from cnnjax.data.dataset import Dataset, Split, load
+from cnnjax.data.order import epoch_order
+
+__all__ = [
+    "Augmentation",
+    "DataConfig",
+    "Dataset",
+    "Split",
+    "apply_augmentation",
+    "epoch_order",
+    "load",
+    "random_crop",
+    "random_flip",
+    "random_rotation",
+    "shapes",
+]

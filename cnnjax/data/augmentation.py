@@ -1,0 +1,40 @@
+"""The augmentation of a training: which random changes, and how strong, as numbers that a compiled step is given."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from cnnjax.data.augment import random_crop, random_flip, random_rotation
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Strengths of the random changes; 0 leaves one out. Cells that differ only here share one compilation."""
+
+    crop: PyTree = 0
+    """Padding of the random crop in pixels, so also the farthest shift."""
+    rotation: PyTree = 0.0
+    """Farthest rotation either way, in degrees."""
+    flip: PyTree = 0.0
+    """Probability of mirroring left to right."""
+
+    def as_arrays(self) -> "Augmentation":
+        """The same strengths as arrays of one dtype each, so that no strength compiles anew."""
+        return Augmentation(
+            jnp.asarray(self.crop, jnp.int32),
+            jnp.asarray(self.rotation, jnp.float32),
+            jnp.asarray(self.flip, jnp.float32),
+        )
+
+
+def apply_augmentation(
+    key: PRNGKeyArray, images: Float[Array, "batch height width channels"], strengths: Augmentation
+) -> Float[Array, "batch height width channels"]:
+    """Mirror, turn, then shift each image by its own draw."""
+    flip, turn, crop = jax.random.split(key, 3)
+    images = random_flip(flip, images, probability=strengths.flip)
+    images = random_rotation(turn, images, degrees=strengths.rotation)
+    return random_crop(crop, images, padding=strengths.crop)

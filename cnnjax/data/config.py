@@ -1,0 +1,35 @@
+"""Which images to use, and at what size."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnjax.errors import InputError
+
+EMBEDDED = ("digits", "shapes", "folder")
+"""Names that need no tensorflow-datasets."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images to use, and at what size."""
+
+    name: str = "digits"
+    """digits, shapes, folder, or any image classification dataset of tensorflow-datasets (mnist, cifar10, ...)."""
+    data_dir: Path | None = None
+    """Where tensorflow-datasets lie (by default its own place), or, for folder, the directory of class folders."""
+    size: int | None = None
+    """Images are resized to this height and width, in pixels (by default the source's own)."""
+    canvas: int | None = None
+    """Images are then centred on a black square of this height and width (by default the source's own, or none)."""
+    train_images: int | None = None
+    """Train on the first this many images of a fixed order that mixes the classes (by default all)."""
+    test_images: int | None = None
+    """Test on the first this many images of a fixed order that mixes the classes (by default all)."""
+
+
+def validate(config: DataConfig) -> None:
+    """Raise `InputError` for a number that is no count of pixels or images."""
+    for field in ("size", "canvas", "train_images", "test_images"):
+        value = getattr(config, field)
+        if value is not None and value < 1:
+            raise InputError(f"data.{field} is {value}; it must be at least 1, or left out for the default")

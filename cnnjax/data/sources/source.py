@@ -1,0 +1,60 @@
+"""What every source of images gives: a description before any image is decoded, and a way to read them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnjax.errors import InputError
+
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(what, done, total)` now and then during long work."""
+
+Arrays = dict[str, np.ndarray]
+"""`train_images`, `train_labels`, `test_images`, `test_labels`, and for shapes `train_scenes`, `test_scenes`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images that can be read, and what is known about them beforehand.
+
+    `side` is the longer side of an image in pixels, after any resizing; `canvas` the default canvas (None: images
+    stay as they are); `key` identifies the decoded arrays for the cache (None: reading is as quick as a cache).
+    """
+
+    class_names: tuple[str, ...]
+    side: int
+    canvas: int | None
+    note: str
+    read: Callable[[Progress | None], Arrays]
+    key: Mapping[str, object] | None = None
+
+
+def mixed_order(count: int) -> np.ndarray:
+    """Return a fixed permutation of `range(count)`, any beginning of which is spread evenly over the whole.
+
+    Stored orders are often sorted by class or periodic in it; multiples of the golden ratio, taken modulo 1 and
+    sorted, mix both (Knuth, The Art of Computer Programming 3, section 6.4), the same on every platform and version.
+    """
+    hashed = np.arange(count, dtype=np.uint64) * np.uint64(2654435769) % np.uint64(2**32)
+    return np.argsort(hashed, kind="stable")
+
+
+def choose(indices: np.ndarray, limit: int | None, *, split: str, name: str) -> np.ndarray:
+    """Return the first `limit` (None: all) of `indices` in mixed order, or raise `InputError` if there are fewer."""
+    if limit is not None and limit > len(indices):
+        raise InputError(
+            f"data.{split}_images is {limit}, but {name} has {len(indices)} {split} images; "
+            f"give at most {len(indices)}, or leave it out for all"
+        )
+    return indices[mixed_order(len(indices))[:limit]]
+
+
+def every(step: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices `(train, test)`: of each class, in stored order, every `step`-th image is for test."""
+    rank = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = labels == label
+        rank[members] = np.arange(members.sum())
+    is_test = rank % step == step - 1
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
