@@ -1,0 +1,27 @@
+"""Training as a pure step, and the loop that runs several seeds of it through kills and resumes."""
+
+from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
+from cnnjax.training.config import Hyper, TrainConfig
+from cnnjax.training.execution import run_steps, stack, unstack
+from cnnjax.training.loop import DivergedError, init_states, train
+from cnnjax.training.step import StepSpec, TrainState, init_state, make_optimizer, train_step, warmup_cosine
+
+__all__ = [
+    "DivergedError",
+    "Hyper",
+    "StepSpec",
+    "TrainConfig",
+    "TrainState",
+    "init_state",
+    "init_states",
+    "load_tree",
+    "make_optimizer",
+    "read_arrays",
+    "run_steps",
+    "save_tree",
+    "stack",
+    "train",
+    "train_step",
+    "unstack",
+    "warmup_cosine",
+]

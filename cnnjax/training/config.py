@@ -1,0 +1,79 @@
+"""What a training is told: the recipe, and the numbers in it that may change without compiling again."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from cnnjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The training recipe."""
+
+    epochs: int | None = None
+    """Passes over the training images. None: about `examples` images in all, at least 3 passes."""
+    examples: int = 480_000
+    """Images to train on, repeats counted, where `epochs` is not given; never more than 20 passes."""
+    batch_size: int = 64
+    """Images in a step."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum 0.9, or AdamW with decay rates 0.9 and 0.999."""
+    learning_rate: float = 0.1
+    """Peak learning rate: linear warm-up, then a cosine down to zero."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 5e-4
+    """Added to the gradient (SGD) or to the update (AdamW) of kernels; not of biases, norms and scales."""
+    label_smoothing: float = 0.0
+    """Probability mass spread evenly over all classes."""
+
+    def __post_init__(self):
+        at_least_one = ("batch_size", "examples") + (("epochs",) if self.epochs is not None else ())
+        for name in at_least_one:
+            if getattr(self, name) < 1:
+                raise InputError(f"train.{name}={getattr(self, name)} must be at least 1")
+        if self.learning_rate <= 0:
+            raise InputError(f"train.learning_rate={self.learning_rate} must be positive")
+        if self.weight_decay < 0:
+            raise InputError(f"train.weight_decay={self.weight_decay} must not be negative")
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"train.{name}={getattr(self, name)} must lie in [0, 1)")
+
+    def passes(self, images: int) -> int:
+        """Epochs over a training set of `images` images."""
+        return self.epochs or min(20, max(3, round(self.examples / images)))
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Whole batches in an epoch; the images left over change from epoch to epoch with the order."""
+        if self.batch_size > images:
+            raise InputError(
+                f"train.batch_size={self.batch_size} is larger than the training set of {images} images: "
+                f"give at most {images}"
+            )
+        return images // self.batch_size
+
+    def hyper(self, images: int) -> "Hyper":
+        """The numeric settings as arrays, for a training set of `images` images."""
+        total = self.steps_per_epoch(images) * self.passes(images)
+        values = (self.learning_rate, self.warmup * total, total, self.weight_decay, self.label_smoothing)
+        return Hyper(*(jnp.asarray(value, jnp.float32) for value in values))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Hyper:
+    """Settings that are arguments of the compiled step, so that cells which differ in them share one compilation.
+
+    Each is a float32 scalar.
+    """
+
+    learning_rate: PyTree
+    warmup_steps: PyTree
+    total_steps: PyTree
+    weight_decay: PyTree
+    label_smoothing: PyTree

@@ -1,0 +1,83 @@
+"""How a chunk of training steps of several seeds is run on this backend. The only module that decides.
+
+Accelerators reward one large program: the steps of a chunk are a `lax.scan` and the seeds a `vmap` axis. On the CPU a
+convolution inside a loop, or with a kernel per seed, leaves the fast path and runs an order of magnitude slower, so
+there the same step is dispatched one by one. Both give the same numbers to rounding.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree
+
+from cnnjax import runtime
+from cnnjax.training.config import Hyper
+from cnnjax.training.step import StepSpec, TrainState, train_step
+
+Mode = Literal["one program", "step by step"]
+
+
+def default_mode() -> Mode:
+    """What the default backend rewards."""
+    return "step by step" if jax.default_backend() == "cpu" else "one program"
+
+
+def stack(trees: Sequence[PyTree]) -> PyTree:
+    """One pytree with a leading axis from several of the same structure."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def unstack(tree: PyTree, count: int) -> list[PyTree]:
+    """The reverse of `stack`."""
+    return [jax.tree.map(lambda leaf, index=index: leaf[index], tree) for index in range(count)]
+
+
+def run_steps(
+    spec: StepSpec,
+    states: TrainState,
+    count: int,
+    keys: Key[Array, " seeds"],
+    orders: Array,
+    images: Array,
+    labels: Array,
+    hyper: Hyper,
+    strengths: PyTree,
+    *,
+    mode: Mode | None = None,
+) -> tuple[TrainState, dict[str, Array]]:
+    """Train every seed for `count` steps within one epoch, and donate the states that came in.
+
+    `states` has a leading seed axis, `orders` is `(seeds, images)`. Returns the states and each metric as `(seeds,
+    count)`.
+    """
+    if (mode or default_mode()) == "one program":
+        return _one_program(spec, count)(states, keys, orders, images, labels, hyper, strengths)
+    step = _one_step(spec)
+    finished, metrics = [], []
+    for seed, state in enumerate(unstack(states, orders.shape[0])):
+        history = []
+        for _ in range(count):
+            state, values = step(state, keys[seed], orders[seed], images, labels, hyper, strengths)
+            history.append(values)
+        finished.append(state)
+        metrics.append(stack(history))
+    return stack(finished), stack(metrics)
+
+
+@functools.lru_cache(maxsize=8)
+def _one_step(spec: StepSpec) -> Callable:
+    return runtime.jit(functools.partial(train_step, spec), donate_argnums=0)
+
+
+@functools.lru_cache(maxsize=8)
+def _one_program(spec: StepSpec, count: int) -> Callable:
+    def chunk(state, key, order, images, labels, hyper, strengths):
+        def body(state, _):
+            return train_step(spec, state, key, order, images, labels, hyper, strengths)
+
+        return jax.lax.scan(body, state, length=count)
+
+    return runtime.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None, None, None, None)), donate_argnums=0)

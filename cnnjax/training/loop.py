@@ -1,0 +1,105 @@
+"""Training of several seeds from the first step, or from wherever a checkpoint left it, to the last."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from cnnjax.data import epoch_order
+from cnnjax.training.checkpoint import load_tree, save_tree
+from cnnjax.training.config import TrainConfig
+from cnnjax.training.execution import run_steps, stack
+from cnnjax.training.step import StepSpec, TrainState, init_state
+
+CHUNK = 200
+"""Steps between two checkpoints at most: what a killed training loses."""
+
+
+class DivergedError(ArithmeticError):
+    """The loss of a seed is infinite or not a number."""
+
+
+def train(
+    spec: StepSpec,
+    config: TrainConfig,
+    images: np.ndarray,
+    labels: np.ndarray,
+    strengths: PyTree,
+    *,
+    seeds: Sequence[int],
+    checkpoint: Path | None = None,
+    log: Callable[..., Any] = lambda **record: None,
+    progress: Callable[[int, int, str], Any] = lambda done, total, text: None,
+) -> PyTree:
+    """Train one network for each seed and return their variables with a leading seed axis.
+
+    `images` is uint8 `(n, height, width, channels)` and `labels` int `(n,)`. A seed fixes the initialisation, the
+    order of every epoch and the augmentation. With `checkpoint`, the state is kept there after at most 200 steps, and
+    a training that finds it goes on to the same result. `log` is given each seed's mean loss and accuracy for each
+    chunk of steps, `progress` the steps done, of how many, and a line of text.
+
+    Raises `DivergedError` at the end of the chunk in which a loss is not finite.
+    """
+    n = len(images)
+    per_epoch, epochs = config.steps_per_epoch(n), config.passes(n)
+    length = math.ceil(per_epoch / math.ceil(per_epoch / CHUNK))
+    order_keys, step_keys = _keys(seeds, "order"), _keys(seeds, "step")
+    states = init_states(spec, seeds, images.shape[1:])
+    if checkpoint is not None and checkpoint.exists():
+        states, _ = load_tree(checkpoint, states)
+    done = int(states.step[0])
+    hyper = config.hyper(n)
+    images_on_device, labels_on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    progress(done, per_epoch * epochs, "")
+    while done < per_epoch * epochs:
+        epoch, start = divmod(done, per_epoch)
+        count = min(length, per_epoch - start)
+        began = time.perf_counter()
+        orders = jax.vmap(lambda key, epoch=epoch: epoch_order(key, epoch, n))(order_keys)
+        states, metrics = run_steps(
+            spec, states, count, step_keys, orders, images_on_device, labels_on_device, hyper, strengths
+        )
+        done += count
+        history = {name: np.asarray(values) for name, values in metrics.items()}
+        _check_finite(history["loss"], seeds, first_step=done - count)
+        seconds = time.perf_counter() - began
+        for seed, loss, accuracy in zip(seeds, history["loss"].mean(1), history["accuracy"].mean(1), strict=True):
+            log(
+                seed=seed,
+                step=done,
+                epoch=done / per_epoch,
+                loss=float(loss),
+                accuracy=float(accuracy),
+                seconds=round(seconds / len(seeds), 3),
+            )
+        if checkpoint is not None:
+            save_tree(checkpoint, states)
+        progress(done, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
+    return states.variables
+
+
+def init_states(spec: StepSpec, seeds: Sequence[int], image_shape: tuple[int, ...]) -> TrainState:
+    """The fresh states of every seed for images `(height, width, channels)`, stacked along a leading axis."""
+    return stack([init_state(spec, key, image_shape) for key in _keys(seeds, "init")])
+
+
+def _keys(seeds: Sequence[int], use: Literal["init", "order", "step"]) -> Array:
+    """A key for each seed; each use of randomness has its own, so that none repeats another's draws."""
+    number = ("init", "order", "step").index(use)
+    return jnp.stack([jax.random.fold_in(jax.random.key(seed), number) for seed in seeds])
+
+
+def _check_finite(losses: np.ndarray, seeds: Sequence[int], *, first_step: int) -> None:
+    bad = np.argwhere(~np.isfinite(losses))
+    if len(bad):
+        seed, step = bad[np.argmin(bad[:, 1])]
+        raise DivergedError(
+            f"the loss of seed {seeds[seed]} is {losses[seed, step]} at step {first_step + step}: "
+            f"lower the learning rate, or warm up for longer"
+        )

@@ -1,0 +1,106 @@
+"""One training step as a pure function of the state, the data and the key."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+
+from cnnjax.training.config import Hyper
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything a training carries from one step to the next.
+
+    Fields are any pytrees, because transformations rebuild a state around their own placeholders.
+    """
+
+    step: PyTree
+    """Steps taken, int32; `(seeds,)` where the state of several seeds is stacked."""
+    variables: PyTree
+    """What `model.apply` takes: `params` and, where the model has any, `batch_stats`."""
+    opt_state: PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSpec:
+    """What a compiled step depends on besides shapes. Equal specs share a compilation."""
+
+    model: nn.Module
+    optimizer: str
+    batch_size: int
+    augment: Callable[[Array, Array, Any], Array]
+    """`augment(key, images, strengths)`, per image, inside the step."""
+
+
+def warmup_cosine(step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""]:
+    """Learning rate at a step: linear to the peak, then half a cosine to zero (Loshchilov & Hutter 2017, eq. 5)."""
+    t = step.astype(jnp.float32)
+    rise = (t + 1) / jnp.maximum(hyper.warmup_steps, 1)
+    progress = (t - hyper.warmup_steps) / jnp.maximum(hyper.total_steps - hyper.warmup_steps, 1)
+    fall = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1)))
+    return hyper.learning_rate * jnp.where(t < hyper.warmup_steps, jnp.minimum(rise, 1), fall)
+
+
+def make_optimizer(name: str, weight_decay: Float[Array, ""] | float) -> optax.GradientTransformation:
+    """The direction of a step, to be scaled by −learning rate. Only kernels decay: arrays of two axes or more."""
+    decay = optax.add_decayed_weights(weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
+    if name == "sgd":
+        return optax.chain(decay, optax.trace(decay=0.9, nesterov=True))
+    return optax.chain(optax.scale_by_adam(), decay)
+
+
+def init_state(spec: StepSpec, key: Key[Array, ""], image_shape: tuple[int, ...]) -> TrainState:
+    """A fresh state for images of shape `(height, width, channels)`.
+
+    Eager on purpose: compiled random initialisers cost seconds where a training costs seconds.
+    """
+    variables = spec.model.init(key, jnp.zeros((1, *image_shape)))
+    opt_state = make_optimizer(spec.optimizer, 0.0).init(variables["params"])
+    return TrainState(jnp.zeros((), jnp.int32), variables, opt_state)
+
+
+def train_step(
+    spec: StepSpec,
+    state: TrainState,
+    key: Key[Array, ""],
+    order: Int[Array, " images"],
+    images: UInt8[Array, "images height width channels"],
+    labels: Int[Array, " images"],
+    hyper: Hyper,
+    strengths: PyTree,
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """The next state, and this batch's loss and accuracy, both before the update.
+
+    `key` belongs to the training, `order` to the epoch; batch and randomness follow from `state.step` alone, so a
+    training that is resumed at any step goes on exactly as it would have.
+    """
+    per_epoch = order.shape[0] // spec.batch_size
+    start = (state.step % per_epoch) * spec.batch_size
+    chosen = jax.lax.dynamic_slice_in_dim(order, start, spec.batch_size)
+    pixels = images[chosen].astype(jnp.float32) / 255
+    x = spec.augment(jax.random.fold_in(key, state.step), pixels, strengths)
+    targets = optax.smooth_labels(
+        jax.nn.one_hot(labels[chosen], spec.model.num_classes, dtype=jnp.float32),  # pyright: ignore
+        hyper.label_smoothing,  # pyright: ignore
+    )
+    params = state.variables["params"]
+    rest = {name: value for name, value in state.variables.items() if name != "params"}
+
+    def loss_of(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
+        (logits, _), updated = spec.model.apply({"params": params, **rest}, x, train=True, mutable=list(rest))
+        return optax.softmax_cross_entropy(logits, targets).mean(), (logits, updated)
+
+    (loss, (logits, updated)), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+    optimizer = make_optimizer(spec.optimizer, hyper.weight_decay)
+    direction, opt_state = optimizer.update(gradients, state.opt_state, params)
+    rate = warmup_cosine(state.step, hyper)
+    params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+    accuracy = (logits.argmax(-1) == labels[chosen]).astype(jnp.float32).mean()
+    return TrainState(state.step + 1, {"params": params, **updated}, opt_state), {"loss": loss, "accuracy": accuracy}

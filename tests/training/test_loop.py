@@ -1,0 +1,160 @@
+"""Training end to end: it learns, resumes to the same bits, compiles once, and stops where a loss is not finite."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnjax import InputError
+from cnnjax.data import Augmentation
+from cnnjax.training import (
+    DivergedError,
+    TrainConfig,
+    init_states,
+    load_tree,
+    loop,
+    read_arrays,
+    run_steps,
+    save_tree,
+    train,
+)
+from tests.training.conftest import assert_equal
+
+CONFIG = TrainConfig(epochs=4, batch_size=30, learning_rate=0.05)
+
+
+def test_it_learns_an_easy_problem(problem, spec):
+    records = []
+    config = dataclasses.replace(CONFIG, epochs=15)
+    train(spec, config, *problem, Augmentation().as_arrays(), seeds=[0, 1], log=lambda **record: records.append(record))
+    last = [record for record in records if record["epoch"] == 15]
+    assert [record["seed"] for record in last] == [0, 1]
+    assert all(record["accuracy"] == 1.0 and record["loss"] < records[0]["loss"] for record in last)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+@pytest.mark.parametrize("after", [1, 3, 6])
+def test_a_killed_training_ends_with_the_same_bits(problem, spec, strengths, tmp_path, monkeypatch, after):
+    monkeypatch.setattr(loop, "CHUNK", 2)  # chunks of 2 and 1 steps: checkpoints inside epochs too
+    whole = train(spec, CONFIG, *problem, strengths, seeds=[3, 5])
+    checkpoint = tmp_path / "state.safetensors"
+    logged = []
+
+    def log(**record):
+        logged.append(record)
+        if len(logged) == 2 * after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(spec, CONFIG, *problem, strengths, seeds=[3, 5], checkpoint=checkpoint, log=log)
+    seen = []
+    resumed = train(
+        spec, CONFIG, *problem, strengths, seeds=[3, 5], checkpoint=checkpoint, log=lambda **r: seen.append(r)
+    )
+    assert_equal(whole, resumed)
+    # The chunk whose checkpoint was not written is trained again, and nothing before it.
+    assert seen[0]["step"] == logged[-1]["step"]
+
+
+def test_a_seed_trains_the_same_alone_and_in_company(problem, spec, strengths):
+    together = train(spec, CONFIG, *problem, strengths, seeds=[3, 5])
+    alone = train(spec, CONFIG, *problem, strengths, seeds=[5])
+    assert_equal(jax.tree.map(lambda leaf: leaf[1], together), jax.tree.map(lambda leaf: leaf[0], alone))
+
+
+def test_one_program_and_step_by_step_agree_to_rounding(problem, spec, strengths):
+    images, labels = map(jnp.asarray, problem)
+    keys = jax.vmap(jax.random.key)(np.arange(2))
+    orders = jnp.stack([jax.random.permutation(key, 90) for key in keys])
+    results = [
+        run_steps(
+            spec,
+            init_states(spec, [0, 1], images.shape[1:]),
+            3,
+            keys,
+            orders,
+            images,
+            labels,
+            CONFIG.hyper(90),
+            strengths,
+            mode=mode,
+        )
+        for mode in ("one program", "step by step")
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4, rtol=1e-3), *results)
+    assert results[0][1]["loss"].shape == (2, 3)
+
+
+def test_other_strengths_and_numbers_do_not_compile_again(problem, spec):
+    compiled = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    train(spec, CONFIG, *problem, Augmentation().as_arrays(), seeds=[0])
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        other = dataclasses.replace(CONFIG, learning_rate=0.01, weight_decay=0.0, warmup=0.5, label_smoothing=0.1)
+        train(spec, other, *problem, Augmentation(crop=2, rotation=90.0).as_arrays(), seeds=[0])
+        assert compiled == []
+        train(dataclasses.replace(spec, batch_size=45), CONFIG, *problem, Augmentation().as_arrays(), seeds=[0])
+        assert compiled != []  # the listener does hear compilations
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_a_loss_that_is_not_finite_names_the_seed_and_the_step(problem, spec):
+    hot = dataclasses.replace(CONFIG, learning_rate=1e30)
+    with pytest.raises(DivergedError, match=r"the loss of seed 7 is (nan|inf) at step \d+: lower the learning rate"):
+        train(spec, hot, *problem, Augmentation().as_arrays(), seeds=[7])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(batch_size=0), "train.batch_size=0 must be at least 1"),
+        (dict(epochs=0), "train.epochs=0 must be at least 1"),
+        (dict(learning_rate=0.0), "train.learning_rate=0.0 must be positive"),
+        (dict(weight_decay=-1.0), "train.weight_decay=-1.0 must not be negative"),
+        (dict(warmup=1.0), "train.warmup=1.0 must lie in [0, 1)"),
+        (dict(label_smoothing=-0.1), "train.label_smoothing=-0.1 must lie in [0, 1)"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(fields, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        TrainConfig(**fields)
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(problem, spec, strengths):
+    with pytest.raises(InputError, match=r"train\.batch_size=91 is larger than the training set of 90 images"):
+        train(spec, TrainConfig(batch_size=91), *problem, strengths, seeds=[0])
+
+
+def test_a_tree_comes_back_as_it_was(tmp_path):
+    tree = {"a": {"kernel": np.float32([[1, np.inf]])}, "b": (np.int32([3]), np.zeros((0, 2), np.float32))}
+    save_tree(tmp_path / "t.safetensors", tree, note="x")
+    back, about = load_tree(tmp_path / "t.safetensors", tree)
+    assert_equal(tree, back)
+    assert about == {"note": "x"}
+
+
+def test_a_file_that_does_not_fit_lists_every_problem(tmp_path):
+    save_tree(tmp_path / "t.safetensors", {"a": np.zeros(3, np.float32), "b": np.zeros(2, np.float32)})
+    with pytest.raises(InputError) as error:
+        load_tree(tmp_path / "t.safetensors", {"a": np.zeros(4, np.float32), "c": np.zeros(2, np.float32)})
+    for part in ("missing c", "unexpected b", "a is float32[3], not float32[4]"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"12345678{}", b"\x00" * 100])
+def test_a_damaged_file_is_refused_by_name(tmp_path, content):
+    (tmp_path / "t.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"t\.safetensors cannot be read"):
+        read_arrays(tmp_path / "t.safetensors")

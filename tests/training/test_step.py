@@ -1,0 +1,100 @@
+"""One step against the update rules written out, and against optax."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnnjax.data import Augmentation
+from cnnjax.training import TrainConfig, init_state, make_optimizer, train_step, warmup_cosine
+from cnnjax.training.config import Hyper
+
+
+def hyper(**values):
+    defaults = dict(learning_rate=0.1, warmup_steps=0, total_steps=10, weight_decay=0.0, label_smoothing=0.0)
+    return Hyper(**{name: jnp.float32(value) for name, value in (defaults | values).items()})
+
+
+def test_the_learning_rate_rises_linearly_and_falls_as_half_a_cosine():
+    h = hyper(learning_rate=0.4, warmup_steps=4, total_steps=12)
+    rates = [float(warmup_cosine(jnp.int32(step), h)) for step in range(13)]
+    rise = [0.1, 0.2, 0.3, 0.4]
+    fall = [0.4 * 0.5 * (1 + np.cos(np.pi * k / 8)) for k in range(9)]
+    np.testing.assert_allclose(rates, rise + fall, atol=1e-6)
+
+
+def test_sgd_is_nesterov_momentum_with_decay_of_kernels_alone():
+    params = {"kernel": jnp.array([[2.0, -1.0]]), "bias": jnp.array([3.0])}
+    optimizer = make_optimizer("sgd", 0.1)
+    state = optimizer.init(params)
+    gradients = [{"kernel": jnp.array([[1.0, 2.0]]), "bias": jnp.array([0.5])}] * 2
+    velocity = {"kernel": np.zeros((1, 2)), "bias": np.zeros(1)}
+    for gradient in gradients:
+        direction, state = optimizer.update(gradient, state, params)
+        for name, decay in (("kernel", 0.1), ("bias", 0.0)):
+            g = np.asarray(gradient[name]) + decay * np.asarray(params[name])
+            velocity[name] = 0.9 * velocity[name] + g
+            np.testing.assert_allclose(direction[name], g + 0.9 * velocity[name], rtol=1e-6)
+
+
+@jax.numpy_dtype_promotion("standard")  # optax itself raises a float to an integer power
+def test_adamw_is_that_of_optax():
+    params = {"kernel": jnp.array([[2.0, -1.0]]), "bias": jnp.array([3.0])}
+    ours = make_optimizer("adamw", 0.1)
+    theirs = optax.adamw(0.01, weight_decay=0.1, mask={"kernel": True, "bias": False})
+    ours_state, theirs_state = ours.init(params), theirs.init(params)
+    for scale in (1.0, -0.3):
+        gradient = jax.tree.map(lambda p, scale=scale: scale * p * p, params)
+        direction, ours_state = ours.update(gradient, ours_state, params)
+        update, theirs_state = theirs.update(gradient, theirs_state, params)
+        jax.tree.map(lambda d, u: np.testing.assert_allclose(-0.01 * d, u, rtol=1e-5), direction, update)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_step_is_gradient_descent_on_the_smoothed_cross_entropy(problem, spec, smoothing):
+    images, labels = map(jnp.asarray, problem)
+    # Without batch statistics the loss of a batch is a plain function of the parameters.
+    model = dataclasses.replace(spec.model, norm="none")
+    spec = dataclasses.replace(spec, model=model)
+    state = init_state(spec, jax.random.key(0), images.shape[1:])
+    order = jnp.arange(90)[::-1]
+    none = Augmentation().as_arrays()
+    new, metrics = train_step(
+        spec, state, jax.random.key(1), order, images, labels, hyper(label_smoothing=smoothing), none
+    )
+    batch = jnp.asarray(images[::-1][:30], jnp.float32) / 255
+    target = np.eye(2, dtype=np.float32)[np.asarray(labels)[::-1][:30]] * (1 - smoothing) + smoothing / 2
+
+    def loss(params):
+        return -(target * jax.nn.log_softmax(model.apply({"params": params}, batch)[0])).sum(-1).mean()
+
+    params = state.variables["params"]
+    assert float(metrics["loss"]) == pytest.approx(float(loss(params)), rel=1e-5)
+    # Nesterov's first step from rest is 1.9 times the gradient; the rate at step 0 of no warm-up is the peak.
+    expected = jax.tree.map(lambda p, g: p - 0.1 * 1.9 * g, params, jax.grad(loss)(params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.variables["params"], expected)
+    assert int(new.step) == 1
+
+
+def test_steps_walk_through_the_order_and_start_again(problem, spec, strengths):
+    images, labels = map(jnp.asarray, problem)
+    state = init_state(spec, jax.random.key(0), images.shape[1:])
+    order = jnp.asarray(np.random.default_rng(1).permutation(90))
+    for step, rows in ((0, slice(0, 30)), (2, slice(60, 90)), (3, slice(0, 30))):
+        at = dataclasses.replace(state, step=jnp.int32(step))
+        whole = train_step(spec, at, jax.random.key(1), order, images, labels, hyper(), strengths)[1]
+        # Only the rows of this batch matter: all other images may be anything.
+        blank = jnp.zeros_like(images).at[order[rows]].set(images[order[rows]])
+        alone = train_step(spec, at, jax.random.key(1), order, blank, labels, hyper(), strengths)[1]
+        assert float(whole["loss"]) == float(alone["loss"])
+
+
+def test_the_default_recipe_scales_with_the_data():
+    config = TrainConfig()
+    assert config.passes(1500) == 20
+    assert config.passes(60_000) == 8
+    assert config.passes(10**7) == 3
+    assert TrainConfig(epochs=7).passes(60_000) == 7
