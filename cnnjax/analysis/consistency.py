@@ -1,0 +1,184 @@
+"""How much a classifier's answer depends on where and how an image lies: one protocol, stated and versioned.
+
+Published consistencies cannot be compared with each other: they draw few shifts, let both coincide, and report
+agreement that accuracy alone explains. Here every image meets every transform of an orbit, the identity is never
+among them, and agreement is also given beyond what accuracy forces.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array
+
+from cnnjax import runtime
+from cnnjax.analysis.orbits import Orbit
+from cnnjax.errors import InputError
+
+PROTOCOL = "cnnjax-invariance-1"
+"""Changes whenever a score or an orbit changes its meaning. Results of different versions do not compare."""
+
+SCORES = (
+    "accuracy",
+    "mean_accuracy",
+    "worst_accuracy",
+    "consistency",
+    "pairwise_consistency",
+    "consistency_if_correct",
+    "adjusted_consistency",
+    "total_variation",
+    "flip_rate",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What a classifier says of every image under every transform of an orbit."""
+
+    classes: np.ndarray
+    """`(transforms + 1, images)` int: the most probable class, the identity's first."""
+    total_variation: np.ndarray
+    """`(transforms, images)` in [0, 1]: half the L1 distance between the class probabilities and the identity's."""
+
+
+def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> Predictions:
+    """Classify every example under every transform of the orbit, in batches inside `jit`.
+
+    `classify` maps float images `(batch, height, width, channels)` to logits `(batch, classes)`. Given as a
+    `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation. `examples` is an
+    array of images, or any pytree with a leading example axis that `orbit.apply` turns into images.
+    """
+    n = len(jax.tree.leaves(examples)[0])
+    if n == 0:
+        raise InputError("no examples: invariance needs at least one image")
+    members = np.concatenate([orbit.identity[None], orbit.parameters])
+    batch = min(n, runtime.evaluation_batch())
+    together = min(max(1, runtime.evaluation_batch() // batch), len(members))
+    probabilities_of = _probabilities(orbit.apply)
+    classify = classify if isinstance(classify, Partial) else Partial(classify)
+    classes = np.empty((len(members), n), np.int32)
+    variation = np.empty((len(orbit.parameters), n), np.float32)
+    for first in range(0, n, batch):
+        images = slice(first, min(first + batch, n))
+        part = jax.tree.map(lambda a, images=images: _take(a, images, batch), examples)
+        groups = [slice(row, min(row + together, len(members))) for row in range(0, len(members), together)]
+        # All are dispatched before the first is awaited.
+        results = [probabilities_of(classify, part, _take(members, rows, together)) for rows in groups]
+        reference = np.asarray(results[0])[0, : images.stop - first]
+        for rows, result in zip(groups, results, strict=True):
+            probabilities = np.asarray(result)[: rows.stop - rows.start, : images.stop - first]
+            classes[rows, images] = probabilities.argmax(-1)
+            distance = 0.5 * np.abs(probabilities - reference).sum(-1)
+            variation[max(0, rows.start - 1) : rows.stop - 1, images] = distance[rows.start == 0 :]
+    return Predictions(classes, variation)
+
+
+def _take(a: Any, rows: slice, size: int) -> Any:
+    """The rows, and the first of them again up to `size`, so that every batch has one shape and compiles once."""
+    index = np.arange(rows.start, rows.start + size)
+    return a[np.where(index < rows.stop, index, rows.start)]
+
+
+def classify_all(classify: Callable[[Array], Array], images: np.ndarray) -> np.ndarray:
+    """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches."""
+    batch = min(len(images), runtime.evaluation_batch())
+    classify = classify if isinstance(classify, Partial) else Partial(classify)
+    parts = [
+        _classes(classify, _take(images, slice(start, len(images)), batch)) for start in range(0, len(images), batch)
+    ]
+    return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
+
+
+@runtime.jit
+def _classes(classify: Partial, images: Array) -> Array:
+    return classify(images.astype(jnp.float32) / 255).argmax(-1)
+
+
+@functools.lru_cache(maxsize=32)
+def _probabilities(apply: Callable) -> Callable:
+    def probabilities(classify, examples, parameters):
+        images = jax.vmap(apply, (None, 0))(examples, parameters)
+        logits = classify(images.reshape(-1, *images.shape[2:]))
+        return jax.nn.softmax(logits).reshape(*images.shape[:2], -1)
+
+    return runtime.jit(probabilities)
+
+
+def image_columns(
+    predictions: Predictions, labels: np.ndarray, orbit: Orbit, *, among: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """What the scores are made of, for each image: `{name: (images,)}`. Means of these over images give the scores.
+
+    `among` `(transforms,)` bool takes a part of the orbit; the flip rate then has no path and is left out.
+    """
+    keep = np.ones(len(orbit.parameters), bool) if among is None else among
+    answers, reference = predictions.classes[1:][keep], predictions.classes[0]
+    right, agree = answers == labels, answers == reference
+    whole = np.concatenate([reference[None], answers])
+    votes = np.stack([(whole == label).sum(0) for label in range(int(whole.max()) + 1)])
+    correct = reference == labels
+    columns = {
+        "correct": correct,
+        "right": right.mean(0),
+        "always_right": correct & right.all(0),
+        "agree": agree.mean(0),
+        # Ordered pairs of two different members of the orbit, the identity among them, that agree.
+        "pairs_agree": (votes * (votes - 1)).sum(0) / (len(whole) * (len(whole) - 1)),
+        "agree_and_correct": agree.mean(0) * correct,
+        "variation": predictions.total_variation[keep].mean(0),
+    }
+    if among is None:
+        steps = [predictions.classes[list(path)] for path in orbit.paths]
+        flips = np.concatenate([walk[1:] != walk[:-1] for walk in steps])
+        columns["flips"] = flips.mean(0)
+    return {name: np.asarray(values, np.float64) for name, values in columns.items()}
+
+
+def scores(means: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol's scores from the means of `image_columns` over images: numbers or arrays, elementwise.
+
+    - accuracy: right on the untransformed image. mean_accuracy: over the transforms. worst_accuracy: right under all of
+      them and untransformed.
+    - consistency: the share of transforms that leave the answer alone; pairwise: of pairs of the orbit's members that
+      agree; if_correct: given that the untransformed answer is right.
+    - adjusted: (C − floor) / (1 − floor), with floor = max(0, accuracy + mean_accuracy − 1), the least agreement that
+    two
+      sets of answers so accurate can have. With equal accuracies this is the 2·accuracy − 1 of the literature; it
+      stays in [0, 1] where a transform costs accuracy. Where the floor is 1, nothing is left to disagree and the
+      score is 1.
+    - total_variation: between class probabilities, in [0, 1]. flip_rate: of neighbours on the orbit's paths.
+    """
+    floor = np.maximum(0.0, means["correct"] + means["right"] - 1)
+    beyond = np.maximum(0.0, means["agree"] - floor)  # never below but for rounding
+    room = 1 - floor
+    result = {
+        "accuracy": means["correct"],
+        "mean_accuracy": means["right"],
+        "worst_accuracy": means["always_right"],
+        "consistency": means["agree"],
+        "pairwise_consistency": means["pairs_agree"],
+        "consistency_if_correct": _ratio(means["agree_and_correct"], means["correct"], otherwise=np.nan),
+        "adjusted_consistency": _ratio(beyond, room, otherwise=1.0),
+        "total_variation": means["variation"],
+    }
+    if "flips" in means:
+        result["flip_rate"] = means["flips"]
+    return result
+
+
+def _ratio(a: Any, b: Any, *, otherwise: float) -> np.ndarray:
+    positive = b > 1e-12
+    return np.where(positive, a / np.where(positive, b, 1.0), otherwise)
+
+
+def consistency(
+    classify: Callable[[Array], Array], examples: Any, orbit: Orbit, *, labels: np.ndarray
+) -> dict[str, float]:
+    """Every score of the protocol for one classifier, one set of examples and one orbit."""
+    columns = image_columns(predict(classify, examples, orbit), np.asarray(labels), orbit)
+    return {name: float(value) for name, value in scores({k: v.mean() for k, v in columns.items()}).items()}

@@ -1,0 +1,110 @@
+"""Orbits: the finite families of shifts and rotations that invariance is measured over (protocol version 1)."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cnnjax import ops
+from cnnjax.errors import InputError
+
+Fill = Literal["zero", "circular", "crop"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Orbit:
+    """The images `apply(examples, parameter)` for each parameter, compared with that for `identity`."""
+
+    name: str
+    parameters: np.ndarray
+    """`(transforms, ...)`: one row for each transform. The identity is not among them."""
+    identity: np.ndarray
+    apply: Callable[[Any, Array], Float[Array, "batch height width channels"]]
+    resampler: str
+    """How pixels between pixels are had; "exact" where none are needed."""
+    paths: tuple[tuple[int, ...], ...]
+    """Walks through the orbit in small steps, for the flip rate: 0 is the identity, i the i-th parameter row."""
+
+
+def shifts(max_shift: int, *, fill: Fill = "zero") -> Orbit:
+    """Every integer shift of up to `max_shift` pixels along both axes: (2 max_shift + 1)² − 1 transforms.
+
+    Pixels that come in are `"zero"`, or those that left (`"circular"`); with `"crop"` a window smaller than the image
+    by 2 max_shift moves over it, so all pixels are real, and the identity is the middle window. Parameters are (dy,
+    dx) in pixels, the content's movement down and right. Paths are the rows and the columns of the grid.
+    """
+    if max_shift < 1:
+        raise InputError(f"max_shift={max_shift} must be at least 1 pixel")
+    if fill not in ("zero", "circular", "crop"):
+        raise InputError(f"unknown fill {fill!r}: one of 'zero', 'circular', 'crop'")
+    apply = _crop_of(max_shift) if fill == "crop" else _shift_of(fill)
+    reach = range(-max_shift, max_shift + 1)
+    offsets = [(dy, dx) for dy, dx in itertools.product(reach, reach) if (dy, dx) != (0, 0)]
+    index = {(0, 0): 0} | {offset: i for i, offset in enumerate(offsets, 1)}
+    rows = [tuple(index[dy, dx] for dx in reach) for dy in reach]
+    columns = [tuple(index[dy, dx] for dy in reach) for dx in reach]
+    return Orbit(
+        f"shift_{fill}", np.array(offsets, np.int32), np.zeros(2, np.int32), apply, "exact", tuple(rows + columns)
+    )
+
+
+def subpixel_shifts(parts: int = 4) -> Orbit:
+    """Shifts by every multiple of 1/parts pixel short of a whole one, by the Fourier phase: parts² − 1 transforms.
+
+    Circular, and without an interpolation kernel. Parameters are (dy, dx) in pixels. Paths run along rows and columns.
+    """
+    if parts < 2:
+        raise InputError(f"parts={parts} must be at least 2")
+    steps = list(itertools.product(range(parts), range(parts)))  # (0, 0) comes first: its index is 0, the identity's
+    grid = np.arange(parts * parts).reshape(parts, parts)
+    paths = tuple(tuple(map(int, line)) for line in (*grid, *grid.T))
+    parameters = np.array(steps[1:], np.float32) / parts
+    return Orbit("shift_subpixel", parameters, np.zeros(2, np.float32), _shift_of("fourier"), "Fourier phase", paths)
+
+
+def rotations(step: int | float = 15) -> Orbit:
+    """Rotations about the centre by every multiple of `step` degrees short of a full turn, counter-clockwise.
+
+    Bilinear, zero outside; quarter turns are exact. The path is the circle, closed.
+    """
+    count = round(360 / step) if step > 0 else 0
+    if count < 2 or abs(count * step - 360) > 1e-6:
+        raise InputError(f"rotation step {step} must divide 360 degrees into at least 2 parts")
+    degrees = np.arange(1, count, dtype=np.float32) * np.float32(step)
+    return Orbit("rotation", degrees, np.zeros((), np.float32), _rotate, "bilinear", ((*range(count), 0),))
+
+
+def quarter_turns(orbit: Orbit) -> np.ndarray:
+    """Which of a rotation orbit's parameters are quarter turns, `(transforms,)` bool."""
+    return orbit.parameters % 90 == 0
+
+
+# One function object for each setting, not one for each call: `jit` knows functions by identity.
+
+
+@functools.cache
+def _shift_of(mode: Literal["zero", "circular", "fourier"]) -> Callable[[Array, Array], Array]:
+    return lambda images, offset: ops.shift(images, offset, mode=mode)
+
+
+def _rotate(images: Array, degrees: Array) -> Array:
+    return ops.rotate(images, degrees)
+
+
+@functools.cache
+def _crop_of(max_shift: int) -> Callable[[Array, Array], Array]:
+    def crop(images: Array, offset: Array) -> Array:
+        batch, height, width, channels = images.shape
+        if min(height, width) <= 2 * max_shift:
+            raise InputError(f"max_shift={max_shift} leaves no window in images of {height}×{width} pixels")
+        zero = jnp.zeros_like(offset[0])
+        start = (zero, max_shift - offset[0], max_shift - offset[1], zero)
+        return jax.lax.dynamic_slice(images, start, (batch, height - 2 * max_shift, width - 2 * max_shift, channels))
+
+    return crop

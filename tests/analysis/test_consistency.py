@@ -1,0 +1,177 @@
+"""The protocol's scores against loops written out, and the exact facts of invariance."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.tree_util import Partial
+
+from cnnjax import InputError, analysis, models, runtime
+
+ORBIT = analysis.rotations(60)  # five transforms and the identity
+
+
+def score(classes, labels, variation=None, **options):
+    classes = np.asarray(classes)
+    variation = np.zeros((len(classes) - 1, classes.shape[1])) if variation is None else variation
+    columns = analysis.image_columns(analysis.Predictions(classes, variation), np.asarray(labels), ORBIT, **options)
+    return {k: float(v) for k, v in analysis.scores({k: v.mean() for k, v in columns.items()}).items()}
+
+
+def by_hand(classes, labels):
+    transforms, images = len(classes) - 1, len(labels)
+    pairs = list(itertools.combinations(range(transforms + 1), 2))
+    path = [0, 1, 2, 3, 4, 5, 0]
+    total = dict.fromkeys(analysis.SCORES, 0.0)
+    right_reference = 0
+    for i in range(images):
+        reference = classes[0][i]
+        agree = [classes[t][i] == reference for t in range(1, transforms + 1)]
+        right = [classes[t][i] == labels[i] for t in range(1, transforms + 1)]
+        total["accuracy"] += (reference == labels[i]) / images
+        total["mean_accuracy"] += np.mean(right) / images
+        total["worst_accuracy"] += (all(right) and reference == labels[i]) / images
+        total["consistency"] += np.mean(agree) / images
+        total["pairwise_consistency"] += np.mean([classes[a][i] == classes[b][i] for a, b in pairs]) / images
+        total["flip_rate"] += np.mean([classes[a][i] != classes[b][i] for a, b in itertools.pairwise(path)]) / images
+        if reference == labels[i]:
+            right_reference += 1
+            total["consistency_if_correct"] += np.mean(agree)
+    total["consistency_if_correct"] = total["consistency_if_correct"] / right_reference if right_reference else np.nan
+    floor = max(0.0, total["accuracy"] + total["mean_accuracy"] - 1)
+    total["adjusted_consistency"] = (total["consistency"] - floor) / (1 - floor) if floor < 1 else 1.0
+    return total
+
+
+answers = st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=6, max_size=6)
+
+
+@given(answers, st.lists(st.integers(0, 2), min_size=4, max_size=4))
+@settings(deadline=None, max_examples=100)
+def test_scores_are_those_of_loops_written_out(classes, labels):
+    found, expected = score(classes, labels), by_hand(classes, labels)
+    assert set(found) == set(analysis.SCORES)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=name)
+    # What accuracy forces: the identity and a transform are both right, hence agree, at least this often.
+    assert found["consistency"] >= found["accuracy"] + found["mean_accuracy"] - 1 - 1e-12
+    assert -1e-12 <= found["adjusted_consistency"] <= 1 + 1e-12
+    # Fact 10: consistency is 1 exactly when the prediction is constant over the orbit.
+    assert (found["consistency"] == 1) == (np.asarray(classes) == np.asarray(classes)[0]).all()
+
+
+def test_the_floor_is_the_2_accuracy_minus_1_of_the_literature_when_accuracies_are_equal():
+    labels = np.zeros(10, int)
+    classes = np.zeros((6, 10), int)
+    classes[:, :2] = 1  # two images are wrong, the same under every transform
+    classes[3, :4] = [0, 0, 1, 1]  # under one transform two others are
+    found = score(classes, labels)
+    assert found["accuracy"] == pytest.approx(found["mean_accuracy"]) == pytest.approx(0.8)
+    floor = 2 * 0.8 - 1
+    assert found["adjusted_consistency"] == pytest.approx((found["consistency"] - floor) / (1 - floor))
+
+
+def test_a_part_of_an_orbit_leaves_the_rest_out():
+    classes = np.zeros((6, 3), int)
+    classes[2] = 1
+    among = np.array([True, False, True, True, True])
+    assert score(classes, np.zeros(3, int), among=among)["consistency"] == 1
+    assert score(classes, np.zeros(3, int), among=~among)["consistency"] == 0
+    assert "flip_rate" not in score(classes, np.zeros(3, int), among=among)
+
+
+def logits_of(weights, images):
+    return jnp.einsum("bhwc,hwk->bk", images, weights, precision="highest")
+
+
+@pytest.mark.parametrize("batch", [3, 7, 512])
+def test_predictions_do_not_depend_on_the_batches(batch, monkeypatch):
+    monkeypatch.setattr(runtime, "evaluation_batch", lambda: batch)
+    random = np.random.default_rng(0)
+    images = jnp.asarray(random.random((7, 6, 6, 1)), jnp.float32)
+    weights = jnp.asarray(random.normal(size=(6, 6, 4)), jnp.float32)
+    orbit = analysis.shifts(1, fill="circular")
+    found = analysis.predict(Partial(logits_of, weights), images, orbit)
+    for row, offset in enumerate([(0, 0), *orbit.parameters.tolist()]):
+        logits = np.einsum("bhwc,hwk->bk", np.roll(images, offset, (1, 2)), weights)
+        np.testing.assert_array_equal(found.classes[row], logits.argmax(-1))
+        probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        if row == 0:
+            reference = probabilities
+        else:
+            distance = np.abs(probabilities - reference).sum(-1) / 2
+            np.testing.assert_allclose(found.total_variation[row - 1], distance, atol=1e-5)
+
+
+def test_classify_all_takes_bytes_in_batches(monkeypatch):
+    monkeypatch.setattr(runtime, "evaluation_batch", lambda: 4)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (10, 6, 6, 1), np.uint8)
+    weights = jnp.asarray(random.normal(size=(6, 6, 4)), jnp.float32)
+    expected = np.einsum("bhwc,hwk->bk", images / 255, weights).argmax(-1)
+    np.testing.assert_array_equal(analysis.classify_all(Partial(logits_of, weights), images), expected)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return jax.random.uniform(jax.random.key(1), (6, 16, 16, 3))
+
+
+def network(images, **fields):
+    model = models.AllConv(num_classes=5, head_width=8, **fields)
+    return Partial(lambda v, x: model.apply(v, x)[0], model.init(jax.random.key(0), images[:1]))
+
+
+def test_stride_1_with_circular_padding_ignores_every_circular_shift(images):
+    # Fact 2. A stage of factor 2 would alias; a residual network of one stage has stride 1 throughout.
+    model = models.ResNet(num_classes=5, depth=1, widths=(8,), padding="circular")
+    classify = Partial(lambda v, x: model.apply(v, x)[0], model.init(jax.random.key(0), images[:1]))
+    found = analysis.predict(classify, images, analysis.shifts(2, fill="circular"))
+    assert found.total_variation.max() < 1e-5
+    assert (found.classes == found.classes[0]).all()
+    # With zero padding the border term remains, small but there.
+    bordered = dataclasses.replace(model, padding="same")
+    classify = Partial(lambda v, x: bordered.apply(v, x)[0], classify.args[0])
+    assert analysis.predict(classify, images, analysis.shifts(2, fill="circular")).total_variation.max() > 1e-4
+
+
+def test_stride_2_with_circular_padding_ignores_even_shifts_alone(images):
+    # Fact 1.
+    orbit = analysis.shifts(2, fill="circular")
+    found = analysis.predict(network(images, widths=(8,), depth=1, padding="circular"), images, orbit)
+    even = (orbit.parameters % 2 == 0).all(1)
+    assert found.total_variation[even].max() < 1e-5
+    assert found.total_variation[~even].max() > 1e-4
+
+
+def test_valid_features_of_crops_agree_bit_for_bit_where_they_see_the_same_pixels(images):
+    # Fact 7.
+    model = models.AllConv(num_classes=5, widths=(8,), depth=1, head_width=8, padding="valid")
+    variables = model.init(jax.random.key(0), images)
+    orbit = analysis.shifts(2, fill="crop")
+    maps = {
+        offset: model.apply(variables, orbit.apply(images, jnp.asarray(offset)))[1]["head_conv1"]
+        for offset in ((0, 0), (2, 0))
+    }
+    # Content two pixels lower is one step of the stride-2 map lower.
+    np.testing.assert_array_equal(maps[2, 0][:, 1:], maps[0, 0][:, :-1])
+
+
+def test_consistency_in_one_call(images):
+    def brightest(x):
+        return jnp.stack([x[:, :8].mean((1, 2, 3)), x[:, 8:].mean((1, 2, 3))], 1) * 100
+
+    halves = images.at[:3, :8].add(1).at[3:, 8:].add(1)
+    found = analysis.consistency(brightest, halves, analysis.rotations(180), labels=np.array([0, 0, 0, 1, 1, 1]))
+    assert found["accuracy"] == 1
+    assert found["mean_accuracy"] == found["consistency"] == 0
+
+
+def test_no_examples_are_refused(images):
+    with pytest.raises(InputError, match="no examples"):
+        analysis.predict(lambda x: x.mean((1, 2)), images[:0], ORBIT)
