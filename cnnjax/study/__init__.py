@@ -1,0 +1,42 @@
+"""An experiment's grid, its run directory, its statistics, its figures; knows nothing of any one model or question.
+
+pandas, matplotlib, rich and tyro are imported by the functions that use them: training waits for none of them.
+"""
+
+from cnnjax.study.cli import main
+from cnnjax.study.files import write_atomic
+from cnnjax.study.grid import Cell, grid
+from cnnjax.study.intervals import Interval, over_images, over_seeds
+from cnnjax.study.progress import Progress
+from cnnjax.study.records import RunWarning, read_config, read_metrics, read_summary
+from cnnjax.study.result_figures import score_dots, training_curves
+from cnnjax.study.run_directory import RunDirectory, open_run
+from cnnjax.study.style import colours, save
+from cnnjax.study.table import format_interval, markdown, print_table
+from cnnjax.study.transformation_figures import angle_curves, translation_maps
+
+__all__ = [
+    "Cell",
+    "Interval",
+    "Progress",
+    "RunDirectory",
+    "RunWarning",
+    "angle_curves",
+    "colours",
+    "format_interval",
+    "grid",
+    "main",
+    "markdown",
+    "open_run",
+    "over_images",
+    "over_seeds",
+    "print_table",
+    "read_config",
+    "read_metrics",
+    "read_summary",
+    "save",
+    "score_dots",
+    "training_curves",
+    "translation_maps",
+    "write_atomic",
+]

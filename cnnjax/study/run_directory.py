@@ -1,0 +1,179 @@
+"""A run is a directory that tells the whole story, survives a kill at any instant, and belongs to one process."""
+
+import contextlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from cnnjax.errors import InputError
+from cnnjax.study.files import write_atomic
+from cnnjax.study.provenance import changes, provenance
+from cnnjax.study.records import RunWarning, encode_record, mend_metrics, read_config
+from cnnjax.study.settings import identity, readable_id, safe_name, to_json
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class RunDirectory:
+    """An open run, made by `open_run`: config.json, metrics.jsonl, summary.csv, figures/ and cells/.
+
+    `path` is its absolute path; a cell keeps what it needs, such as checkpoints, in its own directory `cell(name)`.
+    """
+
+    def __init__(self, path: Path, lock: filelock.BaseFileLock):
+        self.path = path
+        self._lock = lock
+        self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def cell(self, name: str) -> Path:
+        """The directory `cells/<name>`, made if need be; raises InputError for a name unfit for a file."""
+        if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._=,+-]*", name):
+            raise InputError(f"The cell name {name!r} is unfit for a file; use letters, digits and ._=,+- only.")
+        return _made(self.path / "cells" / name)
+
+    @property
+    def figures(self) -> Path:
+        """The directory `figures`, made if need be."""
+        return _made(self.path / "figures")
+
+    def log(self, **record: Any) -> None:
+        """Append a record to metrics.jsonl as one line in one write; a number that is not finite becomes null.
+
+        Raises InputError for a value that is not text, a number (NumPy's and JAX's scalars are), a truth value or None.
+        """
+        line = encode_record(record)
+        if os.write(self._metrics, line) < len(line):
+            raise OSError(f"A line of {self.path / 'metrics.jsonl'} was written in part; is the disk full?")
+
+    def write_summary(self, frame: "pandas.DataFrame") -> None:
+        """Write summary.csv, one row per cell and seed: equal tables are equal files, numbers with all their digits."""
+        narrow = frame.select_dtypes(["float16", "float32"]).columns
+        text = frame.astype(dict.fromkeys(narrow, "float64")).to_csv(index=False, lineterminator="\n")
+        write_atomic(self.path / "summary.csv", text)
+
+    def close(self) -> None:
+        """Let the directory go; another process may then open it."""
+        if self._lock.is_locked:
+            os.close(self._metrics)
+            self._lock.release()
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_run(
+    experiment: str,
+    config: Any,
+    *,
+    root: Path = Path("runs"),
+    out: Path | None = None,
+    ignore: Sequence[str] = ("out",),
+) -> RunDirectory:
+    """Open the directory of a run, a new one or one to go on with, and hold it until it is closed: use it in a `with`.
+
+    It lies at `root/experiment/<id>`, where the id follows from the frozen dataclass `config`, so that the same command
+    goes on where it was; `out` names another place. `ignore` lists the (dotted) fields that say where or how, but not
+    what: they are recorded, and may differ when a run goes on. A run that was begun with other versions, on another
+    device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's backend.
+
+    Raises InputError where the directory cannot be written, is open in another process, or holds something else, where
+    its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, naming each with both
+    values. Nothing is then left behind.
+    """
+    settings = to_json(config)
+    path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
+    try:
+        with contextlib.ExitStack() as undo:
+            lock = _claim(path, undo)
+            _write_config(path, experiment, settings, ignore)
+            mend_metrics(path)
+            run = RunDirectory(path, lock)
+            undo.pop_all()
+            return run
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"The run directory {path} cannot be written: {reason}; name another with `out`.") from error
+
+
+def _claim(path: Path, undo: contextlib.ExitStack) -> filelock.BaseFileLock:
+    """Make and lock a directory; `undo` takes back what was made."""
+    made = False
+    for folder in reversed([path, *path.parents]):
+        made = False
+        if not folder.exists():
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                folder.mkdir()
+                made = True
+                undo.callback(_remove_empty, folder)
+    _refuse_other_content(path)
+    lock = filelock.FileLock(path / ".lock", thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise InputError(
+            f"The run directory {path} is open in another process; wait until that ends, or name another directory."
+        ) from None
+    undo.callback(lock.release)
+    if made:  # emptied while the lock is held: no one else can have begun to use it
+        for name in (".lock", "config.json", "metrics.jsonl"):
+            undo.callback((path / name).unlink, missing_ok=True)
+    return lock
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # another process has begun to use it
+        folder.rmdir()
+
+
+def _refuse_other_content(path: Path) -> None:
+    # A kill before config.json was there leaves hidden files at most.
+    names = sorted(entry.name for entry in path.iterdir())
+    other = [name for name in names if not name.startswith(".")]
+    if other and "config.json" not in names:
+        held = ", ".join(other[:5])
+        raise InputError(f"{path} holds {held}, but no config.json, so it is no run; name a new or empty directory.")
+
+
+def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore: Sequence[str]) -> None:
+    here = provenance()
+    if (path / "config.json").exists():
+        document = read_config(path)
+        _refuse_other_settings(path, experiment, settings, document, ignore)
+        differing = changes((document["resumed"] or [document])[-1], here)
+        if not differing:
+            return
+        text = f"{path} goes on elsewhere than it was begun ({'; '.join(differing)}); its numbers may differ slightly."
+        warnings.warn(text, RunWarning, stacklevel=3)
+        document["resumed"].append(here)
+    else:
+        document = {"experiment": experiment, "config": settings, **here, "resumed": []}
+    write_atomic(path / "config.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _refuse_other_settings(
+    path: Path, experiment: str, settings: dict[str, Any], document: Mapping[str, Any], ignore: Sequence[str]
+) -> None:
+    now = {"experiment": experiment, **identity(settings, ignore)}
+    before = {"experiment": document["experiment"], **identity(document["config"], ignore)}
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differing:
+        both = "; ".join(f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in differing)
+        raise InputError(f"The run in {path} has other settings: {both}. Give those, or name another directory.")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

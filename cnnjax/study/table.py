@@ -1,0 +1,107 @@
+"""Results as a table, on a terminal and in Markdown: a mean ± half the width of its interval."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cnnjax.errors import InputError
+from cnnjax.study.intervals import Interval
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def print_table(
+    rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]",
+    *,
+    title: str,
+    caption: str = "",
+    scale: int | float = 100,
+    digits: int = 1,
+) -> None:
+    """Print `rows` as a table on the standard output: the first column labels the rows, the others are cells.
+
+    Intervals and floats are multiplied by `scale` (100 turns fractions into percent) and rounded to `digits`; text and
+    ints stand as they are. The caption goes on to say what ± means and how large n is. Raises InputError for no rows.
+    """
+    import rich.box
+    import rich.console
+    import rich.table
+
+    header, body, meaning = _read(rows, scale, digits)
+    console = rich.console.Console(markup=False, highlight=False)
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for i, (name, *cells) in enumerate(zip(header, *body, strict=True)):
+        # A column is as wide as its cells: a header wraps at its spaces, a number is never torn apart.
+        width = max(map(len, [*name.split(), *cells]))
+        wrapped = "\n".join(textwrap.wrap(name, width, break_on_hyphens=False))
+        table.add_column(wrapped, justify="right" if i else "left", no_wrap=True)
+    for row in body:
+        table.add_row(*row)
+    # Wider than the terminal is harder to read than narrower, but loses nothing; rich would crop.
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
+    console.print(title, style="bold")
+    console.print(table)
+    if about := " ".join(filter(None, [caption, meaning])):
+        console.print(about)
+
+
+def markdown(
+    rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]",
+    *,
+    caption: str = "",
+    scale: int | float = 100,
+    digits: int = 1,
+) -> str:
+    """The table that `print_table` prints, as Markdown that is aligned in its source too; the caption follows it."""
+    header, body, meaning = _read(rows, scale, digits)
+    widths = [max(3, *map(len, column)) for column in zip(header, *body, strict=True)]
+    rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]
+    lines = []
+    for first, *others in (header, rule, *body):
+        cells = [first.ljust(widths[0]), *[cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]]
+        lines.append(f"| {' | '.join(cells)} |")
+    about = " ".join(filter(None, [caption, meaning]))
+    return "\n".join([*lines, *(["", about] if about else [])]) + "\n"
+
+
+def format_interval(interval: Interval, *, scale: int | float = 100, digits: int = 1) -> str:
+    """`97.3 ± 0.4`: mean and half the width of an interval, times `scale`; the mean alone where there is none."""
+    mean = f"{interval.mean * scale:.{digits}f}"
+    if not math.isfinite(interval.low):
+        return mean
+    return f"{mean} ± {(interval.high - interval.low) / 2 * scale:.{digits}f}"
+
+
+def _read(
+    rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]", scale: int | float, digits: int
+) -> tuple[list[str], list[list[str]], str]:
+    """The header, the cells as text, and what ± means in them."""
+    records: Any = rows if isinstance(rows, Sequence) else rows.to_dict("records")
+    if not records:
+        raise InputError("The table has no rows; did every cell of the experiment fail?")
+    header = list(dict.fromkeys(name for record in records for name in record))
+    body = [[_text(record.get(name), scale, digits) for name in header] for record in records]
+    intervals = [value for record in records for value in record.values() if isinstance(value, Interval)]
+    return [str(name) for name in header], body, _meaning(intervals)
+
+
+def _text(value: Any, scale: int | float, digits: int) -> str:
+    if isinstance(value, Interval):
+        return format_interval(value, scale=scale, digits=digits)
+    if isinstance(value, float):
+        return f"{value * scale:.{digits}f}" if math.isfinite(value) else "–"
+    return "–" if value is None else str(value)
+
+
+def _meaning(intervals: Sequence[Interval]) -> str:
+    sentences = []
+    for over, level in dict.fromkeys((interval.over, interval.level) for interval in intervals):
+        counts = {interval.n for interval in intervals if (interval.over, interval.level) == (over, level)}
+        if counts == {1}:
+            sentences.append(f"n = 1 {over[:-1]}, which has no interval.")
+        else:
+            n = " to ".join(f"{n}" for n in sorted({min(counts), max(counts)}))
+            sentences.append(f"±: half the width of the {level * 100:g} % bootstrap interval over n = {n} {over}.")
+    return " ".join(sentences)

@@ -1,0 +1,141 @@
+"""The command line of an experiment: help, suggestions, one-line errors, statuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+EXPERIMENT = '''
+"""How invariant does a network become?
+
+It trains nothing, and ends soon.
+"""
+import dataclasses
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from cnnjax import InputError
+from cnnjax.study import main
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What is looked at."""
+
+    name: Literal["digits", "mnist"] = "digits"
+    """Name of the data set."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    data: Data = Data()
+    seeds: int = 5
+    """Number of networks per cell."""
+    out: Path | None = None
+    """Directory of the run; follows from the settings unless named."""
+
+
+def run(config: Config) -> Path:
+    if config.seeds < 1:
+        raise InputError(f"seeds is {config.seeds}; give at least one.")
+    if config.seeds == 99:
+        print("working", flush=True)
+        time.sleep(60)
+    if config.seeds == 7:
+        raise ValueError("a bug")
+    warnings.warn("the last line is torn", stacklevel=1)
+    print("a table")
+    return config.out or Path.cwd() / "runs" / config.data.name
+
+
+if __name__ == "__main__":
+    main(Config, run, prog="python -m experiments.invariance")
+'''
+
+
+@pytest.fixture
+def command(tmp_path):
+    script = tmp_path / "invariance.py"
+    script.write_text(textwrap.dedent(EXPERIMENT))
+    environment = {**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": ""}
+
+    def call(*arguments):
+        everything = [sys.executable, str(script), *arguments]
+        return subprocess.run(
+            everything, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    call.script = script
+    return call
+
+
+def test_the_path_is_the_last_line_and_warnings_are_one_line(command):
+    done = command("--data.name", "mnist")
+    assert done.returncode == 0
+    assert done.stdout == "a table\nruns/mnist\n"
+    assert done.stderr == "warning: the last line is torn\n"
+
+
+def test_a_path_elsewhere_is_whole(command):
+    assert command("--out", "/elsewhere/run").stdout.splitlines()[-1] == "/elsewhere/run"
+
+
+def test_help_shows_the_question_the_options_and_their_defaults(command):
+    done = command("--help")
+    assert done.returncode == 0
+    for text in (
+        "usage: python -m experiments.invariance",
+        "How invariant does a network become?",
+        "It trains nothing, and ends soon.",
+        "Number of networks per cell. (default: 5)",
+        "--data.name {digits,mnist}",
+        "What is looked at.",
+        "follows from the settings unless named. (default: None)",
+    ):
+        assert text in done.stdout
+
+
+def test_an_input_error_is_one_line_and_status_2(command):
+    done = command("--seeds", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: seeds is 0; give at least one.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hints"),
+    [
+        (["--sedes", "3"], ["--sedes", "Perhaps you meant", "--seeds INT"]),
+        (["--data.name", "mnits"], ["mnits", "'digits', 'mnist'"]),
+        (["--seeds", "many"], ["--seeds", "many"]),
+    ],
+)
+def test_mistakes_get_a_suggestion_and_status_2(command, arguments, hints):
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for hint in hints:
+        assert hint in done.stderr
+
+
+def test_a_bug_shows_its_traceback(command):
+    done = command("--seeds", "7")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("ValueError: a bug\n")
+
+
+def test_an_interrupt_is_status_130_and_says_how_to_go_on(command):
+    arguments = [sys.executable, str(command.script), "--seeds", "99"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "working\n"
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert error == "stopped; the same command goes on where this one was.\n"
