@@ -1,0 +1,1 @@
+"""One module for each question; `python -m experiments.NAME --help` tells the question and its options."""

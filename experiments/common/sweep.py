@@ -1,0 +1,128 @@
+"""The sweep of an experiment: every cell trained and measured once, whatever was killed in between."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from cnnjax.data import Augmentation, Dataset, apply_augmentation
+from cnnjax.errors import InputError
+from cnnjax.study import Progress, RunDirectory, write_atomic
+from cnnjax.training import (
+    DivergedError,
+    StepSpec,
+    TrainConfig,
+    init_states,
+    load_tree,
+    read_arrays,
+    save_tree,
+    train,
+    unstack,
+)
+from experiments.common.protocol import ProtocolConfig, measure
+
+
+@dataclasses.dataclass(frozen=True)
+class CellPlan:
+    """One cell: what to train, on what, and with which augmentation."""
+
+    name: str
+    model: nn.Module
+    train: TrainConfig
+    augmentation: Augmentation
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a cell came to: its predictions (see `protocol.measure`), or why its training failed."""
+
+    predictions: dict[str, np.ndarray] | None
+    failure: str = ""
+
+
+def sweep(
+    run: RunDirectory, plans: Sequence[CellPlan], dataset: Dataset, protocol: ProtocolConfig, *, seeds: int
+) -> dict[str, Outcome]:
+    """Train and measure every cell that is not finished, in order, and return the outcome of each by name.
+
+    A cell keeps `weights.safetensors` and `predictions.safetensors`, or `failure.json`; while it trains,
+    `state.safetensors`. Each file is written whole, so a run killed at any instant goes on from the last that is
+    there.
+    """
+    outcomes: dict[str, Outcome] = {}
+    compiled: set[Any] = set()
+    with Progress(len(plans)) as progress:
+        for plan in plans:
+            folder = run.cell(plan.name)
+            finished = _finished(folder)
+            if finished is not None:
+                progress.skip(plan.name)
+                outcomes[plan.name] = finished
+                continue
+            progress.cell(plan.name)
+            try:
+                networks = _trained(run, plan, folder, dataset, range(seeds), progress, compiled)
+            except DivergedError as error:
+                write_atomic(folder / "failure.json", json.dumps({"failure": str(error)}) + "\n")
+                progress.note(f"{plan.name} failed: {error}")
+                outcomes[plan.name] = Outcome(None, str(error))
+                continue
+            if plan.model not in compiled:
+                progress.status("compiling the measurements")
+                compiled.add(plan.model)
+            arrays = measure(protocol, dataset, plan.model, networks, progress=progress.advance)
+            save_tree(folder / "predictions.safetensors", arrays)
+            outcomes[plan.name] = Outcome(arrays)
+    return outcomes
+
+
+def _finished(folder: Path) -> Outcome | None:
+    if (folder / "predictions.safetensors").exists():
+        return Outcome(dict(read_arrays(folder / "predictions.safetensors")[0]))
+    if (folder / "failure.json").exists():
+        try:
+            return Outcome(None, json.loads((folder / "failure.json").read_text())["failure"])
+        except (json.JSONDecodeError, KeyError) as error:
+            raise InputError(
+                f"{folder / 'failure.json'} cannot be read ({error}): delete it to try the cell again"
+            ) from error
+    return None
+
+
+def _trained(
+    run: RunDirectory,
+    plan: CellPlan,
+    folder: Path,
+    dataset: Dataset,
+    seeds: range,
+    progress: Progress,
+    compiled: set[Any],
+) -> list[Any]:
+    spec = StepSpec(plan.model, plan.train.optimizer, plan.train.batch_size, apply_augmentation)
+    weights, checkpoint = folder / "weights.safetensors", folder / "state.safetensors"
+    if not weights.exists():
+        if spec not in compiled:
+            progress.status("compiling the training step")
+            compiled.add(spec)
+        variables = train(
+            spec,
+            plan.train,
+            dataset.train.images,
+            dataset.train.labels,
+            plan.augmentation.as_arrays(),
+            seeds=seeds,
+            checkpoint=checkpoint,
+            log=lambda **record: run.log(cell=plan.name, **record),
+            progress=progress.advance,
+        )
+        save_tree(weights, variables)
+        checkpoint.unlink(missing_ok=True)
+    else:
+        like = jax.eval_shape(lambda: init_states(spec, range(len(seeds)), dataset.train.images.shape[1:]).variables)
+        variables, _ = load_tree(weights, like)
+    return unstack(variables, len(seeds))
