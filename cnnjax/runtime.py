@@ -9,6 +9,7 @@ import ctypes
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,22 @@ def jit(f: Callable, **options: Any) -> Callable:
     return functools.wraps(f)(lambda *args, **kwargs: jitted()(*args, **kwargs))
 
 
-def cache_directory() -> Path:
-    """Where decoded data and compiled programs are kept: `$CNNJAX_CACHE`, else the platform's cache directory."""
-    if override := os.environ.get("CNNJAX_CACHE"):
-        return Path(override)
-    import platformdirs
+def cache_directory() -> Path | None:
+    """Where decoded data and compiled programs are kept: `$CNNJAX_CACHE`, or this user's cache directory.
 
-    return Path(platformdirs.user_cache_dir("cnnjax"))
+    None, after a warning, when that cannot be known because platformdirs is missing.
+    """
+    if chosen := os.environ.get("CNNJAX_CACHE"):
+        return Path(chosen).expanduser()
+    try:
+        import platformdirs
+    except ImportError:
+        warnings.warn(
+            "nothing is kept between runs: the package platformdirs is missing and CNNJAX_CACHE is not set",
+            stacklevel=2,
+        )
+        return None
+    return Path(platformdirs.user_cache_dir("cnnjax", appauthor=False))
 
 
 def configure() -> None:
@@ -63,8 +73,10 @@ def configure() -> None:
     Experiments call it first. A compilation cache that is already configured is left as it is.
     """
     _keep_freed_memory()
-    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
+    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    if (folder := cache_directory()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

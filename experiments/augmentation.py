@@ -22,11 +22,11 @@ from typing import Literal
 from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig, load
 from cnnjax.errors import InputError
-from cnnjax.study import grid, main, open_run
+from cnnjax.study import Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
 from experiments.common import invariance_report
 from experiments.common.network import NetworkConfig, build
-from experiments.common.protocol import ProtocolConfig
+from experiments.common.protocol import ProtocolConfig, prove, tasks
 from experiments.common.sweep import CellPlan, sweep
 
 Kind = Literal["none", "crop", "rotation", "both"]
@@ -76,14 +76,16 @@ def run(config: Config) -> Path:
     """Train and measure every cell, print the table, write summary and figures, and return the run directory."""
     _check(config)
     runtime.configure()
-    dataset = load(config.data, max_shift=config.protocol.max_shift)
-    model = build(config.network, dataset)
-    config.train.steps_per_epoch(len(dataset.train.images))
     treatment = Treatment("none", config.crop, config.rotation, config.flip)
     cells = grid(treatment, {"augmentation": config.augmentations})
-    plans = [CellPlan(cell.name, model, config.train, cell.config.strengths()) for cell in cells]
     with open_run("augmentation", config, out=config.out) as directory:
-        outcomes = sweep(directory, plans, dataset, config.protocol, seeds=config.seeds)
+        with Progress(len(cells)) as progress:
+            dataset = load(config.data, max_shift=config.protocol.max_shift, progress=progress.prepare)
+            config.train.steps_per_epoch(len(dataset.train.images))
+            model = build(config.network, dataset)
+            prove(tasks(config.protocol, dataset, model), model)
+            plans = [CellPlan(cell.name, model, config.train, cell.config.strengths()) for cell in cells]
+            outcomes = sweep(directory, plans, dataset, config.protocol, seeds=config.seeds, progress=progress)
         invariance_report.write(directory, outcomes, dataset, config.protocol, model, seeds=config.seeds)
         return directory.path
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 import warnings
 import zipfile
@@ -12,28 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from cnnjax.runtime import cache_directory
+
 Arrays = dict[str, Any]
 """NumPy arrays by name."""
 
 LAYOUT = 1
 """Part of every key: raise it when the same options come to mean other arrays."""
-
-
-def directory() -> Path | None:
-    """Return where decoded images are kept: `$CNNJAX_CACHE`, or the platform's cache directory for this user.
-
-    None, after a warning, when that cannot be known because platformdirs is missing.
-    """
-    if chosen := os.environ.get("CNNJAX_CACHE"):
-        return Path(chosen).expanduser()
-    try:
-        import platformdirs
-    except ImportError:
-        warnings.warn(
-            "decoded images are not kept: the package platformdirs is missing and CNNJAX_CACHE is not set", stacklevel=2
-        )
-        return None
-    return Path(platformdirs.user_cache_dir("cnnjax", appauthor=False))
 
 
 def cached(name: str, key: Mapping[str, object], make: Callable[[], Arrays]) -> Arrays:
@@ -42,7 +26,7 @@ def cached(name: str, key: Mapping[str, object], make: Callable[[], Arrays]) -> 
     `key` holds JSON values that determine the arrays: options, version, fingerprint of the source files. A damaged
     file and a directory that cannot be written each give one warning and cost one more call of `make`.
     """
-    folder = directory()
+    folder = cache_directory()
     if folder is None:
         return make()
     text = json.dumps({"layout": LAYOUT, "name": name, **key}, sort_keys=True)

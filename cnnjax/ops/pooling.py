@@ -63,7 +63,7 @@ def avg_pool(
     """
     x, window, stride, pairs = _prepare(x, window, stride, padding)
     # In bfloat16 a running sum stops growing after some 256 equal terms.
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x.astype(np.promote_types(x.dtype, np.float32))
     total = lax.reduce_window(wide, 0.0, lax.add, (1, *window, 1), (1, *stride, 1), ((0, 0), *pairs, (0, 0)))
     return (total / math.prod(window)).astype(x.dtype)
 

@@ -81,7 +81,7 @@ def rotate(
         raise InputError(f"order={order!r} is unknown; use 0 (nearest pixel) or 1 (bilinear).")
     if order == 1 and not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(f"x is {x.dtype}; bilinear rotation needs floating point. Convert it, or use order=0.")
-    wide = jnp.promote_types(x.dtype, jnp.float32) if order == 1 else jnp.float32
+    wide = np.promote_types(x.dtype, np.float32) if order == 1 else jnp.float32
     degrees = jnp.asarray(degrees).astype(wide)
     if degrees.shape not in ((), (x.shape[0],)):
         raise InputError(f"degrees has shape {degrees.shape}; it must be a scalar or {(x.shape[0],)}, one per image.")
@@ -156,7 +156,7 @@ def _neighbours(
 def _fourier_shift(x: Array, offset: Num[Array, "images spatial"]) -> Array:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(f"x is {x.dtype}; mode='fourier' needs floating point. Convert it, or use mode='circular'.")
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = np.promote_types(x.dtype, np.float32)
     space, axes = x.shape[1:-1], tuple(range(1, x.ndim - 1))
     spectrum = jnp.fft.rfftn(x.astype(wide), axes=axes)
     for axis, n in zip(axes, space, strict=True):

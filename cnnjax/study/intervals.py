@@ -5,8 +5,8 @@ Bootstrap", The American Statistician 69(4), arXiv:1411.5279. The means of resam
 sqrt((n-1)/n) too little, so deviations from the mean are divided by it. And a percentile interval reaches to quantiles
 of the normal distribution where the estimated spread asks for Student's t with n-1 degrees of freedom, so the
 percentiles are taken at Phi(t). (He puts both into the percentiles; five values have few resamples that far out.)
-On normal values the nominal 95 % interval then covers the truth in 93 % of studies at n = 5, 95 % at n = 10 and 96 % at
-n = 20; the bare percentile interval in 85, 90 and 93 %.
+On normal values the nominal 95 % interval then covers the truth in 93 % of studies at n = 5, 94 % at n = 10 and 95 % at
+n = 20; the bare percentile interval in 84, 89 and 93 % (6,000 simulated studies each).
 """
 
 import functools

@@ -24,10 +24,19 @@ class Progress:
         self._seen = 0  # cells begun or skipped
         self._worked = 0  # cells that took time here
         self._name: str | None = None
+        self._preparing = ""
         self._fraction = 0.0
         self._began = self._cell_began = self._last_line = time.monotonic()
         terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._display = _Bars(total_cells) if terminal else None
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Say how far the work before the first cell is, such as decoding images."""
+        if self._display:
+            self._display.prepare(what, done, total)
+        elif what != self._preparing:
+            self._preparing = what
+            self.note(what)
 
     def cell(self, name: str) -> None:
         """Begin the cell `name`; the one before it is over."""
@@ -127,6 +136,9 @@ class _Bars:
         self._overall = self._progress.add_task("starting", total=total, text="")
         self._inside = self._progress.add_task("", total=None, text="", visible=False)
         self.start, self.stop = self._progress.start, self._progress.stop
+
+    def prepare(self, what: str, completed: int, total: int) -> None:
+        self._progress.update(self._inside, description=what, completed=completed, total=total, visible=True)
 
     def cell(self, overall: str, name: str, remaining: str) -> None:
         self._progress.update(self._overall, description=overall, text=remaining)

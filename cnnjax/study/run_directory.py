@@ -28,9 +28,10 @@ class RunDirectory:
     `path` is its absolute path; a cell keeps what it needs, such as checkpoints, in its own directory `cell(name)`.
     """
 
-    def __init__(self, path: Path, lock: filelock.BaseFileLock):
+    def __init__(self, path: Path, lock: filelock.BaseFileLock, undo: contextlib.ExitStack):
         self.path = path
         self._lock = lock
+        self._undo = undo
         self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def cell(self, name: str) -> Path:
@@ -71,7 +72,10 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        begun = (self.path / "cells").exists()
         self.close()
+        if isinstance(error, InputError) and not begun:
+            self._undo.close()
 
 
 def open_run(
@@ -91,7 +95,8 @@ def open_run(
 
     Raises InputError where the directory cannot be written, is open in another process, or holds something else, where
     its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, naming each with both
-    values. Nothing is then left behind.
+    values. A directory that was made for it is then removed, also where an InputError ends the `with` before any cell
+    was begun.
     """
     settings = to_json(config)
     path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
@@ -100,8 +105,8 @@ def open_run(
             lock = _claim(path, undo)
             _write_config(path, experiment, settings, ignore)
             mend_metrics(path)
-            run = RunDirectory(path, lock)
-            undo.pop_all()
+            run = RunDirectory(path, lock, undo)
+            run._undo = undo.pop_all()
             return run
     except OSError as error:
         reason = error.strerror or str(error)

@@ -163,7 +163,7 @@ def _draw(
     dataset: Dataset,
 ) -> None:
     palette = colours(list(done))
-    images = next(iter(done.values()))["rotation/classes"].shape[-1]
+    seeds, _, images = next(iter(done.values()))["rotation/classes"].shape
     note = f"{dataset.name}: {images} test images."
     labels = dataset.test.labels[:images]
     rotation, shift = todo["rotation"].orbit, todo["shift_zero"].orbit
@@ -182,7 +182,8 @@ def _draw(
         grid[reach, reach] = accuracy[0]
         grid[tuple((shift.parameters + reach).T)] = accuracy[1:]
         maps[name] = grid
-    save(translation_maps(maps, title="Accuracy under translation", note=note), run.figures / "translation.png")
+    figure = translation_maps(maps, title="Accuracy under translation", note=f"{note} Mean over {seeds} seeds.")
+    save(figure, run.figures / "translation.png")
 
     titles = {score: title for title, score in DOTS.items()}
     dots = table[table["score"].isin(titles)].assign(
@@ -191,8 +192,7 @@ def _draw(
     figure = score_dots(dots, title="Accuracy and adjusted consistency", note=note, palette=palette)
     save(figure, run.figures / "scores.png")
 
-    metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
-    metrics = metrics[metrics["cell"].isin(done)]
+    metrics = read_metrics(run.path, keys=("cell", "seed", "step")).query("cell in @done")
     save(training_curves(metrics, title="Training", palette=palette), run.figures / "training.png")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
@@ -33,6 +34,8 @@ class ProtocolConfig:
     def __post_init__(self):
         if self.images < 1:
             raise InputError(f"protocol.images={self.images} must be at least 1")
+        analysis.shifts(self.max_shift)
+        analysis.rotations(self.rotation_step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +77,21 @@ def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[st
         if model.padding in ("same", "circular"):  # pyright: ignore[reportAttributeAccessIssue]
             found[TWIN] = Task(circular, pixels, circular=True)
     return found
+
+
+def prove(todo: dict[str, Task], model: nn.Module) -> None:
+    """Raise `InputError` where the network cannot take what an orbit gives, without running either."""
+    variables = jax.eval_shape(model.init, jax.random.key(0), todo["shift_circular"].examples)
+    for name, task in todo.items():
+        network = model.clone(padding="circular") if task.circular else model
+        images = jax.eval_shape(task.orbit.apply, task.examples, task.orbit.identity)
+        try:
+            jax.eval_shape(network.apply, variables, images)
+        except InputError as error:
+            height, width = images.shape[1:3]
+            raise InputError(
+                f"{name} shows the network images of {height}×{width} pixels, and {error} Or lower protocol.max_shift."
+            ) from error
 
 
 def same_images(config: ProtocolConfig, dataset: Dataset) -> bool:

@@ -46,7 +46,13 @@ class Outcome:
 
 
 def sweep(
-    run: RunDirectory, plans: Sequence[CellPlan], dataset: Dataset, protocol: ProtocolConfig, *, seeds: int
+    run: RunDirectory,
+    plans: Sequence[CellPlan],
+    dataset: Dataset,
+    protocol: ProtocolConfig,
+    *,
+    seeds: int,
+    progress: Progress,
 ) -> dict[str, Outcome]:
     """Train and measure every cell that is not finished, in order, and return the outcome of each by name.
 
@@ -56,28 +62,27 @@ def sweep(
     """
     outcomes: dict[str, Outcome] = {}
     compiled: set[Any] = set()
-    with Progress(len(plans)) as progress:
-        for plan in plans:
-            folder = run.cell(plan.name)
-            finished = _finished(folder)
-            if finished is not None:
-                progress.skip(plan.name)
-                outcomes[plan.name] = finished
-                continue
-            progress.cell(plan.name)
-            try:
-                networks = _trained(run, plan, folder, dataset, range(seeds), progress, compiled)
-            except DivergedError as error:
-                write_atomic(folder / "failure.json", json.dumps({"failure": str(error)}) + "\n")
-                progress.note(f"{plan.name} failed: {error}")
-                outcomes[plan.name] = Outcome(None, str(error))
-                continue
-            if plan.model not in compiled:
-                progress.status("compiling the measurements")
-                compiled.add(plan.model)
-            arrays = measure(protocol, dataset, plan.model, networks, progress=progress.advance)
-            save_tree(folder / "predictions.safetensors", arrays)
-            outcomes[plan.name] = Outcome(arrays)
+    for plan in plans:
+        folder = run.cell(plan.name)
+        finished = _finished(folder)
+        if finished is not None:
+            progress.skip(plan.name)
+            outcomes[plan.name] = finished
+            continue
+        progress.cell(plan.name)
+        try:
+            networks = _trained(run, plan, folder, dataset, range(seeds), progress, compiled)
+        except DivergedError as error:
+            write_atomic(folder / "failure.json", json.dumps({"failure": str(error)}) + "\n")
+            progress.note(f"{plan.name} failed: {error}")
+            outcomes[plan.name] = Outcome(None, str(error))
+            continue
+        if plan.model not in compiled:
+            progress.status("compiling the measurements")
+            compiled.add(plan.model)
+        arrays = measure(protocol, dataset, plan.model, networks, progress=progress.advance)
+        save_tree(folder / "predictions.safetensors", arrays)
+        outcomes[plan.name] = Outcome(arrays)
     return outcomes
 
 

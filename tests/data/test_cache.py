@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnjax.data.cache import cached, directory, fingerprint
+from cnnjax.data.cache import cached, fingerprint
+from cnnjax.runtime import cache_directory
 
 ARRAYS = {"images": np.arange(24, dtype=np.uint8).reshape(2, 3, 4), "labels": np.array([1, 0], np.int32)}
 KEY = {"version": "1", "size": None}
@@ -126,11 +127,11 @@ def test_several_writers_and_readers_meet_only_whole_files():
 
 
 def test_the_directory_is_the_platforms_unless_set(monkeypatch, cache):
-    assert directory() == cache
+    assert cache_directory() == cache
     monkeypatch.delenv("CNNJAX_CACHE")
     import platformdirs
 
-    assert directory() == Path(platformdirs.user_cache_dir("cnnjax", appauthor=False))
+    assert cache_directory() == Path(platformdirs.user_cache_dir("cnnjax", appauthor=False))
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     with pytest.warns(UserWarning, match="platformdirs is missing and CNNJAX_CACHE is not set"):
         assert_same(cached("mnist", KEY, make))

@@ -41,8 +41,8 @@ def test_agrees_with_scipy_where_the_corrections_are_small():
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.05 * (high - low))
 
 
-# The documented coverage, with three standard errors of the simulation; the bare percentile covers 0.85 and 0.93.
-@pytest.mark.parametrize(("n", "documented"), [(5, 0.93), (20, 0.955)])
+# The documented coverage, to three standard errors of this simulation; the bare percentile covers 0.84 at n = 5.
+@pytest.mark.parametrize(("n", "documented"), [(5, 0.93), (20, 0.947)])
 def test_coverage_is_what_is_documented(n, documented):
     assert coverage(n) == pytest.approx(documented, abs=0.02)
 

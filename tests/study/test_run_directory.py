@@ -122,7 +122,7 @@ def test_another_version_warns_goes_on_and_is_recorded(tmp_path):
         open_run("demo", Config(), out=tmp_path).close()
     document = read_config(tmp_path)
     assert document["versions"]["jax"] == "0.4.1"
-    assert [session["versions"]["jax"] for session in document["resumed"]] == [now]
+    assert [entry["versions"]["jax"] for entry in document["resumed"]] == [now]
     open_run("demo", Config(), out=tmp_path).close()  # once is enough: a warning would fail this test
     assert len(read_config(tmp_path)["resumed"]) == 1
 

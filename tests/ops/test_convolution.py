@@ -1,0 +1,182 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_loops
+import pytest
+import scipy.signal
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from cnnjax import InputError, ops
+
+
+def draw(shape, seed=0, dtype=np.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def integers(shape, seed=0):
+    """Small integers as floats: sums of their products are exact in any order."""
+    return jnp.asarray(np.random.default_rng(seed).integers(-4, 5, size=shape), jnp.float32)
+
+
+@given(
+    case=st.sampled_from([((2, 9, 4), (3, 1)), ((1, 7, 6, 2), (2, 3)), ((2, 6, 8, 4), (3, 2)), ((1, 8, 4), (4, 1))]),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.sampled_from(["valid", "same", "full", "circular", "reflect", "same_xla", 1, "pairs"]),
+    groups=st.sampled_from([1, 2]),
+)
+@settings(deadline=None, max_examples=20)
+def test_conv_against_loops_eager_and_jitted(case, stride, dilation, padding, groups):
+    shape, size = case
+    rank = len(shape) - 2
+    size, stride, dilation = size[:rank], stride[:rank], dilation[:rank]
+    padding = ((2, 0), (1, 3))[:rank] if padding == "pairs" else padding
+    spans = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
+    assume(padding not in ("valid", 1) or all(span <= n for span, n in zip(spans, shape[1:-1], strict=True)))
+    x, kernel = draw(shape), draw((*size, shape[-1] // groups, 6), seed=1)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    expected = numpy_loops.conv(np.asarray(x), np.asarray(kernel), **options)
+    flipped = kernel[::-1] if rank == 1 else kernel[::-1, ::-1]
+    np.testing.assert_allclose(ops.conv(x, kernel, **options), expected, atol=2e-5)
+    np.testing.assert_allclose(jax.jit(lambda x, w: ops.conv(x, w, **options))(x, kernel), expected, atol=2e-5)
+    np.testing.assert_allclose(ops.convolve(x, flipped, **options), expected, atol=2e-5)
+
+
+def test_an_int_means_every_axis():
+    x, kernel = draw((1, 9, 9, 2)), draw((3, 3, 2, 2), seed=1)
+    one = ops.conv(x, kernel, stride=2, dilation=2, padding=1)
+    each = ops.conv(x, kernel, stride=(2, 2), dilation=(2, 2), padding=((1, 1), (1, 1)))
+    np.testing.assert_array_equal(one, each)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", "full", "circular", "reflect", "same_xla", ((0, 2), (1, 0))])
+@pytest.mark.parametrize("op", [ops.conv, ops.convolve])
+def test_gradients_forward_and_reverse(op, padding):
+    with jax.enable_x64(True):
+        x, kernel = draw((2, 5, 6, 2), dtype=np.float64), draw((3, 2, 1, 4), seed=1, dtype=np.float64)
+        options = {"padding": padding, "stride": (2, 1), "dilation": (1, 2), "groups": 2}
+        check_grads(jax.jit(lambda x, w: op(x, w, **options)), (x, kernel), order=1, modes=("fwd", "rev"))
+
+
+def test_leading_axes_come_through_vmap():
+    x, kernels = draw((3, 2, 6, 6, 1)), draw((3, 3, 3, 1, 2), seed=1)
+    together = jax.vmap(ops.conv)(x, kernels)
+    apart = [ops.conv(a, w) for a, w in zip(x, kernels, strict=True)]
+    np.testing.assert_allclose(together, np.stack(apart), atol=1e-5)
+
+
+def test_bfloat16_rounds_the_float32_result():
+    x, kernel = draw((2, 8, 8, 4)), draw((3, 3, 4, 5), seed=1)
+    half = ops.conv(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), padding="circular")
+    exact = ops.conv(x.astype(jnp.bfloat16).astype(jnp.float32), kernel.astype(jnp.bfloat16).astype(jnp.float32))
+    assert half.dtype == jnp.bfloat16
+    inner = np.s_[:, 1:-1, 1:-1]
+    np.testing.assert_allclose(half.astype(jnp.float32)[inner], exact[inner], rtol=2**-7, atol=2**-5)
+
+
+class TestIdentities:
+    """A convolution is linear, and in full commutative and associative; a cross-correlation is only linear."""
+
+    def test_linear_in_input_and_kernel(self):
+        x, y, w, v = (
+            integers((2, 6, 5, 2)),
+            integers((2, 6, 5, 2), 1),
+            integers((3, 3, 2, 3), 2),
+            integers((3, 3, 2, 3), 3),
+        )
+        for op in (ops.conv, ops.convolve):
+            np.testing.assert_array_equal(op(2 * x - 3 * y, w), 2 * op(x, w) - 3 * op(y, w))
+            np.testing.assert_array_equal(op(x, 2 * w - 3 * v), 2 * op(x, w) - 3 * op(x, v))
+
+    def full(self, a, b, op=ops.convolve):
+        return op(a[None, ..., None], b[..., None, None], padding="full")[0, ..., 0]
+
+    @pytest.mark.parametrize("sizes", [((7,), (4,), (3,)), ((5, 6), (4, 2), (3, 3))])
+    def test_commutative_and_associative_in_full(self, sizes):
+        a, b, c = (integers(size, seed) for seed, size in enumerate(sizes))
+        np.testing.assert_array_equal(self.full(a, b), self.full(b, a))
+        np.testing.assert_array_equal(self.full(self.full(a, b), c), self.full(a, self.full(b, c)))
+        reference = scipy.signal.convolve(np.asarray(a), np.asarray(b), mode="full", method="direct")
+        np.testing.assert_array_equal(self.full(a, b), reference)
+
+    def test_cross_correlation_does_not_commute(self):
+        a, b = integers((5,)), integers((5,), 1)
+        ab, ba = self.full(a, b, ops.conv), self.full(b, a, ops.conv)
+        np.testing.assert_array_equal(ab, ba[::-1])
+        assert not np.array_equal(ab, ba)
+
+    @pytest.mark.parametrize("offset", [(1, 0), (-2, 3), (5, 5)])
+    def test_translation_equivariant_with_stride_1_and_circular_padding(self, offset):
+        x = integers((2, 6, 7, 2))
+        for size in ((3, 3), (2, 5)):
+            kernel = integers((*size, 2, 3), 1)
+            moved = ops.conv(ops.shift(x, offset, mode="circular"), kernel, padding="circular")
+            np.testing.assert_array_equal(moved, np.roll(ops.conv(x, kernel, padding="circular"), offset, (1, 2)))
+
+    def test_zero_padding_breaks_it_at_the_border_and_only_there(self):
+        x, kernel = integers((1, 8, 8, 1)), integers((3, 3, 1, 1), 1)
+        moved = ops.conv(jnp.roll(x, 1, axis=2), kernel)
+        still = jnp.roll(ops.conv(x, kernel), 1, axis=2)
+        np.testing.assert_array_equal(moved[:, 1:-1, 2:-1], still[:, 1:-1, 2:-1])
+        assert not np.array_equal(moved, still)
+
+    def test_valid_features_of_two_crops_agree_where_both_see_them(self):
+        x, kernel = integers((1, 16, 16, 3)), integers((3, 3, 3, 2), 1)
+        first = ops.conv(x[:, :13, :13], kernel, stride=2, padding="valid")
+        second = ops.conv(x[:, 2:15, 2:15], kernel, stride=2, padding="valid")
+        np.testing.assert_array_equal(first[:, 1:, 1:], second[:, :-1, :-1])
+
+
+class TestSameAgainstXlasRule:
+    delta = jnp.zeros((3, 1, 1)).at[1].set(1.0)
+
+    @pytest.mark.parametrize("n", [8, 9])
+    def test_same_samples_from_the_first_pixel_on_any_map(self, n):
+        x = jnp.arange(float(n)).reshape(1, n, 1)
+        np.testing.assert_array_equal(ops.conv(x, self.delta, stride=2)[0, :, 0], np.arange(0, n, 2))
+
+    @pytest.mark.parametrize(("n", "first"), [(8, 1), (9, 0)])
+    def test_same_xla_samples_from_another_pixel_on_even_maps(self, n, first):
+        x = jnp.arange(float(n)).reshape(1, n, 1)
+        y = ops.conv(x, self.delta, stride=2, padding="same_xla")
+        np.testing.assert_array_equal(y[0, :, 0], np.arange(first, n, 2))
+
+    @pytest.mark.parametrize("n", range(5, 10))
+    @pytest.mark.parametrize(("k", "s", "d"), [(3, 2, 1), (2, 2, 1), (4, 3, 1), (3, 1, 2), (1, 3, 1), (5, 2, 2)])
+    def test_same_xla_is_what_xla_does(self, n, k, s, d):
+        x, kernel = integers((1, n, 1)), integers((k, 1, 1), 1)
+        theirs = jax.lax.conv_general_dilated(
+            x, kernel, (s,), "SAME", rhs_dilation=(d,), dimension_numbers=("NWC", "WIO", "NWC")
+        )
+        np.testing.assert_array_equal(ops.conv(x, kernel, stride=s, dilation=d, padding="same_xla"), theirs)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "options", "message"),
+    [
+        ((1, 6, 6, 3), (3, 3, 2, 4), {}, r"x has 3 channels, but kernel of shape \(3, 3, 2, 4\) reads 2 .* must be 3"),
+        ((1, 6, 6, 4), (3, 3, 4, 4), {"groups": 2}, r"reads 4 in each of groups=2: .* must be 2"),
+        ((1, 6, 6, 3), (3, 3, 1, 4), {"groups": 2}, r"groups=2 must be positive and divide x's 3 channels"),
+        ((1, 6, 6, 4), (3, 3, 2, 3), {"groups": 2}, r"groups=2 .* kernel's 3 outputs"),
+        ((1, 6, 6, 4), (3, 3, 4, 3), {"groups": 0}, r"groups=0 must be positive"),
+        ((1, 6, 6, 3), (3, 3, 4), {}, r"kernel has shape \(3, 3, 4\); .* needs \(height, width, in, out\)"),
+        ((1, 6, 3), (3, 3, 3, 4), {}, r"kernel has shape \(3, 3, 3, 4\); .* needs \(length, in, out\)"),
+        ((6, 3), (3, 3, 4), {}, r"x has shape \(6, 3\); expected \(batch, length, channels\)"),
+        ((1, 6, 6, 3), (7, 3, 3, 4), {"padding": "valid"}, r"the window spans 7 positions, more than the 6"),
+        ((1, 6, 6, 3), (3, 3, 3, 4), {"padding": "SAME"}, r"padding='SAME' is unknown; use one of valid, same, full"),
+        ((1, 6, 6, 3), (3, 3, 3, 4), {"stride": 0}, r"stride=0 must be a positive int"),
+        ((1, 6, 6, 3), (3, 3, 3, 4), {"dilation": (1, 2, 3)}, r"dilation=\(1, 2, 3\) must be"),
+    ],
+)
+def test_errors_name_the_value_and_the_remedy(x, kernel, options, message):
+    for op in (ops.conv, ops.convolve):
+        with pytest.raises(InputError, match=message):
+            op(jnp.ones(x), jnp.ones(kernel), **options)
+
+
+@pytest.mark.parametrize(("x", "kernel"), [("uint8", "float32"), ("float32", "bfloat16"), ("int32", "int32")])
+def test_dtypes_are_not_mixed(x, kernel):
+    with pytest.raises(InputError, match=f"x is {x} and kernel is {kernel}; conv needs one floating-point dtype"):
+        ops.conv(jnp.ones((1, 4, 1), x), jnp.ones((3, 1, 1), kernel))

@@ -1,0 +1,208 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_loops
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from cnnjax import InputError, ops
+
+PADDINGS = ["valid", "same", "full", "circular", "reflect", "same_xla", 1, "pairs"]
+
+
+def distinct(shape, seed=0, dtype=np.float32):
+    """No two equal values, so that every maximum stands out by more than a step of finite differences."""
+    size = int(np.prod(shape))
+    return jnp.asarray(np.random.default_rng(seed).permutation(size).reshape(shape) / size, dtype)
+
+
+@given(
+    case=st.sampled_from([((2, 9, 3), (3, 1)), ((1, 7, 6, 2), (2, 3)), ((2, 8, 4, 1), (2, 2)), ((1, 9, 9, 2), (3, 3))]),
+    stride=st.one_of(st.none(), st.tuples(st.integers(1, 3), st.integers(1, 3))),
+    padding=st.sampled_from(PADDINGS),
+)
+@settings(deadline=None, max_examples=20)
+def test_pools_against_loops_eager_and_jitted(case, stride, padding):
+    shape, window = case
+    rank = len(shape) - 2
+    window = window[:rank]
+    stride = stride and stride[:rank]
+    padding = ((1, 0), (0, 1))[:rank] if padding == "pairs" else padding
+    x = distinct(shape)
+    for op, reduce, nothing in ((ops.max_pool, np.max, -np.inf), (ops.avg_pool, np.mean, 0.0)):
+        expected = numpy_loops.pool(
+            np.asarray(x), window, stride=stride or window, padding=padding, reduce=reduce, nothing=nothing
+        )
+        np.testing.assert_allclose(op(x, window, stride=stride, padding=padding), expected, rtol=1e-5)
+        jitted = jax.jit(lambda x, op=op: op(x, window, stride=stride, padding=padding))
+        np.testing.assert_allclose(jitted(x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("op", [ops.max_pool, ops.avg_pool])
+@pytest.mark.parametrize(
+    ("shape", "window", "options"),
+    [
+        ((2, 7, 2), 2, {}),
+        ((1, 6, 7, 2), (3, 2), {}),
+        ((1, 6, 5, 2), 2, {"padding": "circular"}),
+        ((1, 6, 6, 2), 3, {"stride": 2, "padding": "same"}),
+        ((1, 5, 6, 1), (2, 3), {"stride": 1, "padding": "reflect"}),
+        ((1, 5, 6, 1), 2, {"padding": "full"}),
+    ],
+)
+def test_gradients_forward_and_reverse(op, shape, window, options):
+    with jax.enable_x64(True):
+        x = distinct(shape, dtype=np.float64)
+        check_grads(jax.jit(lambda x: op(x, window, **options)), (x,), order=1, modes=("fwd", "rev"), eps=1e-4)
+
+
+class TestTheFirstOfEqualMaximaIsTaken:
+    @pytest.mark.parametrize("stride", [1, 2])
+    def test_in_row_major_order(self, stride):
+        x = jnp.zeros((1, 2, 2, 1))
+        gradient = jax.grad(lambda x: ops.max_pool(x, 2, stride=stride).sum())(x)
+        np.testing.assert_array_equal(gradient[0, :, :, 0], [[1, 0], [0, 0]])
+
+    def test_second_column_before_second_row(self):
+        x = jnp.asarray([[0.0, 1.0], [1.0, 1.0]]).reshape(1, 2, 2, 1)
+        gradient = jax.grad(lambda x: ops.max_pool(x, 2).sum())(x)
+        np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 1], [0, 0]])
+
+    @given(seed=st.integers(0, 2**16), case=st.sampled_from([((2, 8, 8, 2), 2), ((2, 9, 9, 1), 3), ((2, 9, 2), 2)]))
+    @settings(deadline=None, max_examples=10)
+    def test_mask_and_select_and_scatter_agree_on_maps_full_of_ties(self, seed, case):
+        shape, window = case
+        rng = np.random.default_rng(seed)
+        x = jnp.asarray(rng.integers(0, 3, size=shape), jnp.float32)
+        rank = len(shape) - 2
+        blocks = (1, *(window,) * rank, 1)
+
+        def overlapping_rule(x):
+            return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, blocks, blocks, "VALID")
+
+        y, pull = jax.vjp(lambda x: ops.max_pool(x, window), x)
+        theirs, their_pull = jax.vjp(overlapping_rule, x)
+        np.testing.assert_array_equal(y, theirs)
+        cotangent = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
+        np.testing.assert_array_equal(pull(cotangent)[0], their_pull(cotangent)[0])
+
+    def test_global_max_pool_too(self):
+        gradient = jax.grad(lambda x: ops.global_max_pool(x).sum())(jnp.ones((1, 20, 20, 1)))
+        assert gradient[0, 0, 0, 0] == 1
+        assert gradient.sum() == 1
+
+
+class TestNanPropagates:
+    @pytest.mark.parametrize("options", [{}, {"stride": 1}, {"padding": 1}])
+    @pytest.mark.parametrize("op", [ops.max_pool, ops.avg_pool])
+    def test_to_every_window_that_sees_it(self, op, options):
+        x = jnp.ones((1, 4, 4, 1)).at[0, 2, 3, 0].set(jnp.nan)
+        marked = jnp.zeros((1, 4, 4, 1)).at[0, 2, 3, 0].set(1.0)
+        np.testing.assert_array_equal(jnp.isnan(op(x, 2, **options)), op(marked, 2, **options) > 0)
+
+    def test_and_takes_the_gradient(self):
+        x = jnp.arange(4.0).reshape(1, 2, 2, 1).at[0, 0, 1, 0].set(jnp.nan)
+        gradient = jax.grad(lambda x: ops.max_pool(x, 2).sum())(x)
+        np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 1], [0, 0]])
+
+
+class TestTransformationsOfTheMask:
+    def test_jvp_is_the_tangent_of_the_maximum(self):
+        x, tangent = distinct((1, 4, 4, 1)), distinct((1, 4, 4, 1), seed=1)
+        _, moved = jax.jvp(lambda x: ops.max_pool(x, 2), (x,), (tangent,))
+        for i, j in np.ndindex(2, 2):
+            block = np.s_[0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, 0]
+            assert moved[0, i, j, 0] == np.asarray(tangent[block]).ravel()[np.argmax(np.asarray(x[block]))]
+
+    def test_vmap_of_jitted_gradients_with_one_of_them_used_twice(self):
+        x = distinct((3, 2, 6, 6, 1))
+        gradient = jax.jit(jax.grad(lambda x: (ops.max_pool(ops.max_pool(x, 2), 3) ** 2).sum()))
+        together = jax.vmap(gradient)(x)
+        np.testing.assert_array_equal(together, np.stack([gradient(a) for a in x]))
+        hessian = jax.vmap(jax.hessian(lambda x: (ops.max_pool(x[None, :, None], 4) ** 2).sum()))(distinct((2, 4)))
+        np.testing.assert_array_equal(
+            hessian, np.stack([2 * np.diag(np.arange(4) == i) for i in hessian.diagonal(axis1=1, axis2=2).argmax(1)])
+        )
+
+    def test_infinite_cotangent_stays_where_it_belongs(self):
+        x = jnp.arange(4.0).reshape(1, 2, 2, 1)
+        (gradient,) = jax.vjp(lambda x: ops.max_pool(x, 2), x)[1](jnp.full((1, 1, 1, 1), jnp.inf))
+        np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0], [0, jnp.inf]])
+
+    @pytest.mark.parametrize(("stride", "slow"), [(2, False), (1, True)])
+    def test_windows_that_do_not_overlap_keep_off_the_slow_path(self, stride, slow):
+        gradient = jax.grad(lambda x: ops.max_pool(x, 2, stride=stride, padding="circular").sum())
+        assert ("select_and_scatter" in str(jax.make_jaxpr(gradient)(jnp.ones((1, 4, 4, 1))))) is slow
+
+
+def test_rows_that_fill_no_window_are_not_read():
+    x = distinct((1, 5, 7, 1))
+    for op in (ops.max_pool, ops.avg_pool):
+        np.testing.assert_array_equal(op(x, 2), op(x[:, :4, :6], 2))
+        gradient = jax.grad(lambda x, op=op: op(x, 2).sum())(x)
+        assert not gradient[:, 4].any()
+        assert not gradient[:, :, 6].any()
+
+
+def test_a_noisy_peak_moves_the_mean_by_a_share_and_the_maximum_by_all():
+    peak, k = 9.0, 3
+    x = jnp.ones((1, 6, 6, 1))
+    noisy = x.at[0, 1, 4, 0].add(peak)
+    mean = ops.avg_pool(noisy, k) - ops.avg_pool(x, k)
+    largest = ops.max_pool(noisy, k) - ops.max_pool(x, k)
+    np.testing.assert_allclose(mean[0, :, :, 0], [[0, peak / k**2], [0, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(largest[0, :, :, 0], [[0, peak], [0, 0]])
+
+
+def test_padded_zeros_count_in_the_mean_and_never_win_the_maximum():
+    x = -jnp.ones((1, 2, 2, 1))
+    np.testing.assert_array_equal(ops.avg_pool(x, 2, padding=1)[0, :, :, 0], np.full((2, 2), -0.25))
+    np.testing.assert_array_equal(ops.max_pool(x, 2, padding=1)[0, :, :, 0], np.full((2, 2), -1.0))
+
+
+def test_bfloat16_means_are_summed_in_float32():
+    x = jnp.full((1, 32, 32, 1), 0.1, jnp.bfloat16)
+    for y in (ops.avg_pool(x, 32).ravel(), ops.global_avg_pool(x).ravel()):
+        assert y.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(y, x[0, 0, 0])
+    assert ops.max_pool(x, 2).dtype == jnp.bfloat16
+
+
+def test_global_pools():
+    for shape in ((2, 5, 3), (2, 4, 6, 3)):
+        x = distinct(shape)
+        axes = tuple(range(1, len(shape) - 1))
+        np.testing.assert_array_equal(ops.global_max_pool(x), np.max(x, axes))
+        np.testing.assert_allclose(ops.global_avg_pool(x), np.mean(x, axes), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "options", "message"),
+    [
+        ((1, 4, 4, 1), 5, {}, r"the window spans 5 positions, more than the 4 of the padded map"),
+        ((1, 4, 4, 1), (2, 2, 2), {}, r"window=\(2, 2, 2\) must be a positive int, or 2 of them"),
+        ((1, 4, 4, 1), 0, {}, r"window=0 must be"),
+        ((1, 4, 4, 1), 2, {"stride": 0}, r"stride=0 must be a positive int"),
+        ((1, 4, 4, 1), 2, {"padding": "zero"}, r"padding='zero' is unknown; use one of valid"),
+        ((4, 4), 2, {}, r"x has shape \(4, 4\); expected"),
+    ],
+)
+def test_errors_name_the_value_and_the_remedy(shape, window, options, message):
+    for op in (ops.max_pool, ops.avg_pool):
+        with pytest.raises(InputError, match=message):
+            op(jnp.ones(shape), window, **options)
+
+
+def test_windows_of_nothing_but_padding_have_no_maximum():
+    with pytest.raises(
+        InputError, match=r"padding=2 is as wide as the window \(2,\); .* Pad less than the window size"
+    ):
+        ops.max_pool(jnp.ones((1, 4, 1)), 2, padding=2)
+
+
+def test_integers_are_refused():
+    for op in (ops.global_max_pool, ops.global_avg_pool):
+        with pytest.raises(InputError, match=r"x is uint8; pooling needs floating point. Decode uint8 images"):
+            op(jnp.ones((1, 4, 4, 1), jnp.uint8))

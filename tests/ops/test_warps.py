@@ -1,0 +1,249 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_loops
+import pytest
+import scipy.ndimage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from cnnjax import InputError, ops
+
+FILLS = ["zero", "circular", "reflect"]
+
+
+def draw(shape, seed=0, dtype=np.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+jitted_shift = jax.jit(ops.shift, static_argnames="mode")
+jitted_rotate = jax.jit(ops.rotate, static_argnames=("mode", "order"))
+
+
+class TestShift:
+    @given(
+        shape=st.sampled_from([(2, 6, 3), (3, 5, 4, 2), (1, 1, 7, 1)]),
+        mode=st.sampled_from(FILLS),
+        each=st.booleans(),
+        data=st.data(),
+    )
+    @settings(deadline=None, max_examples=20)
+    def test_against_loops_eager_and_traced(self, shape, mode, each, data):
+        spatial = len(shape) - 2
+        offset = st.lists(st.integers(-20, 20), min_size=spatial, max_size=spatial)
+        offsets = data.draw(st.lists(offset, min_size=shape[0], max_size=shape[0]) if each else offset)
+        offsets = np.asarray(offsets, np.int32)
+        x = draw(shape)
+        expected = numpy_loops.shift(np.asarray(x), np.broadcast_to(offsets, (shape[0], spatial)), mode)
+        np.testing.assert_array_equal(ops.shift(x, offsets, mode=mode), expected)
+        np.testing.assert_array_equal(jitted_shift(x, offsets, mode=mode), expected)
+
+    @pytest.mark.parametrize("offset", [(0, 0), (1, -2), (-9, 40)])
+    def test_circular_is_numpy_roll(self, offset):
+        x = draw((2, 6, 5, 3))
+        np.testing.assert_array_equal(ops.shift(x, offset, mode="circular"), np.roll(x, offset, (1, 2)))
+
+    @pytest.mark.parametrize("dtype", ["uint8", "bool", "bfloat16", "int32"])
+    @pytest.mark.parametrize("mode", FILLS)
+    def test_any_dtype(self, dtype, mode):
+        x = (draw((1, 6, 1)) > 0).astype(dtype)
+        y = ops.shift(x, jnp.asarray([2], jnp.int8), mode=mode)
+        assert y.dtype == x.dtype
+        np.testing.assert_array_equal(y[0, 2:], x[0, :-2])
+
+    def test_vmap_over_images_and_offsets(self):
+        x, offsets = draw((4, 5, 6, 1)), jnp.asarray([[0, 1], [-2, 3], [5, -6], [1, 1]])
+        for mode in FILLS:
+            mapped = jax.jit(jax.vmap(lambda x, o, mode=mode: ops.shift(x[None], o, mode=mode)[0]))(x, offsets)
+            np.testing.assert_array_equal(mapped, jitted_shift(x, offsets, mode=mode))
+
+    @pytest.mark.parametrize("mode", FILLS)
+    @pytest.mark.parametrize("offset", [(1, -2), ((3, 0), (-1, 7))])
+    def test_gradients_in_the_image(self, mode, offset):
+        with jax.enable_x64(True):
+            x = draw((2, 4, 5, 1), dtype=np.float64)
+            check_grads(jax.jit(lambda x: ops.shift(x, offset, mode=mode)), (x,), order=1, modes=("fwd", "rev"))
+
+
+class TestFourierShift:
+    @pytest.mark.parametrize("n", [12, 13])
+    @pytest.mark.parametrize("offset", [0.5, -3.3, 17.0])
+    def test_moves_a_band_limited_signal_as_its_formula_does(self, n, offset):
+        rng = np.random.default_rng(0)
+        waves = [(k, rng.normal(), rng.uniform(0, 2 * np.pi)) for k in range((n + 1) // 2)]
+
+        def signal(i):
+            return sum(a * np.cos(2 * np.pi * k * i / n + phase) for k, a, phase in waves)
+
+        x = jnp.asarray(signal(np.arange(n)), jnp.float32)[None, :, None]
+        y = jitted_shift(x, jnp.asarray([offset]), mode="fourier")
+        np.testing.assert_allclose(y[0, :, 0], signal(np.arange(n) - offset), atol=1e-5)
+
+    @pytest.mark.parametrize("shape", [(8, 10), (7, 9), (8, 9)])
+    def test_moves_plane_waves_in_two_dimensions_each_image_by_its_own(self, shape):
+        i, j = np.meshgrid(*map(np.arange, shape), indexing="ij")
+        offsets = np.asarray([[0.25, -1.5], [3.7, 2.2], [-0.6, 0.0]])
+
+        def wave(i, j):
+            return np.cos(2 * np.pi * (2 * i / shape[0] - 3 * j / shape[1]) + 0.3) + np.sin(2 * np.pi * i / shape[0])
+
+        x = jnp.asarray(np.broadcast_to(wave(i, j), (3, *shape)), jnp.float32)[..., None]
+        expected = np.stack([wave(i - a, j - b) for a, b in offsets])
+        y = jitted_shift(x, jnp.asarray(offsets, jnp.float32), mode="fourier")
+        np.testing.assert_allclose(y[..., 0], expected, atol=1e-5)
+        for image in range(3):
+            alone = jitted_shift(x[image : image + 1], jnp.asarray(offsets[image], jnp.float32), mode="fourier")
+            np.testing.assert_allclose(alone[0, ..., 0], expected[image], atol=1e-5)
+
+    @pytest.mark.parametrize("offset", [0.0, 0.25, 0.5, 1.0, 2.75])
+    def test_nyquist_frequency_stays_real(self, offset):
+        alternating = jnp.asarray([1.0, -1.0] * 4)
+        y = ops.shift(alternating[None, :, None], (offset,), mode="fourier")
+        np.testing.assert_allclose(y[0, :, 0], np.cos(np.pi * offset) * alternating, atol=1e-6)
+        board = alternating[:, None] * alternating[None]
+        y = ops.shift(board[None, ..., None], (offset, 0.25), mode="fourier")
+        np.testing.assert_allclose(y[0, ..., 0], np.cos(np.pi * offset) * np.cos(np.pi / 4) * board, atol=1e-6)
+
+    @pytest.mark.parametrize("shape", [(2, 8, 1), (2, 7, 8, 2)])
+    def test_whole_pixels_are_a_roll_to_rounding(self, shape):
+        with jax.enable_x64(True):
+            x = draw(shape, dtype=np.float64)
+            axes = tuple(range(1, len(shape) - 1))
+            for pixels in (1, -3, 100):
+                y = ops.shift(x, (pixels,) * len(axes), mode="fourier")
+                np.testing.assert_allclose(y, np.roll(x, pixels, axes), atol=1e-13)
+
+    def test_white_noise_comes_back_on_odd_maps(self):
+        x = draw((1, 9, 11, 1))
+        there = ops.shift(x, (0.3, -2.6), mode="fourier")
+        np.testing.assert_allclose(ops.shift(there, (-0.3, 2.6), mode="fourier"), x, atol=1e-5)
+
+    @pytest.mark.parametrize("shape", [(2, 6, 1), (2, 5, 4, 1)])
+    def test_gradients_in_image_and_offset(self, shape):
+        with jax.enable_x64(True):
+            x = draw(shape, dtype=np.float64)
+            f = jax.jit(lambda x, o: ops.shift(x, o, mode="fourier"))
+            shared = draw(shape[1:-1] and (len(shape) - 2,), seed=1, dtype=np.float64)
+            each = draw((2, len(shape) - 2), seed=2, dtype=np.float64)
+            for offset in (shared, each):
+                check_grads(f, (x, offset), order=1, modes=("fwd", "rev"))
+
+    def test_bfloat16(self):
+        x = draw((1, 8, 1)).astype(jnp.bfloat16)
+        y = ops.shift(x, (1.0,), mode="fourier")
+        assert y.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(y, np.roll(x, 1, 1))
+
+
+class TestRotate:
+    @pytest.mark.parametrize("size", [4, 5, 32])
+    @pytest.mark.parametrize("order", [0, 1])
+    @pytest.mark.parametrize("mode", FILLS)
+    def test_quarter_turns_are_exact_with_a_traced_angle(self, size, order, mode):
+        x = draw((2, size, size, 2))
+        for quarters in (-5, -2, -1, 0, 1, 2, 3, 4, 8):
+            y = jitted_rotate(x, jnp.float32(90 * quarters), mode=mode, order=order)
+            np.testing.assert_array_equal(y, np.rot90(x, quarters, (1, 2)))
+
+    def test_eager_and_integer_degrees(self):
+        x = draw((1, 6, 6, 1))
+        np.testing.assert_array_equal(ops.rotate(x, 90), np.rot90(x, 1, (1, 2)))
+        np.testing.assert_array_equal(ops.rotate(x, np.asarray([-90])), np.rot90(x, -1, (1, 2)))
+
+    def test_half_turn_of_any_rectangle(self):
+        x = draw((1, 5, 8, 1))
+        np.testing.assert_array_equal(ops.rotate(x, 180.0), x[:, ::-1, ::-1])
+
+    def test_each_image_by_its_own_angle(self):
+        x = draw((4, 6, 7, 2))
+        degrees = jnp.asarray([0.0, 33.0, -90.0, 210.0])
+        together = jitted_rotate(x, degrees)
+        apart = [jitted_rotate(a[None], d)[0] for a, d in zip(x, degrees, strict=True)]
+        np.testing.assert_allclose(together, np.stack(apart), atol=1e-6)
+        mapped = jax.jit(jax.vmap(lambda a, d: ops.rotate(a[None], d)[0]))(x, degrees)
+        np.testing.assert_allclose(mapped, together, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("mode", "theirs"), [("zero", "grid-constant"), ("circular", "grid-wrap"), ("reflect", "mirror")]
+    )
+    @pytest.mark.parametrize("shape", [(9, 9), (8, 8), (6, 9)])
+    @pytest.mark.parametrize("order", [0, 1])
+    def test_against_scipy(self, mode, theirs, shape, order):
+        x = draw((1, *shape, 1))
+        for degrees in (7.3, 47.1, -101.9, 213.0):
+            expected = scipy.ndimage.rotate(
+                np.asarray(x[0, :, :, 0], np.float64), degrees, order=order, reshape=False, mode=theirs
+            )
+            y = jitted_rotate(x, degrees, mode=mode, order=order)
+            np.testing.assert_allclose(y[0, :, :, 0], expected, atol=2e-5)
+
+    def test_zero_mode_darkens_the_corners(self):
+        y = ops.rotate(jnp.ones((1, 16, 16, 1)), 45.0)
+        assert y[0, 0, 0, 0] == 0
+        np.testing.assert_allclose(y[0, 6:10, 6:10], 1, rtol=1e-6)
+
+    @pytest.mark.parametrize("mode", FILLS)
+    def test_gradients_in_image_and_angle(self, mode):
+        with jax.enable_x64(True):
+            x = draw((2, 5, 6, 1), dtype=np.float64)
+            f = jax.jit(lambda x, d: ops.rotate(x, d, mode=mode))
+            for degrees in (jnp.asarray(28.1), jnp.asarray([133.3, -71.9])):
+                check_grads(f, (x, degrees), order=1, modes=("fwd", "rev"))
+
+    def test_angle_has_a_derivative_at_zero_too(self):
+        """Linear interpolation has a corner at the grid, so the derivative is the one towards larger positions."""
+        row, column = np.meshgrid(np.arange(9.0) - 4, np.arange(9.0) - 4, indexing="ij")
+        ramp = jnp.asarray(2 * row - column)[None, ..., None]
+        _, slope = jax.jvp(lambda d: ops.rotate(ramp, d), (0.0,), (1.0,))
+        expected = (2 * column + row) * np.pi / 180
+        np.testing.assert_allclose(slope[0, 1:-1, 1:-1, 0], expected[1:-1, 1:-1], atol=1e-5)
+
+    def test_dtypes(self):
+        x = jnp.arange(16, dtype=jnp.uint8).reshape(1, 4, 4, 1)
+        y = ops.rotate(x, 90.0, order=0)
+        assert y.dtype == jnp.uint8
+        np.testing.assert_array_equal(y, np.rot90(x, 1, (1, 2)))
+        half = ops.rotate(x.astype(jnp.bfloat16), 30.0)
+        assert half.dtype == jnp.bfloat16
+        np.testing.assert_allclose(half.astype(jnp.float32), ops.rotate(x.astype(jnp.float32), 30.0), rtol=2**-8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "offset", "mode", "message"),
+    [
+        ((1, 4, 4, 1), (1, 1), "wrap", r"mode='wrap' is unknown; use one of zero, circular, reflect, fourier"),
+        ((1, 4, 4, 1), (0.5, 1), "zero", r"offset is float32, but mode='zero' .* or use mode='fourier'"),
+        ((1, 4, 4, 1), (1,), "zero", r"offset has shape \(1,\); .* needs \(2,\) for the whole batch or \(1, 2\)"),
+        ((3, 4, 1), ((1,), (2,)), "fourier", r"offset has shape \(2, 1\); .* needs \(1,\) .* or \(3, 1\)"),
+        ((3, 4, 1), 1, "circular", r"offset has shape \(\); "),
+        ((4, 4), (1, 1), "zero", r"x has shape \(4, 4\); expected"),
+    ],
+)
+def test_shift_errors(shape, offset, mode, message):
+    with pytest.raises(InputError, match=message):
+        ops.shift(jnp.ones(shape), offset, mode=mode)
+
+
+def test_fourier_refuses_integers():
+    with pytest.raises(InputError, match=r"x is uint8; mode='fourier' needs floating point"):
+        ops.shift(jnp.ones((1, 4, 1), jnp.uint8), (1,), mode="fourier")
+
+
+@pytest.mark.parametrize(
+    ("shape", "degrees", "options", "message"),
+    [
+        ((1, 4, 4, 1), 1.0, {"mode": "fourier"}, r"mode='fourier' is unknown; use one of zero, circular, reflect\."),
+        ((1, 4, 4, 1), 1.0, {"order": 3}, r"order=3 is unknown; use 0 \(nearest pixel\) or 1 \(bilinear\)"),
+        ((2, 4, 4, 1), np.ones(3), {}, r"degrees has shape \(3,\); it must be a scalar or \(2,\)"),
+        ((1, 4, 1), 1.0, {}, r"x has shape \(1, 4, 1\); rotate needs images \(batch, height, width, channels\)"),
+    ],
+)
+def test_rotate_errors(shape, degrees, options, message):
+    with pytest.raises(InputError, match=message):
+        ops.rotate(jnp.ones(shape), degrees, **options)
+
+
+def test_bilinear_rotation_refuses_integers():
+    with pytest.raises(InputError, match=r"x is uint8; bilinear rotation needs floating point"):
+        ops.rotate(jnp.ones((1, 4, 4, 1), jnp.uint8), 1.0)
