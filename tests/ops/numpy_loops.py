@@ -30,6 +30,8 @@ def source(i, n, fill):
             i += n
         while i >= n:
             i -= n
+    elif fill == "reflect" and n == 1:
+        i = 0
     elif fill == "reflect":
         while not 0 <= i < n:
             i = -i if i < 0 else 2 * (n - 1) - i

@@ -34,9 +34,9 @@ def test_same_depends_on_the_window_alone(k, dilation, before, after, stride, n)
     k=st.integers(1, 4),
     stride=st.integers(1, 3),
     dilation=st.integers(1, 2),
-    padding=st.sampled_from([*NAMES, 0, 2]),
 )
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
+@pytest.mark.parametrize("padding", [*NAMES, 0, 2])
 def test_pad_against_loops(shape, k, stride, dilation, padding):
     space = shape[1:-1]
     pairs = [numpy_loops.amounts(padding, n, k, stride, dilation) for n in space]
@@ -62,7 +62,7 @@ def test_explicit_pairs_and_any_dtype():
     assert y.dtype == jnp.uint8
 
 
-@pytest.mark.parametrize("n", range(4, 13))
+@pytest.mark.parametrize("n", [5, 8, 11])
 @pytest.mark.parametrize("k", range(1, 5))
 class TestRelationsOfDumoulinAndVisin:
     """Relations 1 to 7 and 15 of "A guide to convolution arithmetic", against the formula and against real shapes."""

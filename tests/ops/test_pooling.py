@@ -9,8 +9,6 @@ from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
 
-PADDINGS = ["valid", "same", "full", "circular", "reflect", "same_xla", 1, "pairs"]
-
 
 def distinct(shape, seed=0, dtype=np.float32):
     """No two equal values, so that every maximum stands out by more than a step of finite differences."""
@@ -21,9 +19,9 @@ def distinct(shape, seed=0, dtype=np.float32):
 @given(
     case=st.sampled_from([((2, 9, 3), (3, 1)), ((1, 7, 6, 2), (2, 3)), ((2, 8, 4, 1), (2, 2)), ((1, 9, 9, 2), (3, 3))]),
     stride=st.one_of(st.none(), st.tuples(st.integers(1, 3), st.integers(1, 3))),
-    padding=st.sampled_from(PADDINGS),
 )
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=4)
+@pytest.mark.parametrize("padding", ["valid", "same", "full", "circular", "reflect", "same_xla", 1, "pairs"])
 def test_pools_against_loops_eager_and_jitted(case, stride, padding):
     shape, window = case
     rank = len(shape) - 2

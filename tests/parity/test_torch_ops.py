@@ -70,7 +70,7 @@ def test_conv(case, stride, dilation, padding, groups, jit):
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("same", "constant"), ("circular", "circular"), ("reflect", "reflect")])
-@pytest.mark.parametrize("size", [(3, 3), (5, 2), (4, 1)])
+@pytest.mark.parametrize("size", [(3, 2), (4, 5)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_borders(ours, theirs, size, stride):
     (top, bottom), (left, right) = [((k - 1) // 2, k // 2) for k in size]
@@ -104,13 +104,12 @@ def test_pools_with_ties_between_the_maxima(kind, rank, window, stride, padding)
     x = jnp.asarray(np.random.default_rng(3).integers(0, 3, size=(2, *(8, 7)[:rank], 3)), jnp.float32)
     ours = {"max": ops.max_pool, "avg": ops.avg_pool}[kind]
     theirs = getattr(F, f"{kind}_pool{rank}d")
-    for jit in (False, True):
-        compare(
-            lambda x: ours(x, window, stride=stride, padding=padding),
-            lambda x: theirs(x, window, stride=stride, padding=padding),
-            x,
-            jit=jit,
-        )
+    compare(
+        lambda x: ours(x, window, stride=stride, padding=padding),
+        lambda x: theirs(x, window, stride=stride, padding=padding),
+        x,
+        jit=rank == 2,
+    )
 
 
 def test_global_pools():
