@@ -35,6 +35,9 @@ SCORES = (
     "flip_rate",
 )
 
+LABEL_FREE = ("consistency", "pairwise_consistency", "total_variation", "flip_rate")
+"""The scores that compare predictions with each other alone."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
@@ -177,8 +180,14 @@ def _ratio(a: Any, b: Any, *, otherwise: float) -> np.ndarray:
 
 
 def consistency(
-    classify: Callable[[Array], Array], examples: Any, orbit: Orbit, *, labels: np.ndarray
+    classify: Callable[[Array], Array], images: Any, transforms: Orbit, *, labels: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Every score of the protocol for one classifier, one set of examples and one orbit."""
-    columns = image_columns(predict(classify, examples, orbit), np.asarray(labels), orbit)
-    return {name: float(value) for name, value in scores({k: v.mean() for k, v in columns.items()}).items()}
+    """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
+
+    See `predict` for `classify` and `images`, and `scores` for what is returned. `labels` is int `(images,)`.
+    """
+    predictions = predict(classify, images, transforms)
+    truth = predictions.classes[0] if labels is None else np.asarray(labels)
+    columns = image_columns(predictions, truth, transforms)
+    found = {name: float(value) for name, value in scores({k: v.mean() for k, v in columns.items()}).items()}
+    return found if labels is not None else {name: found[name] for name in LABEL_FREE}

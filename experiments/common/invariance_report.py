@@ -73,8 +73,8 @@ def write(
         return
     table = pd.DataFrame([row for name, parts in columns.items() for row in _intervals(name, parts)])
     write_atomic(run.path / "scores.csv", table.to_csv(index=False, lineterminator="\n"))
-    _draw(run, done, table, todo, dataset)
     _print(columns, outcomes, dataset, protocol)
+    _draw(run, done, table, todo, dataset)
 
 
 def _columns(arrays: Mapping[str, np.ndarray], todo: Mapping[str, Task], dataset: Dataset) -> dict[str, Columns]:
@@ -212,7 +212,7 @@ def _print(
     measured = min(protocol.images, len(dataset.test.images))
     caption = (
         f"{dataset.name}: {len(dataset.train.images)} training and {len(dataset.test.images)} test images, of which "
-        f"{measured} met every transform. {dataset.note} Protocol {analysis.PROTOCOL}: every shift up to "
+        f"{measured} met every transform. {dataset.note.rstrip('.')}. Protocol {analysis.PROTOCOL}: every shift up to "
         f"{protocol.max_shift} px, zero fill, margin {dataset.margin} px; rotations every {protocol.rotation_step:g}°."
     )
     if dataset.margin < protocol.max_shift and dataset.test.scenes is None:

@@ -170,6 +170,9 @@ def test_consistency_in_one_call(images):
     found = analysis.consistency(brightest, halves, analysis.rotations(180), labels=np.array([0, 0, 0, 1, 1, 1]))
     assert found["accuracy"] == 1
     assert found["mean_accuracy"] == found["consistency"] == 0
+    without = analysis.consistency(brightest, halves, analysis.rotations(180))
+    assert without == {name: found[name] for name in without}
+    assert set(without) == {"consistency", "pairwise_consistency", "total_variation", "flip_rate"}
 
 
 def test_no_examples_are_refused(images):

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cnnjax import InputError
 from cnnjax.data import DataConfig
 from cnnjax.study import read_config, read_metrics
 from cnnjax.training import read_arrays
@@ -155,6 +156,16 @@ def test_a_finished_run_is_not_trained_again(tiny, capsys, monkeypatch):
     assert captured.err.count("finished earlier") == 2
     assert "augmentation" in captured.out
     assert (path / "summary.csv").read_bytes() == before
+
+
+def test_without_matplotlib_all_but_the_figures_is_there(tiny, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match="need matplotlib"):
+        run(dataclasses.replace(tiny, augmentations=("none",)))
+    assert len(pd.read_csv(tiny.out / "summary.csv")) == 2
+    assert "±" in capsys.readouterr().out
 
 
 def test_a_cell_killed_in_measuring_keeps_its_training(tiny, monkeypatch):
