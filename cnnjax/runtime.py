@@ -91,6 +91,7 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def evaluation_batch() -> int:
-    """Images to classify at once: as many as still fit a CPU's cache, or as fill an accelerator."""
-    return 512 if jax.default_backend() == "cpu" else 16384
+def evaluation_batch(pixels: int) -> int:
+    """Images of so many pixels to classify at once: as many as a CPU works on best, or as fill an accelerator."""
+    at_32 = 512 if jax.default_backend() == "cpu" else 16384
+    return max(1, at_32 * 32 * 32 // pixels)

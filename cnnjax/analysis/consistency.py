@@ -60,10 +60,11 @@ def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> 
     if n == 0:
         raise InputError("no examples: invariance needs at least one image")
     members = np.concatenate([orbit.identity[None], orbit.parameters])
-    batch = min(n, runtime.evaluation_batch())
-    together = min(max(1, runtime.evaluation_batch() // batch), len(members))
-    probabilities_of = _probabilities(orbit.apply)
     classify = classify if isinstance(classify, Partial) else Partial(classify)
+    most = _checked(classify, jax.eval_shape(orbit.apply, examples, orbit.identity))
+    batch = min(n, most)
+    together = min(max(1, most // batch), len(members))
+    probabilities_of = _probabilities(orbit.apply)
     classes = np.empty((len(members), n), np.int32)
     variation = np.empty((len(orbit.parameters), n), np.float32)
     for first in range(0, n, batch):
@@ -75,6 +76,8 @@ def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> 
         reference = np.asarray(results[0])[0, : images.stop - first]
         for rows, result in zip(groups, results, strict=True):
             probabilities = np.asarray(result)[: rows.stop - rows.start, : images.stop - first]
+            if not np.isfinite(probabilities).all():
+                raise InputError(f"classify gives logits that are not finite on images of the orbit {orbit.name}")
             classes[rows, images] = probabilities.argmax(-1)
             distance = 0.5 * np.abs(probabilities - reference).sum(-1)
             variation[max(0, rows.start - 1) : rows.stop - 1, images] = distance[rows.start == 0 :]
@@ -87,10 +90,21 @@ def _take(a: Any, rows: slice, size: int) -> Any:
     return a[np.where(index < rows.stop, index, rows.start)]
 
 
+def _checked(classify: Partial, images: jax.ShapeDtypeStruct) -> int:
+    """How many of such images to classify at once; `InputError` unless `classify` maps them to logits."""
+    logits = jax.eval_shape(classify, images)
+    if getattr(logits, "shape", ())[:1] != images.shape[:1] or len(logits.shape) != 2:
+        found = jax.tree.map(lambda leaf: leaf.shape, logits)
+        raise InputError(f"classify gives {found} for {images.shape[0]} images: expected logits, (images, classes)")
+    return runtime.evaluation_batch(images.shape[1] * images.shape[2])
+
+
 def classify_all(classify: Callable[[Array], Array], images: np.ndarray) -> np.ndarray:
     """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches."""
-    batch = min(len(images), runtime.evaluation_batch())
+    if not len(images):
+        raise InputError("no images: there is nothing to classify")
     classify = classify if isinstance(classify, Partial) else Partial(classify)
+    batch = min(len(images), _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32)))
     parts = [
         _classes(classify, _take(images, slice(start, len(images)), batch)) for start in range(0, len(images), batch)
     ]
@@ -119,6 +133,8 @@ def image_columns(
 
     `among` `(transforms,)` bool takes a part of the orbit; the flip rate then has no path and is left out.
     """
+    if labels.shape != predictions.classes.shape[1:]:
+        raise InputError(f"labels have shape {labels.shape} for {predictions.classes.shape[1]} images: one for each")
     keep = np.ones(len(orbit.parameters), bool) if among is None else among
     answers, reference = predictions.classes[1:][keep], predictions.classes[0]
     right, agree = answers == labels, answers == reference
@@ -149,11 +165,9 @@ def scores(means: Mapping[str, Any]) -> dict[str, Any]:
       them and untransformed.
     - consistency: the share of transforms that leave the answer alone; pairwise: of pairs of the orbit's members that
       agree; if_correct: given that the untransformed answer is right.
-    - adjusted: (C − floor) / (1 − floor), with floor = max(0, accuracy + mean_accuracy − 1), the least agreement that
-    two
-      sets of answers so accurate can have. With equal accuracies this is the 2·accuracy − 1 of the literature; it
-      stays in [0, 1] where a transform costs accuracy. Where the floor is 1, nothing is left to disagree and the
-      score is 1.
+    - adjusted: (C − floor) / (1 − floor), with floor = max(0, accuracy + mean_accuracy − 1), what two sets of answers
+      so accurate share at least. With equal accuracies this is the 2·accuracy − 1 of the literature; it stays in
+      [0, 1] where a transform costs accuracy. Where the floor is 1, nothing is left to disagree and the score is 1.
     - total_variation: between class probabilities, in [0, 1]. flip_rate: of neighbours on the orbit's paths.
     """
     floor = np.maximum(0.0, means["correct"] + means["right"] - 1)

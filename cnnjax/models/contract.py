@@ -25,8 +25,8 @@ def check_images(images: Array) -> None:
 def check_fields(model: nn.Module, *, positive: Sequence[str], widths: Sequence[int]) -> None:
     """Raise `InputError`, naming the field, unless the `positive` fields and the `widths` are positive integers."""
     kind = type(model).__name__
+    if not widths or min(widths) < 1:
+        raise InputError(f"{kind}: widths={tuple(widths)} must name at least one width, each at least 1")
     for name in positive:
         if getattr(model, name) < 1:
             raise InputError(f"{kind}: {name}={getattr(model, name)} must be at least 1")
-    if not widths or min(widths) < 1:
-        raise InputError(f"{kind}: widths={tuple(widths)} must name at least one width, each at least 1")

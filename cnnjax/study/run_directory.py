@@ -72,10 +72,11 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        begun = (self.path / "cells").exists()
-        self.close()
-        if isinstance(error, InputError) and not begun:
-            self._undo.close()
+        if isinstance(error, InputError) and not (self.path / "cells").exists():
+            os.close(self._metrics)
+            self._undo.close()  # while the directory is locked: no one else can have begun to use it
+        else:
+            self.close()
 
 
 def open_run(
@@ -95,8 +96,7 @@ def open_run(
 
     Raises InputError where the directory cannot be written, is open in another process, or holds something else, where
     its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, naming each with both
-    values. A directory that was made for it is then removed, also where an InputError ends the `with` before any cell
-    was begun.
+    values. What was made for it is then removed, also where an InputError ends the `with` before any cell was begun.
     """
     settings = to_json(config)
     path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
@@ -115,13 +115,10 @@ def open_run(
 
 def _claim(path: Path, undo: contextlib.ExitStack) -> filelock.BaseFileLock:
     """Make and lock a directory; `undo` takes back what was made."""
-    made = False
     for folder in reversed([path, *path.parents]):
-        made = False
         if not folder.exists():
             with contextlib.suppress(FileExistsError):  # another process was quicker
                 folder.mkdir()
-                made = True
                 undo.callback(_remove_empty, folder)
     _refuse_other_content(path)
     lock = filelock.FileLock(path / ".lock", thread_local=False)
@@ -132,9 +129,11 @@ def _claim(path: Path, undo: contextlib.ExitStack) -> filelock.BaseFileLock:
             f"The run directory {path} is open in another process; wait until that ends, or name another directory."
         ) from None
     undo.callback(lock.release)
-    if made:  # emptied while the lock is held: no one else can have begun to use it
+    if "config.json" not in {entry.name for entry in path.iterdir()}:
         for name in (".lock", "config.json", "metrics.jsonl"):
             undo.callback((path / name).unlink, missing_ok=True)
+    for partial in path.rglob(".*.tmp"):  # of a process killed inside `write_atomic`
+        partial.unlink()
     return lock
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 from cnnjax.data import epoch_order
 from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import TrainConfig
-from cnnjax.training.execution import run_steps, stack
+from cnnjax.training.execution import run_steps, stack, unstack
 from cnnjax.training.step import StepSpec, TrainState, init_state
 
 CHUNK = 200
@@ -44,7 +44,7 @@ def train(
     a training that finds it goes on to the same result. `log` is given each seed's mean loss and accuracy for each
     chunk of steps, `progress` the steps done, of how many, and a line of text.
 
-    Raises `DivergedError` at the end of the chunk in which a loss is not finite.
+    Raises `DivergedError` at the end of the chunk in which a loss is not finite, or of the training.
     """
     n = len(images)
     per_epoch, epochs = config.steps_per_epoch(n), config.passes(n)
@@ -81,6 +81,11 @@ def train(
         if checkpoint is not None:
             save_tree(checkpoint, states)
         progress(done, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
+    for seed, variables in zip(seeds, unstack(states.variables, len(seeds)), strict=True):
+        if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(variables)):
+            raise DivergedError(
+                f"the network of seed {seed} is not finite after the last step: lower the learning rate"
+            )
     return states.variables
 
 

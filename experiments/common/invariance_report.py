@@ -1,5 +1,6 @@
 """From predictions to numbers and pictures: the summary, the table and the figures of an invariance experiment."""
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
+from cnnjax.errors import InputError
 from cnnjax.study import (
     RunDirectory,
     angle_curves,
@@ -22,7 +24,7 @@ from cnnjax.study import (
     translation_maps,
     write_atomic,
 )
-from experiments.common.protocol import TWIN, ProtocolConfig, Task, tasks
+from experiments.common.protocol import ProtocolConfig, Task, tasks
 from experiments.common.sweep import Outcome
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ def write(
     columns = {name: _columns(arrays, todo, dataset) for name, arrays in done.items()}
     run.write_summary(_summary(outcomes, columns, seeds))
     if not done:
-        return
+        failures = "; ".join(f"{name}: {outcome.failure}" for name, outcome in outcomes.items())
+        raise InputError(f"every cell failed, so there is nothing to measure. {failures}")
     table = pd.DataFrame([row for name, parts in columns.items() for row in _intervals(name, parts)])
     write_atomic(run.path / "scores.csv", table.to_csv(index=False, lineterminator="\n"))
     _print(columns, outcomes, dataset, protocol)
@@ -92,7 +95,8 @@ def _columns(arrays: Mapping[str, np.ndarray], todo: Mapping[str, Task], dataset
     found = {"test": {"correct": (arrays["test/classes"] == dataset.test.labels).astype(np.float64)}}
     found |= {name: stacked(name) for name in todo}
     quarter = analysis.quarter_turns(todo["rotation"].orbit)
-    if quarter.any() and not quarter.all():
+    _, height, width, _ = dataset.test.images.shape
+    if height == width and quarter.any() and not quarter.all():
         found["rotation_interpolated"] = stacked("rotation", ~quarter)
         found["quarter_turn"] = stacked("rotation", quarter)
     return found
@@ -102,15 +106,13 @@ def _scores(name: str, means: Columns) -> dict[str, np.ndarray]:
     return {"accuracy": means["correct"]} if name == "test" else analysis.scores(means)
 
 
-def _attribution(columns: Mapping[str, Columns]) -> Columns:
-    """The part of the disagreement under shifts that each cause accounts for, as per-image columns `(seeds, images)`.
+def _content(columns: Mapping[str, Columns]) -> np.ndarray:
+    """The part of the disagreement under shifts that is owed to content leaving the frame, `(seeds, images)`.
 
-    A circular shift loses no content; the twin with circular padding has no border either; what is left is aliasing.
+    A circular shift is the same shift and loses nothing. Border and aliasing are told apart by another network, one
+    trained with circular padding: it has no border.
     """
-    if TWIN not in columns:
-        return {}
-    zero, circular, twin = (columns[name]["agree"] for name in ("shift_zero", "shift_circular", TWIN))
-    return {"content": circular - zero, "border": twin - circular, "aliasing": 1 - twin}
+    return columns["shift_circular"]["agree"] - columns["shift_zero"]["agree"]
 
 
 def _summary(
@@ -125,8 +127,8 @@ def _summary(
             for name, parts in columns.get(cell, {}).items():
                 means = {key: values[seed].mean() for key, values in parts.items()}
                 row |= {f"{name}.{score}": float(value) for score, value in _scores(name, means).items()}
-            for cause, values in _attribution(columns.get(cell, {})).items():
-                row[f"attribution.{cause}"] = float(values[seed].mean())
+            if cell in columns:
+                row["lost_content"] = float(_content(columns[cell])[seed].mean())
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -137,8 +139,8 @@ def _intervals(cell: str, columns: Mapping[str, Columns]) -> list[dict[str, obje
     for (name, score), part in parts.items():
         values = _scores(name, _means(part))[score]
         rows.append(_row(cell, f"{name}.{score}", values, part, lambda m, n=name, s=score: _scores(n, m)[s]))
-    for cause, values in _attribution(columns).items():
-        rows.append(_row(cell, f"attribution.{cause}", values.mean(1), {cause: values}, lambda m, c=cause: m[c]))
+    content = _content(columns)
+    rows.append(_row(cell, "lost_content", content.mean(1), {"content": content}, lambda m: m["content"]))
     return rows
 
 
@@ -150,8 +152,10 @@ def _row(cell: str, score: str, values: np.ndarray, part: Columns, function) -> 
     row: dict[str, object] = {"cell": cell, "score": score, "mean": float(values.mean())}
     if np.isfinite(values).all():
         seeds, images = over_seeds(values), over_images(part, function)
-        row |= {"low": seeds.low, "high": seeds.high, "seeds": seeds.n}
-        row |= {"low_over_images": images.low, "high_over_images": images.high, "images": images.n}
+        least = -1.0 if score == "lost_content" else 0.0
+        low, high, low_images, high_images = np.clip((seeds.low, seeds.high, images.low, images.high), least, 1.0)
+        row |= {"low": low, "high": high, "seeds": seeds.n}
+        row |= {"low_over_images": low_images, "high_over_images": high_images, "images": images.n}
     return row
 
 
@@ -192,7 +196,11 @@ def _draw(
     figure = score_dots(dots, title="Accuracy and adjusted consistency", note=note, palette=palette)
     save(figure, run.figures / "scores.png")
 
-    metrics = read_metrics(run.path, keys=("cell", "seed", "step")).query("cell in @done")
+    metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
+    if metrics.empty:
+        warnings.warn(f"{run.path / 'metrics.jsonl'} is empty: there is no training to draw", stacklevel=2)
+        return
+    metrics = metrics.query("cell in @done")
     save(training_curves(metrics, title="Training", palette=palette), run.figures / "training.png")
 
 
@@ -211,9 +219,10 @@ def _print(
         rows.append(row)
     measured = min(protocol.images, len(dataset.test.images))
     caption = (
-        f"{dataset.name}: {len(dataset.train.images)} training and {len(dataset.test.images)} test images, of which "
-        f"{measured} met every transform. {dataset.note.rstrip('.')}. Protocol {analysis.PROTOCOL}: every shift up to "
-        f"{protocol.max_shift} px, zero fill, margin {dataset.margin} px; rotations every {protocol.rotation_step:g}°."
+        f"{dataset.name}: {len(dataset.train.images)} training images; accuracy is over all {len(dataset.test.images)} "
+        f"test images, the other columns over {measured} of them. {dataset.note.rstrip('.')}. "
+        f"Protocol {analysis.PROTOCOL}: every shift up to {protocol.max_shift} px, zero fill, "
+        f"margin {dataset.margin} px; rotations every {protocol.rotation_step:g}°."
     )
     if dataset.margin < protocol.max_shift and dataset.test.scenes is None:
         caption += " The margin is smaller than the shift: content leaves the frame."

@@ -39,14 +39,25 @@ class NetworkConfig:
     """Multiply in bfloat16; parameters and statistics stay float32."""
 
 
+UNUSED = {
+    "all_conv": ("residual",),
+    "resnet": (),
+    "mlp": ("depth", "kernel_size", "padding", "downsample", "norm", "residual"),
+}
+"""Fields that a network does not have; they would change a run's name and nothing else."""
+
+
 def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
     """The network for a dataset, proven on its image shape without running it.
 
     Raises `InputError` for fields that cannot be built, naming the layer where there is one.
     """
+    for name in UNUSED[config.name]:
+        if getattr(config, name) != getattr(NetworkConfig(), name):
+            raise InputError(f"network.{name}={getattr(config, name)} has no meaning for {config.name}: leave it out")
     shared: dict = dict(
         num_classes=len(dataset.class_names),
-        widths=config.widths,
+        widths=tuple(config.widths),
         activation=getattr(nn, config.activation),
         mean=dataset.mean,
         std=dataset.std,

@@ -16,9 +16,6 @@ from cnnjax import analysis
 from cnnjax.data import Dataset, shapes
 from cnnjax.errors import InputError
 
-TWIN = "shift_circular_twin"
-"""Circular shifts seen by the same weights with circular padding: no border is left, what changes is aliasing."""
-
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolConfig:
@@ -44,15 +41,13 @@ class Task:
 
     orbit: analysis.Orbit
     examples: Any
-    circular: bool = False
-    """Whether the network is to be its twin with circular padding."""
 
 
 def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[str, Task]:
     """Every measurement that makes sense for this dataset and network, by name.
 
-    Rendered shapes move by rendering them elsewhere, so that no pixel is resampled. A network whose padding is "same"
-    is also measured with circular padding; one that flattens its input cannot take crops, which are smaller.
+    Rendered shapes move by rendering them elsewhere, so that no pixel is resampled. A network that flattens its input
+    cannot take crops, which are smaller.
     """
     test = dataset.test
     pixels = jnp.asarray(test.images[: config.images], jnp.float32) / 255
@@ -74,8 +69,6 @@ def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[st
     if hasattr(model, "padding"):
         crop = analysis.shifts(config.max_shift, fill="crop")
         found[crop.name] = Task(crop, pixels)
-        if model.padding in ("same", "circular"):  # pyright: ignore[reportAttributeAccessIssue]
-            found[TWIN] = Task(circular, pixels, circular=True)
     return found
 
 
@@ -83,10 +76,9 @@ def prove(todo: dict[str, Task], model: nn.Module) -> None:
     """Raise `InputError` where the network cannot take what an orbit gives, without running either."""
     variables = jax.eval_shape(model.init, jax.random.key(0), todo["shift_circular"].examples)
     for name, task in todo.items():
-        network = model.clone(padding="circular") if task.circular else model
         images = jax.eval_shape(task.orbit.apply, task.examples, task.orbit.identity)
         try:
-            jax.eval_shape(network.apply, variables, images)
+            jax.eval_shape(model.apply, variables, images)
         except InputError as error:
             height, width = images.shape[1:3]
             raise InputError(
@@ -104,9 +96,9 @@ def _logits(model: nn.Module) -> Callable[[PyTree, Array], Array]:
     return lambda variables, images: model.apply(variables, images)[0]  # pyright: ignore
 
 
-def classifier(model: nn.Module, variables: PyTree, *, circular: bool = False) -> Partial:
+def classifier(model: nn.Module, variables: PyTree) -> Partial:
     """`images -> logits`, as a pytree: networks that differ in their variables share one compilation."""
-    return Partial(_logits(model.clone(padding="circular") if circular else model), variables)
+    return Partial(_logits(model), variables)
 
 
 def measure(
@@ -133,8 +125,7 @@ def measure(
             if name == "shift_circular" and copies:
                 seen[name] = seen["shift_zero"]
             else:
-                network = classifier(model, variables, circular=task.circular)
-                seen[name] = analysis.predict(network, task.examples, task.orbit)
+                seen[name] = analysis.predict(classifier(model, variables), task.examples, task.orbit)
             found.setdefault(f"{name}/classes", []).append(seen[name].classes.astype(np.uint16))
             found.setdefault(f"{name}/total_variation", []).append(seen[name].total_variation)
         progress((seed + 1) * (len(todo) + 1) - 1, total, "measuring accuracy")

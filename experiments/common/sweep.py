@@ -1,6 +1,7 @@
 """The sweep of an experiment: every cell trained and measured once, whatever was killed in between."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,7 @@ def sweep(
     `state.safetensors`. Each file is written whole, so a run killed at any instant goes on from the last that is
     there.
     """
+    _check_same_data(run.path / "data.json", dataset)
     outcomes: dict[str, Outcome] = {}
     compiled: set[Any] = set()
     for plan in plans:
@@ -86,13 +88,30 @@ def sweep(
     return outcomes
 
 
+def _check_same_data(path: Path, dataset: Dataset) -> None:
+    """Raise `InputError` unless the images are those that the run began with; a new run notes which they are."""
+    digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
+    for split in (dataset.train, dataset.test):
+        digest.update(f"{split.images.shape}".encode())
+        digest.update(split.images.tobytes())
+        digest.update(split.labels.tobytes())
+    content = json.dumps({"name": dataset.name, "note": dataset.note, "sha256": digest.hexdigest()}, indent=2) + "\n"
+    if not path.exists():
+        write_atomic(path, content)
+    elif path.read_text() != content:
+        raise InputError(
+            f"the images of {dataset.name} are not those that {path.parent} began with: "
+            "bring those back, or name another directory with --out"
+        )
+
+
 def _finished(folder: Path) -> Outcome | None:
     if (folder / "predictions.safetensors").exists():
         return Outcome(dict(read_arrays(folder / "predictions.safetensors")[0]))
     if (folder / "failure.json").exists():
         try:
             return Outcome(None, json.loads((folder / "failure.json").read_text())["failure"])
-        except (json.JSONDecodeError, KeyError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError(
                 f"{folder / 'failure.json'} cannot be read ({error}): delete it to try the cell again"
             ) from error

@@ -91,7 +91,7 @@ def logits_of(weights, images):
 
 @pytest.mark.parametrize("batch", [3, 7, 512])
 def test_predictions_do_not_depend_on_the_batches(batch, monkeypatch):
-    monkeypatch.setattr(runtime, "evaluation_batch", lambda: batch)
+    monkeypatch.setattr(runtime, "evaluation_batch", lambda pixels: batch)
     random = np.random.default_rng(0)
     images = jnp.asarray(random.random((7, 6, 6, 1)), jnp.float32)
     weights = jnp.asarray(random.normal(size=(6, 6, 4)), jnp.float32)
@@ -109,7 +109,7 @@ def test_predictions_do_not_depend_on_the_batches(batch, monkeypatch):
 
 
 def test_classify_all_takes_bytes_in_batches(monkeypatch):
-    monkeypatch.setattr(runtime, "evaluation_batch", lambda: 4)
+    monkeypatch.setattr(runtime, "evaluation_batch", lambda pixels: 4)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (10, 6, 6, 1), np.uint8)
     weights = jnp.asarray(random.normal(size=(6, 6, 4)), jnp.float32)
@@ -175,6 +175,21 @@ def test_consistency_in_one_call(images):
     assert set(without) == {"consistency", "pairwise_consistency", "total_variation", "flip_rate"}
 
 
-def test_no_examples_are_refused(images):
-    with pytest.raises(InputError, match="no examples"):
-        analysis.predict(lambda x: x.mean((1, 2)), images[:0], ORBIT)
+@pytest.mark.parametrize(
+    ("classify", "count", "labels", "message"),
+    [
+        (lambda x: x.mean((1, 2)), 0, 0, "no examples"),
+        (lambda x: x.mean((1, 2)), 6, 1, r"labels have shape \(1,\) for 6 images"),
+        (lambda x: (x.mean((1, 2)), {}), 6, 6, "expected logits"),
+        (lambda x: x.mean((1, 2, 3)), 6, 6, "expected logits"),
+        (lambda x: jnp.log(-x.mean((1, 2))), 6, 6, "not finite on images of the orbit rotation"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(images, classify, count, labels, message):
+    with pytest.raises(InputError, match=message):
+        analysis.consistency(classify, images[:count], ORBIT, labels=np.zeros(labels, int))
+
+
+def test_no_images_cannot_be_classified():
+    with pytest.raises(InputError, match="no images"):
+        analysis.classify_all(lambda x: x.mean((1, 2)), np.zeros((0, 4, 4, 3), np.uint8))

@@ -19,6 +19,7 @@ from cnnjax.data import DataConfig
 from cnnjax.study import read_config, read_metrics
 from cnnjax.training import read_arrays
 from experiments.augmentation import run
+from experiments.common.network import NetworkConfig
 from tests.experiments.conftest import TINY_FLAGS
 
 ROOT = Path(__file__).parents[2]
@@ -96,10 +97,7 @@ def test_the_summary_follows_from_the_stored_predictions(whole):
             assert summary.loc[(cell, seed), "rotation.mean_accuracy"] == pytest.approx(rotated)
             clean = np.mean(arrays["test/classes"][seed] == labels)
             assert summary.loc[(cell, seed), "test.accuracy"] == pytest.approx(clean)
-            causes = summary.loc[(cell, seed), ["attribution.content", "attribution.border", "attribution.aliasing"]]
-            agreement = summary.loc[(cell, seed), "shift_zero.consistency"]
-            assert sum(causes) == pytest.approx(1 - agreement)
-            assert causes["attribution.content"] == 0  # the margin holds every shift
+            assert summary.loc[(cell, seed), "lost_content"] == 0  # the margin holds every shift
         row = scores.loc[(cell, "rotation.mean_accuracy")]
         mean = summary.loc[cell, "rotation.mean_accuracy"].mean()
         assert row["mean"] == pytest.approx(mean)
@@ -202,8 +200,15 @@ def test_a_diverging_cell_is_marked_and_the_sweep_goes_on(tiny, monkeypatch, cap
     assert (run(tiny) / "summary.csv").read_bytes() == before
 
 
+def test_a_sweep_of_which_nothing_is_left_says_so(tiny):
+    hot = dataclasses.replace(tiny.train, learning_rate=1e30)
+    with pytest.raises(InputError, match="every cell failed"):
+        run(dataclasses.replace(tiny, train=hot, augmentations=("none",)))
+    assert pd.read_csv(tiny.out / "summary.csv")["status"].str.contains("lower the learning rate").all()
+
+
 def test_rendered_shapes_and_a_perceptron(tiny):
-    network = dataclasses.replace(tiny.network, name="mlp")
+    network = NetworkConfig(name="mlp", widths=(8,))
     data = DataConfig(name="shapes", train_images=60, test_images=20)
     path = run(dataclasses.replace(tiny, data=data, network=network, augmentations=("crop",)))
     summary = pd.read_csv(path / "summary.csv")
@@ -225,7 +230,11 @@ def test_a_folder_of_colour_photos(tiny, tmp_path):
     path = run(dataclasses.replace(tiny, data=data, train=train, network=network, augmentations=("none",)))
     summary = pd.read_csv(path / "summary.csv")
     assert (summary["test.accuracy"] == 1).all()
-    assert (summary["attribution.border"] == 0).all()  # circular padding has no border
+    assert (summary["shift_crop.mean_accuracy"] == 1).all()
+    # The same command on other images is refused rather than scored against the old predictions.
+    Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(tmp_path / "photos" / "red" / "00.png")
+    with pytest.raises(InputError, match="the images of folder are not those"):
+        run(dataclasses.replace(tiny, data=data, train=train, network=network, augmentations=("none",)))
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])

@@ -94,6 +94,8 @@ def test_a_canvas_smaller_than_the_image_and_its_shift(refused):
         ),
         (("--protocol.images", "0"), ("protocol.images=0",)),
         (("--augmentations", "none", "none"), ("none",)),
+        (("--network.name", "mlp", "--network.depth", "3"), ("network.depth=3", "mlp")),
+        (("--network.widths", "0"), ("widths=(0,)",)),
         (("--crop", "-1"), ("crop=-1",)),
         (("--flip", "2"), ("flip=2",)),
     ],
@@ -107,6 +109,13 @@ def test_settings_that_cannot_be(refused, flags, parts):
 def test_an_output_directory_that_cannot_be_written(refused, tmp_path):
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in refused(out=tmp_path / "file" / "run")
+
+
+def test_a_refused_command_leaves_an_empty_directory_empty(refused, tmp_path):
+    (tmp_path / "mine").mkdir()
+    refused("--seeds", "0", out=tmp_path / "mine")
+    refused("--data.name", "nope", "--data.data-dir", str(tmp_path), out=tmp_path / "mine")
+    assert not list((tmp_path / "mine").iterdir())
 
 
 def test_misspelt_flags_and_choices_get_a_suggestion(refused):
