@@ -14,6 +14,7 @@ EXPERIMENT = '''
 It trains nothing, and ends soon.
 """
 import dataclasses
+import signal
 import sys
 import time
 import warnings
@@ -45,6 +46,8 @@ def run(config: Config) -> Path:
     if config.seeds < 1:
         raise InputError(f"seeds is {config.seeds}; give at least one.")
     if config.seeds == 99:
+        # A shell that starts a job in the background has it ignore interrupts, and so all that the job starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         print("working", flush=True)
         time.sleep(60)
     if config.seeds == 7:
