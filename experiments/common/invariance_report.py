@@ -106,12 +106,15 @@ def _scores(name: str, means: Columns) -> dict[str, np.ndarray]:
     return {"accuracy": means["correct"]} if name == "test" else analysis.scores(means)
 
 
-def _content(columns: Mapping[str, Columns]) -> np.ndarray:
-    """The part of the disagreement under shifts that is owed to content leaving the frame, `(seeds, images)`.
+FILL_GAP = "consistency_circular_minus_zero"
+"""What content leaving the frame costs, less what the seam of a circular shift costs; 0 if a margin holds all shifts.
 
-    A circular shift is the same shift and loses nothing. Border and aliasing are told apart by another network, one
-    trained with circular padding: it has no border.
-    """
+Border and aliasing are told apart by other networks, trained with circular padding: they have no border.
+"""
+
+
+def _fill_gap(columns: Mapping[str, Columns]) -> np.ndarray:
+    """`(seeds, images)`: the same shifts of the same images, filled with what left against filled with zero."""
     return columns["shift_circular"]["agree"] - columns["shift_zero"]["agree"]
 
 
@@ -128,7 +131,7 @@ def _summary(
                 means = {key: values[seed].mean() for key, values in parts.items()}
                 row |= {f"{name}.{score}": float(value) for score, value in _scores(name, means).items()}
             if cell in columns:
-                row["lost_content"] = float(_content(columns[cell])[seed].mean())
+                row[FILL_GAP] = float(_fill_gap(columns[cell])[seed].mean())
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -139,8 +142,8 @@ def _intervals(cell: str, columns: Mapping[str, Columns]) -> list[dict[str, obje
     for (name, score), part in parts.items():
         values = _scores(name, _means(part))[score]
         rows.append(_row(cell, f"{name}.{score}", values, part, lambda m, n=name, s=score: _scores(n, m)[s]))
-    content = _content(columns)
-    rows.append(_row(cell, "lost_content", content.mean(1), {"content": content}, lambda m: m["content"]))
+    gap = _fill_gap(columns)
+    rows.append(_row(cell, FILL_GAP, gap.mean(1), {"gap": gap}, lambda m: m["gap"]))
     return rows
 
 
@@ -152,7 +155,7 @@ def _row(cell: str, score: str, values: np.ndarray, part: Columns, function) -> 
     row: dict[str, object] = {"cell": cell, "score": score, "mean": float(values.mean())}
     if np.isfinite(values).all():
         seeds, images = over_seeds(values), over_images(part, function)
-        least = -1.0 if score == "lost_content" else 0.0
+        least = -1.0 if score == FILL_GAP else 0.0
         low, high, low_images, high_images = np.clip((seeds.low, seeds.high, images.low, images.high), least, 1.0)
         row |= {"low": low, "high": high, "seeds": seeds.n}
         row |= {"low_over_images": low_images, "high_over_images": high_images, "images": images.n}

@@ -97,7 +97,7 @@ def test_the_summary_follows_from_the_stored_predictions(whole):
             assert summary.loc[(cell, seed), "rotation.mean_accuracy"] == pytest.approx(rotated)
             clean = np.mean(arrays["test/classes"][seed] == labels)
             assert summary.loc[(cell, seed), "test.accuracy"] == pytest.approx(clean)
-            assert summary.loc[(cell, seed), "lost_content"] == 0  # the margin holds every shift
+            assert summary.loc[(cell, seed), "consistency_circular_minus_zero"] == 0  # the margin holds every shift
         row = scores.loc[(cell, "rotation.mean_accuracy")]
         mean = summary.loc[cell, "rotation.mean_accuracy"].mean()
         assert row["mean"] == pytest.approx(mean)
