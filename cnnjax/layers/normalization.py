@@ -42,7 +42,6 @@ class Norm(nn.Module):
     """
 
     kind: NormName = "batch"
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -52,12 +51,12 @@ class Norm(nn.Module):
         if self.kind == "none":
             return x
         if self.kind == "batch":
-            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=self.scale_init, name="batch")
+            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="batch")
         elif self.kind == "layer":
-            norm = nn.GroupNorm(num_groups=1, scale_init=self.scale_init, name="layer")
+            norm = nn.GroupNorm(num_groups=1, name="layer")
         elif self.kind == "group":
             groups = math.gcd(32, x.shape[-1])
-            norm = nn.GroupNorm(num_groups=groups, scale_init=self.scale_init, name="group")
+            norm = nn.GroupNorm(num_groups=groups, name="group")
         else:
             raise InputError(f"unknown normalisation {self.kind!r}: one of 'batch', 'layer', 'group', 'none'")
         return norm(x.astype(jnp.float32)).astype(self.dtype)
