@@ -1,13 +1,16 @@
 """Convolution as network libraries mean it (cross-correlation), and as mathematics means it (the kernel flipped)."""
 
+import functools
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Num
 
 from cnnjax.errors import InputError
-from cnnjax.ops.padding import Padding, fill_border, per_axis, resolve_padding, spatial_shape
+from cnnjax.ops.grouped import by_group, depthwise_by_shifts
+from cnnjax.ops.padding import Padding, as_int, fill_border, per_axis, resolve_padding, spatial_shape
 
 
 def conv(
@@ -33,23 +36,27 @@ def conv(
     """
     input_size = spatial_shape(x)
     rank = len(input_size)
-    _check_operands(x, kernel, rank, groups)
+    check_operands(x, kernel, groups=groups)
     stride = per_axis(stride, rank, name="stride")
     dilation = per_axis(dilation, rank, name="dilation")
     resolved = resolve_padding(
         padding, kernel_size=kernel.shape[:rank], input_size=input_size, stride=stride, dilation=dilation
     )
+    if groups > 1 and kernel.shape[-2] == 1 and jax.default_backend() == "cpu":
+        return depthwise_by_shifts(fill_border(x, resolved), kernel, stride=stride, dilation=dilation)
     # Zeros are left to XLA, which never writes them; a border with content has to exist.
     zero = resolved.fill == "zero"
-    return lax.conv_general_dilated(
-        x if zero else fill_border(x, resolved),
-        kernel,
+    one_group = functools.partial(
+        lax.conv_general_dilated,
         window_strides=stride,
         padding=resolved.pairs if zero else "VALID",
         rhs_dilation=dilation,
         dimension_numbers=("NWC", "WIO", "NWC") if rank == 1 else ("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
     )
+    x = x if zero else fill_border(x, resolved)
+    if groups > 1 and jax.default_backend() == "cpu":
+        return by_group(one_group, x, kernel, groups)
+    return one_group(x, kernel, feature_group_count=groups)
 
 
 def convolve(
@@ -73,24 +80,37 @@ def convolve(
     return conv(x, jnp.flip(kernel, axis=spatial), stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def _check_operands(x: Array, kernel: Array, rank: int, groups: int) -> None:
-    if kernel.ndim != rank + 2:
-        raise InputError(
-            f"kernel has shape {kernel.shape}; x of shape {x.shape} needs "
-            f"{'(length, in, out)' if rank == 1 else '(height, width, in, out)'}."
-        )
-    if x.dtype != kernel.dtype or not jnp.issubdtype(x.dtype, jnp.floating):
+def check_operands(
+    x: Num[Array, "batch *space in_channels"],
+    kernel: Num[Array, "*window group_channels out_channels"],
+    *,
+    groups: int,
+) -> None:
+    """Raise InputError unless `conv` can multiply this batch by this kernel."""
+    check_kernel(kernel, rank=x.ndim - 2, groups=groups)
+    if x.dtype != kernel.dtype:
         raise InputError(
             f"x is {x.dtype} and kernel is {kernel.dtype}; conv needs one floating-point dtype for both. "
             f"Convert one of them with .astype(...); decode uint8 images to float in [0, 1] first."
         )
-    channels, (group_channels, out_channels) = x.shape[-1], kernel.shape[-2:]
-    if groups < 1 or channels % groups or out_channels % groups:
+    channels, per_group = x.shape[-1], kernel.shape[-2]
+    if channels != per_group * groups:
         raise InputError(
-            f"groups={groups} must be positive and divide x's {channels} channels and kernel's {out_channels} outputs."
+            f"x has {channels} channels, but kernel of shape {kernel.shape} reads {per_group} in each of "
+            f"groups={groups}, {per_group * groups} in all: x's channels are kernel's second last axis times groups."
         )
-    if channels != group_channels * groups:
+
+
+def check_kernel(kernel: Num[Array, "*window group_channels out_channels"], *, rank: int, groups: int) -> None:
+    """Raise InputError unless this is a kernel for maps of `rank` spatial axes, one or two, and for so many groups."""
+    if kernel.ndim != rank + 2 or rank not in (1, 2):
         raise InputError(
-            f"x has {channels} channels, but kernel of shape {kernel.shape} reads {group_channels} in each of "
-            f"groups={groups}: its second last axis must be {channels // groups}."
+            f"kernel has shape {kernel.shape}; a signal needs (length, in, out), an image (height, width, in, out)."
         )
+    if 0 in kernel.shape:
+        raise InputError(f"kernel has shape {kernel.shape}, so no weights; every axis must have at least one.")
+    if not jnp.issubdtype(kernel.dtype, jnp.floating):
+        raise InputError(f"kernel is {kernel.dtype}; convolution needs a floating-point dtype. Use .astype(...).")
+    count, out_channels = as_int(groups), kernel.shape[-1]
+    if count is None or count < 1 or out_channels % count:
+        raise InputError(f"groups={groups!r} must be a positive int that divides kernel's {out_channels} outputs.")

@@ -1,7 +1,8 @@
 """Padding: one argument for convolution and pooling alike, and the resolution formula it implies."""
 
+import operator
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
@@ -15,6 +16,12 @@ Padding: TypeAlias = str | int | Sequence[Sequence[int]]
 """
 
 NAMES = ("valid", "same", "full", "circular", "reflect", "same_xla")
+PAD_MODES: dict[str, Literal["constant", "wrap", "reflect"]] = {
+    "zero": "constant",
+    "circular": "wrap",
+    "reflect": "reflect",
+}
+"""A border's fill, as `numpy.pad` calls it."""
 
 
 class ResolvedPadding(NamedTuple):
@@ -27,24 +34,38 @@ class ResolvedPadding(NamedTuple):
 def per_axis(value: int | Sequence[int], rank: int, *, name: str) -> tuple[int, ...]:
     """One positive int per spatial axis, from an int for all of them or a sequence with one for each.
 
-    Raises InputError naming `name` for a wrong number of values or for one below 1.
+    NumPy's integers become Python's. Raises InputError naming `name` for a wrong number of values or for one that is
+    not an integer above 0.
     """
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * rank
-    if len(values) != rank or any(not isinstance(v, int) or v < 1 for v in values):
+    values = tuple(map(as_int, value if isinstance(value, Sequence) else (value,) * rank))
+    positive = tuple(v for v in values if v is not None and v > 0)
+    if len(values) != rank or len(positive) != rank:
         raise InputError(f"{name}={value!r} must be a positive int, or {rank} of them, one per spatial axis.")
-    return values
+    return positive
 
 
-def spatial_shape(x: Shaped[Array, "batch *space channels"]) -> tuple[int, ...]:
+def as_int(value: Any) -> int | None:
+    """`value` as a Python int if it is an integer, of NumPy's types too; None for anything else, bool included."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def spatial_shape(x: Shaped[Array, "batch *space channels"], *, name: str = "x") -> tuple[int, ...]:
     """The spatial sizes of a batch of signals `(batch, length, channels)` or images `(batch, height, width, channels)`.
 
-    Raises InputError for any other rank.
+    Raises InputError naming `name` for any other rank and for a map without positions.
     """
     if x.ndim not in (3, 4):
         raise InputError(
-            f"x has shape {x.shape}; expected (batch, length, channels) or (batch, height, width, channels). "
-            "Add a batch axis with x[None]; bring further leading axes through jax.vmap."
+            f"{name} has shape {x.shape}; expected (batch, length, channels) or (batch, height, width, channels). "
+            f"Add a batch axis with {name}[None]; bring further leading axes through jax.vmap."
         )
+    if 0 in x.shape[1:-1]:
+        raise InputError(f"{name} has shape {x.shape}; every spatial axis must have at least one position.")
     return x.shape[1:-1]
 
 
@@ -68,6 +89,11 @@ def resolve_padding(
     Raises InputError for an unknown name, a malformed or negative amount, a reflection as wide as the map, and a window
     larger than the padded map. Source: Dumoulin & Visin 2016, sections 2 and 5.1.
     """
+    rank = len(input_size)
+    kernel_size = per_axis(kernel_size, rank, name="kernel_size")
+    input_size = per_axis(input_size, rank, name="input_size")
+    stride = per_axis(stride, rank, name="stride")
+    dilation = per_axis(dilation, rank, name="dilation")
     windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     if isinstance(padding, str):
         if padding not in NAMES:
@@ -76,7 +102,7 @@ def resolve_padding(
         pairs = tuple(_named(padding, *sizes) for sizes in zip(windows, input_size, stride, strict=True))
     else:
         fill = "zero"
-        pairs = _explicit(padding, len(windows))
+        pairs = _explicit(padding, rank)
     for size, pair, window in zip(input_size, pairs, windows, strict=True):
         if fill == "reflect" and max(pair) >= size:
             raise InputError(
@@ -92,9 +118,10 @@ def resolve_padding(
 
 
 def _explicit(padding: int | Sequence[Sequence[int]], rank: int) -> tuple[tuple[int, int], ...]:
-    given = ((padding, padding),) * rank if isinstance(padding, int) else padding
-    pairs = tuple((pair[0], pair[1]) for pair in given if isinstance(pair, Sequence) and len(pair) == 2)
-    if len(pairs) != rank or len(given) != rank or any(min(pair) < 0 for pair in pairs):
+    given = padding if isinstance(padding, Sequence) else ((padding, padding),) * rank
+    sides = [(as_int(pair[0]), as_int(pair[1])) for pair in given if isinstance(pair, Sequence) and len(pair) == 2]
+    pairs = tuple((a, b) for a, b in sides if a is not None and b is not None and min(a, b) >= 0)
+    if len(given) != rank or len(pairs) != rank:
         raise InputError(
             f"padding={padding!r} must be a non-negative int, or {rank} pairs (before, after) of such, one per spatial "
             f"axis; or one of {', '.join(NAMES)}."
@@ -121,8 +148,7 @@ def fill_border(
     """Extend `x` by the resolved amounts: zeros, the opposite border (circular) or the mirrored one (reflect)."""
     if not any(sum(pair) for pair in padding.pairs):
         return x
-    mode = {"zero": "constant", "circular": "wrap", "reflect": "reflect"}[padding.fill]
-    return jnp.pad(x, ((0, 0), *padding.pairs, (0, 0)), mode=mode)
+    return jnp.pad(x, ((0, 0), *padding.pairs, (0, 0)), mode=PAD_MODES[padding.fill])
 
 
 def pad(
@@ -161,8 +187,7 @@ def output_size(n: int, k: int, *, stride: int = 1, padding: Padding = "same", d
     n is the input size, k the window size. An explicit `padding` is one pair: `((before, after),)`.
     Raises InputError as `resolve_padding` does. Source: Dumoulin & Visin 2016, relations 6 and 15.
     """
-    (k,), (stride,), (dilation,) = (
-        per_axis(value, 1, name=name) for name, value in (("k", k), ("stride", stride), ("dilation", dilation))
-    )
+    (n,), (k,) = per_axis(n, 1, name="n"), per_axis(k, 1, name="k")
+    (stride,), (dilation,) = per_axis(stride, 1, name="stride"), per_axis(dilation, 1, name="dilation")
     resolved = resolve_padding(padding, kernel_size=(k,), input_size=(n,), stride=(stride,), dilation=(dilation,))
     return (n + sum(resolved.pairs[0]) - dilation * (k - 1) - 1) // stride + 1

@@ -92,12 +92,48 @@ def conv(x, kernel, *, stride, padding, dilation, groups):
     return _stacked((to, one(w)) for to, w in windows(padded(x, pairs, fill), size, stride, dilation))
 
 
+def matrix(kernel, input_size, **options):
+    """The matrix of `conv`, column by column: what becomes of a one at each place of the map."""
+    channels = kernel.shape[-2] * options["groups"]
+    basis = np.eye(math.prod(input_size) * channels).reshape(-1, *input_size, channels)
+    return conv(basis, kernel, **options).reshape(len(basis), -1).T
+
+
 def pool(x, size, *, stride, padding, reduce, nothing):
     ones = (1,) * len(size)
     pairs, fill = _resolve(x, size, stride, ones, padding)
     axes = tuple(range(1, len(size) + 1))
     seen = padded(np.asarray(x, np.float64), pairs, fill, nothing)
     return _stacked((to, reduce(w, axes)) for to, w in windows(seen, size, stride, ones))
+
+
+def switches(x, size, *, stride, padding):
+    """Where the first maximum of each window is, counted in row-major order inside the window."""
+    pairs, fill = _resolve(x, size, stride, (1,) * len(size), padding)
+    seen = padded(np.asarray(x, np.float64), pairs, fill, -np.inf)
+    flat = (x.shape[0], math.prod(size), x.shape[-1])
+    found = _stacked((to, w.reshape(flat).argmax(1)) for to, w in windows(seen, size, stride, (1,) * len(size)))
+    return found.astype(int)
+
+
+def unpool(y, switches, input_size, size, *, stride, padding, overlap="add"):
+    """Each value of `y` put on the position of its switch, one window after the other."""
+    x = np.zeros((y.shape[0], *input_size, y.shape[-1]))
+    pairs, fill = _resolve(x, size, stride, (1,) * len(size), padding)
+    taken = np.zeros(x.shape, bool)
+    for b, *to, c in np.ndindex(y.shape):
+        inside = np.unravel_index(switches[b, *to, c], size)
+        seen = [s * t + j - before for s, t, j, (before, _) in zip(stride, to, inside, pairs, strict=True)]
+        place = [source(i, n, fill) for i, n in zip(seen, input_size, strict=True)]
+        if None in place:
+            continue
+        at, value = (b, *place, c), y[b, *to, c]
+        if overlap == "add" or not taken[at]:
+            x[at] += value
+        elif overlap == "overwrite" or value > x[at]:
+            x[at] = value
+        taken[at] = True
+    return x
 
 
 def shift(x, offset, fill):

@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-import scipy.signal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -76,59 +75,6 @@ def test_bfloat16_rounds_the_float32_result():
     np.testing.assert_allclose(half.astype(jnp.float32)[inner], exact[inner], rtol=2**-7, atol=2**-5)
 
 
-class TestIdentities:
-    """A convolution is linear, and in full commutative and associative; a cross-correlation is only linear."""
-
-    def test_linear_in_input_and_kernel(self):
-        x, y, w, v = (
-            integers((2, 6, 5, 2)),
-            integers((2, 6, 5, 2), 1),
-            integers((3, 3, 2, 3), 2),
-            integers((3, 3, 2, 3), 3),
-        )
-        for op in (ops.conv, ops.convolve):
-            np.testing.assert_array_equal(op(2 * x - 3 * y, w), 2 * op(x, w) - 3 * op(y, w))
-            np.testing.assert_array_equal(op(x, 2 * w - 3 * v), 2 * op(x, w) - 3 * op(x, v))
-
-    def full(self, a, b, op=ops.convolve):
-        return op(a[None, ..., None], b[..., None, None], padding="full")[0, ..., 0]
-
-    @pytest.mark.parametrize("sizes", [((7,), (4,), (3,)), ((5, 6), (4, 2), (3, 3))])
-    def test_commutative_and_associative_in_full(self, sizes):
-        a, b, c = (integers(size, seed) for seed, size in enumerate(sizes))
-        np.testing.assert_array_equal(self.full(a, b), self.full(b, a))
-        np.testing.assert_array_equal(self.full(self.full(a, b), c), self.full(a, self.full(b, c)))
-        reference = scipy.signal.convolve(np.asarray(a), np.asarray(b), mode="full", method="direct")
-        np.testing.assert_array_equal(self.full(a, b), reference)
-
-    def test_cross_correlation_does_not_commute(self):
-        a, b = integers((5,)), integers((5,), 1)
-        ab, ba = self.full(a, b, ops.conv), self.full(b, a, ops.conv)
-        np.testing.assert_array_equal(ab, ba[::-1])
-        assert not np.array_equal(ab, ba)
-
-    @pytest.mark.parametrize("offset", [(1, 0), (-2, 3), (5, 5)])
-    def test_translation_equivariant_with_stride_1_and_circular_padding(self, offset):
-        x = integers((2, 6, 7, 2))
-        for size in ((3, 3), (2, 5)):
-            kernel = integers((*size, 2, 3), 1)
-            moved = ops.conv(ops.shift(x, offset, mode="circular"), kernel, padding="circular")
-            np.testing.assert_array_equal(moved, np.roll(ops.conv(x, kernel, padding="circular"), offset, (1, 2)))
-
-    def test_zero_padding_breaks_it_at_the_border_and_only_there(self):
-        x, kernel = integers((1, 8, 8, 1)), integers((3, 3, 1, 1), 1)
-        moved = ops.conv(jnp.roll(x, 1, axis=2), kernel)
-        still = jnp.roll(ops.conv(x, kernel), 1, axis=2)
-        np.testing.assert_array_equal(moved[:, 1:-1, 2:-1], still[:, 1:-1, 2:-1])
-        assert not np.array_equal(moved, still)
-
-    def test_valid_features_of_two_crops_agree_where_both_see_them(self):
-        x, kernel = integers((1, 16, 16, 3)), integers((3, 3, 3, 2), 1)
-        first = ops.conv(x[:, :13, :13], kernel, stride=2, padding="valid")
-        second = ops.conv(x[:, 2:15, 2:15], kernel, stride=2, padding="valid")
-        np.testing.assert_array_equal(first[:, 1:, 1:], second[:, :-1, :-1])
-
-
 class TestSameAgainstXlasRule:
     delta = jnp.zeros((3, 1, 1)).at[1].set(1.0)
 
@@ -156,14 +102,17 @@ class TestSameAgainstXlasRule:
 @pytest.mark.parametrize(
     ("x", "kernel", "options", "message"),
     [
-        ((1, 6, 6, 3), (3, 3, 2, 4), {}, r"x has 3 channels, but kernel of shape \(3, 3, 2, 4\) reads 2 .* must be 3"),
-        ((1, 6, 6, 4), (3, 3, 4, 4), {"groups": 2}, r"reads 4 in each of groups=2: .* must be 2"),
-        ((1, 6, 6, 3), (3, 3, 1, 4), {"groups": 2}, r"groups=2 must be positive and divide x's 3 channels"),
-        ((1, 6, 6, 4), (3, 3, 2, 3), {"groups": 2}, r"groups=2 .* kernel's 3 outputs"),
-        ((1, 6, 6, 4), (3, 3, 4, 3), {"groups": 0}, r"groups=0 must be positive"),
-        ((1, 6, 6, 3), (3, 3, 4), {}, r"kernel has shape \(3, 3, 4\); .* needs \(height, width, in, out\)"),
-        ((1, 6, 3), (3, 3, 3, 4), {}, r"kernel has shape \(3, 3, 3, 4\); .* needs \(length, in, out\)"),
+        ((1, 6, 6, 3), (3, 3, 2, 4), {}, r"x has 3 channels, but kernel of shape \(3, 3, 2, 4\) reads 2 .* 2 in all"),
+        ((1, 6, 6, 4), (3, 3, 4, 4), {"groups": 2}, r"x has 4 channels, .* reads 4 in each of groups=2, 8 in all: x's"),
+        ((1, 6, 6, 3), (3, 3, 1, 4), {"groups": 2}, r"x has 3 channels, .* reads 1 in each of groups=2, 2 in all: x's"),
+        ((1, 6, 6, 4), (3, 3, 2, 3), {"groups": 2}, r"groups=2 must be a positive int that divides kernel's 3 outputs"),
+        ((1, 6, 6, 4), (3, 3, 4, 3), {"groups": 0}, r"groups=0 must be a positive int that divides"),
+        ((1, 6, 6, 3), (3, 3, 4), {}, r"kernel has shape \(3, 3, 4\); .* an image \(height, width, in, out\)"),
+        ((1, 6, 3), (3, 3, 3, 4), {}, r"kernel has shape \(3, 3, 3, 4\); a signal needs \(length, in, out\)"),
         ((6, 3), (3, 3, 4), {}, r"x has shape \(6, 3\); expected \(batch, length, channels\)"),
+        ((1, 0, 6, 3), (3, 3, 3, 4), {}, r"x has shape \(1, 0, 6, 3\); every spatial axis must have at least one"),
+        ((1, 6, 6, 3), (3, 0, 3, 4), {}, r"kernel has shape \(3, 0, 3, 4\), so no weights"),
+        ((1, 6, 6, 0), (3, 3, 0, 4), {}, r"kernel has shape \(3, 3, 0, 4\), so no weights"),
         ((1, 6, 6, 3), (7, 3, 3, 4), {"padding": "valid"}, r"the window spans 7 positions, more than the 6"),
         ((1, 6, 6, 3), (3, 3, 3, 4), {"padding": "SAME"}, r"padding='SAME' is unknown; use one of valid, same, full"),
         ((1, 6, 6, 3), (3, 3, 3, 4), {"stride": 0}, r"stride=0 must be a positive int"),
@@ -176,7 +125,53 @@ def test_errors_name_the_value_and_the_remedy(x, kernel, options, message):
             op(jnp.ones(x), jnp.ones(kernel), **options)
 
 
-@pytest.mark.parametrize(("x", "kernel"), [("uint8", "float32"), ("float32", "bfloat16"), ("int32", "int32")])
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": 1.5}, r"groups=1.5 must be a positive int"),
+        ({"groups": True}, r"groups=True must be a positive int"),
+        ({"stride": 1.5}, r"stride=1.5 must be a positive int, or 2 of them"),
+        ({"stride": (True, 2)}, r"stride=\(True, 2\) must be a positive int, or 2 of them"),
+        ({"dilation": "2"}, r"dilation='2' must be a positive int, or 2 of them"),
+        ({"dilation": None}, r"dilation=None must be a positive int, or 2 of them"),
+        ({"stride": np.array([1, 2])}, r"stride=array\(\[1, 2\]\) must be a positive int, or 2 of them"),
+    ],
+)
+def test_what_is_no_integer_is_refused_without_type_checks_too(options, message):
+    with pytest.raises(InputError, match=message):
+        ops.conv(jnp.ones((1, 6, 6, 2)), jnp.ones((3, 3, 2, 2)), **options)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_a_traced_stride_is_refused():
+    x, kernel = jnp.ones((1, 6, 2)), jnp.ones((3, 2, 2))
+    with pytest.raises(InputError, match=r"stride=.*Tracer.* must be a positive int"):
+        jax.jit(lambda stride: ops.conv(x, kernel, stride=stride))(2)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_numpys_integers_are_integers():
+    x, kernel = draw((2, 8, 6, 4)), draw((3, 3, 2, 4), seed=1)
+    names = {"stride": np.int64(2), "dilation": (np.int32(1), np.uint8(2)), "groups": np.int64(2)}
+    same = {"stride": 2, "dilation": (1, 2), "groups": 2}
+    for given_padding, padding in [(np.int64(3), 3), (((np.int64(1), np.int8(2)), (0, np.int64(3))), ((1, 2), (0, 3)))]:
+        y, pull = jax.vjp(lambda x, w, p=given_padding: ops.conv(x, w, padding=p, **names), x, kernel)
+        expected, expected_pull = jax.vjp(lambda x, w, p=padding: ops.conv(x, w, padding=p, **same), x, kernel)
+        np.testing.assert_array_equal(y, expected)
+        jax.tree.map(np.testing.assert_array_equal, pull(y), expected_pull(y))
+
+
+def test_an_empty_batch_is_a_batch():
+    assert ops.conv(jnp.ones((0, 6, 6, 2)), jnp.ones((3, 3, 2, 5))).shape == (0, 6, 6, 5)
+
+
+@pytest.mark.parametrize(("x", "kernel"), [("uint8", "float32"), ("float32", "bfloat16")])
 def test_dtypes_are_not_mixed(x, kernel):
     with pytest.raises(InputError, match=f"x is {x} and kernel is {kernel}; conv needs one floating-point dtype"):
         ops.conv(jnp.ones((1, 4, 1), x), jnp.ones((3, 1, 1), kernel))
+
+
+def test_integer_kernels_are_refused():
+    with pytest.raises(InputError, match=r"kernel is int32; convolution needs a floating-point dtype"):
+        ops.conv(jnp.ones((1, 4, 1), "int32"), jnp.ones((3, 1, 1), "int32"))
