@@ -124,6 +124,35 @@ class TestFourierShift:
         there = ops.shift(x, (0.3, -2.6), mode="fourier")
         np.testing.assert_allclose(ops.shift(there, (-0.3, 2.6), mode="fourier"), x, atol=1e-5)
 
+    @pytest.mark.parametrize(("shape", "window"), [((2, 7, 1), (3,)), ((2, 8, 1), (4,)), ((1, 7, 8, 2), (3, 2))])
+    @pytest.mark.parametrize("dilation", [1, 2])
+    def test_commutes_with_circular_convolution_on_odd_and_even_maps(self, shape, window, dilation):
+        """Both multiply the spectrum, so any real offset will do, and the Nyquist frequency of an even map too."""
+        with jax.enable_x64(True):
+            x = draw(shape, dtype=np.float64)
+            kernel = draw((*window, shape[-1], 3), seed=1, dtype=np.float64)
+            offset = (0.37, -2.81)[: len(window)]
+
+            def blur(x):
+                return ops.conv(x, kernel, padding="circular", dilation=dilation)
+
+            apart = ops.shift(blur(x), offset, mode="fourier")
+            np.testing.assert_allclose(blur(ops.shift(x, offset, mode="fourier")), apart, atol=1e-12)
+            assert np.abs(apart - blur(x)).max() > 0.1
+
+    @pytest.mark.parametrize("n", [7, 8])
+    def test_two_shifts_are_one_but_for_the_nyquist_frequency(self, n):
+        """There the factors are cosines: cos(πa) cos(πb) is cos(π(a + b)) plus sin(πa) sin(πb)."""
+        with jax.enable_x64(True):
+            x = draw((1, n, 1), dtype=np.float64)
+            a, b = 0.3, 0.45
+            twice = ops.shift(ops.shift(x, (a,), mode="fourier"), (b,), mode="fourier")
+            once = ops.shift(x, (a + b,), mode="fourier")
+            alternating = (-1.0) ** np.arange(n)
+            amplitude = alternating @ x[0, :, 0] / n if n % 2 == 0 else 0
+            expected = np.sin(np.pi * a) * np.sin(np.pi * b) * amplitude * alternating
+            np.testing.assert_allclose((twice - once)[0, :, 0], expected, atol=1e-12)
+
     @pytest.mark.parametrize("shape", [(2, 6, 1), (2, 5, 4, 1)])
     def test_gradients_in_image_and_offset(self, shape):
         with jax.enable_x64(True):
@@ -143,7 +172,7 @@ class TestFourierShift:
 
 class TestRotate:
     @pytest.mark.parametrize("size", [4, 5, 32])
-    @pytest.mark.parametrize("order", [0, 1])
+    @pytest.mark.parametrize("order", [0, 1, 3])
     @pytest.mark.parametrize("mode", FILLS)
     def test_quarter_turns_are_exact_with_a_traced_angle(self, size, order, mode):
         x = draw((2, size, size, 2))
@@ -238,9 +267,14 @@ def test_fourier_refuses_integers():
     ("shape", "degrees", "options", "message"),
     [
         ((1, 4, 4, 1), 1.0, {"mode": "fourier"}, r"mode='fourier' is unknown; use one of zero, circular, reflect\."),
-        ((1, 4, 4, 1), 1.0, {"order": 3}, r"order=3 is unknown; use 0 \(nearest pixel\) or 1 \(bilinear\)"),
+        (
+            (1, 4, 4, 1),
+            1.0,
+            {"order": 2},
+            r"order=2 is unknown; use 0 \(nearest pixel\), 1 \(bilinear\) or 3 \(bicubic\)\.",
+        ),
         ((2, 4, 4, 1), np.ones(3), {}, r"degrees has shape \(3,\); it must be a scalar or \(2,\)"),
-        ((1, 4, 1), 1.0, {}, r"x has shape \(1, 4, 1\); rotate needs images \(batch, height, width, channels\)"),
+        ((1, 4, 1), 1.0, {}, r"x has shape \(1, 4, 1\); this warp needs images \(batch, height, width, channels\)"),
     ],
 )
 def test_rotate_errors(shape, degrees, options, message):
@@ -248,6 +282,7 @@ def test_rotate_errors(shape, degrees, options, message):
         ops.rotate(jnp.ones(shape), degrees, **options)
 
 
-def test_bilinear_rotation_refuses_integers():
-    with pytest.raises(InputError, match=r"x is uint8; bilinear rotation needs floating point"):
-        ops.rotate(jnp.ones((1, 4, 4, 1), jnp.uint8), 1.0)
+@pytest.mark.parametrize(("order", "name"), [(1, "bilinear"), (3, "bicubic")])
+def test_interpolation_refuses_integers(order, name):
+    with pytest.raises(InputError, match=rf"x is uint8; {name} resampling needs floating point"):
+        ops.rotate(jnp.ones((1, 4, 4, 1), jnp.uint8), 1.0, order=order)

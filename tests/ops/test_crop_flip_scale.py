@@ -1,0 +1,272 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+from conv_cases import quick_jit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+from numpy_resampling import positions, read_cubic
+
+from cnnjax import InputError, ops
+
+FILLS = ["zero", "circular", "reflect"]
+SCIPY = {"zero": "grid-constant", "circular": "grid-wrap", "reflect": "mirror"}
+
+
+def draw(shape, seed=0, dtype=np.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+jitted_crop = quick_jit(ops.crop, static_argnames=("size", "mode"))
+jitted_flip = quick_jit(ops.flip, static_argnames="axis")
+jitted_scale = quick_jit(ops.scale, static_argnames=("mode", "order"))
+
+
+def cut_from_padded(x, corner, size, mode):
+    """NumPy pads as far as any window reaches, and a slice takes the window."""
+    margin = 25
+    width = [(0, 0), *[(margin, margin)] * (x.ndim - 2), (0, 0)]
+    filled = np.pad(x, width, mode={"zero": "constant", "circular": "wrap", "reflect": "reflect"}[mode])
+    spans = [[slice(c + margin, c + margin + n) for c, n in zip(at, size, strict=True)] for at in corner]
+    return np.stack([image[tuple(span)] for image, span in zip(filled, spans, strict=True)])
+
+
+class TestCrop:
+    @given(
+        shape=st.sampled_from([(2, 6, 3), (3, 5, 4, 2), (1, 1, 7, 1)]),
+        mode=st.sampled_from(FILLS),
+        each=st.booleans(),
+        data=st.data(),
+    )
+    @settings(deadline=None, max_examples=12)
+    def test_is_a_slice_of_the_padded_map(self, shape, mode, each, data):
+        spatial = len(shape) - 2
+        corners = st.lists(st.integers(-15, 15), min_size=spatial, max_size=spatial)
+        corner = data.draw(st.lists(corners, min_size=shape[0], max_size=shape[0]) if each else corners)
+        size = data.draw(st.sampled_from([(3,), (9,)] if spatial == 1 else [(3, 8), (6, 1)]))
+        x = draw(shape)
+        expected = cut_from_padded(x, np.broadcast_to(corner, (shape[0], spatial)), size, mode)
+        np.testing.assert_array_equal(jitted_crop(x, jnp.asarray(corner), size=size, mode=mode), expected)
+
+    def test_one_size_for_both_axes_and_zeros_outside(self):
+        x = draw((1, 4, 5, 1))
+        y = ops.crop(x, (2, -1), size=3)
+        assert y.shape == (1, 3, 3, 1)
+        np.testing.assert_array_equal(y[0, :2, 1:], x[0, 2:, :2])
+        assert not y[0, 2].any()
+        assert not y[0, :, 0].any()
+
+    @pytest.mark.parametrize("mode", FILLS)
+    def test_of_the_maps_own_size_is_a_shift_back(self, mode):
+        x, corner = draw((2, 5, 6, 1)), np.asarray([[3, -2], [-7, 0]])
+        np.testing.assert_array_equal(ops.crop(x, corner, size=(5, 6), mode=mode), ops.shift(x, -corner, mode=mode))
+
+    @pytest.mark.parametrize("dtype", ["uint8", "bool", "bfloat16"])
+    def test_any_dtype(self, dtype):
+        x = (draw((1, 6, 1)) > 0).astype(dtype)
+        y = ops.crop(x, jnp.asarray([4], jnp.uint8), size=3)
+        assert y.dtype == x.dtype
+        np.testing.assert_array_equal(y[0, :2], x[0, 4:])
+        assert not y[0, 2].any()
+
+    def test_vmap_over_images_and_corners(self):
+        x, corners = draw((4, 5, 6, 1)), jnp.asarray([[0, 1], [-2, 3], [5, -6], [1, 1]])
+        mapped = quick_jit(jax.vmap(lambda x, c: ops.crop(x[None], c, size=4)[0]))(x, corners)
+        np.testing.assert_array_equal(mapped, jitted_crop(x, corners, size=4))
+
+    def test_gradients_in_the_image(self):
+        with jax.enable_x64(True):
+            x = draw((2, 4, 5, 1), dtype=np.float64)
+            crop = jax.jit(lambda x: ops.crop(x, ((1, -2), (-1, 3)), size=4, mode="reflect"))
+            check_grads(crop, (x,), order=1, modes=("fwd", "rev"))
+
+
+class TestFlip:
+    @pytest.mark.parametrize(("axis", "flip"), [("width", np.fliplr), ("height", np.flipud)])
+    def test_each_image_by_its_own_switch(self, axis, flip):
+        x, flipped = draw((3, 4, 5, 2)), np.asarray([True, False, True])
+        expected = np.stack([flip(image) if yes else image for image, yes in zip(np.asarray(x), flipped, strict=True)])
+        np.testing.assert_array_equal(ops.flip(x, flipped, axis=axis), expected)
+        np.testing.assert_array_equal(jitted_flip(x, jnp.asarray(flipped), axis=axis), expected)
+        mapped = jax.vmap(lambda image, yes: ops.flip(image[None], yes, axis=axis)[0])(x, jnp.asarray(flipped))
+        np.testing.assert_array_equal(mapped, expected)
+
+    def test_whole_batch(self):
+        x = draw((2, 4, 5, 2))
+        np.testing.assert_array_equal(ops.flip(x, axis="width"), x[:, :, ::-1])
+        np.testing.assert_array_equal(ops.flip(x, False, axis="height"), x)
+        np.testing.assert_array_equal(jitted_flip(x, jnp.bool_(True), axis="height"), x[:, ::-1])
+
+    @pytest.mark.parametrize("dtype", ["uint8", "bfloat16"])
+    def test_signals_of_any_dtype(self, dtype):
+        x = jnp.arange(10).reshape(1, 5, 2).astype(dtype)
+        y = ops.flip(x, axis="length")
+        assert y.dtype == x.dtype
+        np.testing.assert_array_equal(y, x[:, ::-1])
+
+    def test_gradients_in_the_image(self):
+        with jax.enable_x64(True):
+            x = draw((2, 3, 4, 1), dtype=np.float64)
+            flip = jax.jit(lambda x: ops.flip(x, [True, False], axis="width"))
+            check_grads(flip, (x,), order=1, modes=("fwd", "rev"))
+
+
+def zoomed(image, factor, mode, order):
+    at = positions(image.shape, np.eye(2) / factor)
+    if order == 3:
+        return np.vectorize(lambda i, j: read_cubic(image, i, j, mode))(*at)
+    return scipy.ndimage.map_coordinates(image, at, order=order, mode=SCIPY[mode])
+
+
+class TestScale:
+    @pytest.mark.parametrize("mode", FILLS)
+    @pytest.mark.parametrize("order", [0, 1, 3])
+    @pytest.mark.parametrize("shape", [(6, 6), (5, 7)])
+    def test_against_scipy_and_keys_written_out(self, mode, order, shape):
+        with jax.enable_x64(True):
+            x = draw((3, *shape, 1), dtype=np.float64)
+            factors = np.asarray([1.83, 0.61, 0.27])
+            expected = np.stack(
+                [zoomed(np.asarray(a[..., 0]), f, mode, order) for a, f in zip(x, factors, strict=True)]
+            )
+            y = jitted_scale(x, factors, mode=mode, order=order)
+            np.testing.assert_allclose(y[..., 0], expected, atol=1e-12)
+
+    @pytest.mark.parametrize(("order", "method", "reach"), [(1, "linear", 1), (3, "cubic", 2)])
+    @pytest.mark.parametrize("factor", [1.7, 0.8])
+    def test_against_jax_image_where_the_window_is_inside(self, order, method, reach, factor):
+        x = draw((1, 12, 11, 2))
+        half = (1 - factor) / 2
+        theirs = quick_jit(
+            jax.image.scale_and_translate, static_argnames=("shape", "spatial_dims", "method", "antialias")
+        )
+        translation = jnp.asarray([12 * half, 11 * half])
+        expected = theirs(x, x.shape, (1, 2), jnp.full(2, factor), translation, method=method, antialias=False)
+        at = positions((12, 11), np.eye(2) / factor)
+        inside = [(p >= reach - 1) & (p <= n - reach) for p, n in zip(at, (12, 11), strict=True)]
+        inside = inside[0] & inside[1]
+        assert inside.sum() > 30
+        y = jitted_scale(x, factor, order=order)
+        np.testing.assert_allclose(y[0][inside], np.asarray(expected[0])[inside], atol=2e-5)
+
+    @pytest.mark.parametrize("order", [0, 1, 3])
+    @pytest.mark.parametrize("shape", [(7, 7), (6, 9)])
+    def test_factor_1_is_the_identity_bit_for_bit(self, order, shape):
+        x = draw((2, *shape, 2))
+        np.testing.assert_array_equal(jitted_scale(x, jnp.float32(1), order=order), x)
+
+    def test_twice_as_large_shows_every_pixel_of_the_inner_half(self):
+        x = draw((1, 9, 9, 1))
+        for order in (0, 1, 3):
+            y = jitted_scale(x, jnp.asarray([2]), order=order)
+            np.testing.assert_array_equal(y[:, ::2, ::2], x[:, 2:7, 2:7])
+
+    def test_half_as_large_stands_in_zeros(self):
+        y = ops.scale(jnp.ones((1, 8, 8, 1)), 0.5, order=0)
+        expected = np.zeros((8, 8))
+        expected[2:6, 2:6] = 1
+        np.testing.assert_array_equal(y[0, ..., 0], expected)
+
+    def test_each_image_by_its_own_factor(self):
+        x, factors = draw((3, 6, 7, 2)), jnp.asarray([1.4, 0.5, 3.0])
+        together = jitted_scale(x, factors)
+        apart = [jitted_scale(a[None], f)[0] for a, f in zip(x, factors, strict=True)]
+        np.testing.assert_allclose(together, np.stack(apart), atol=1e-6)
+        mapped = quick_jit(jax.vmap(lambda a, f: ops.scale(a[None], f)[0]))(x, factors)
+        np.testing.assert_allclose(mapped, together, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("order", "mode", "factor"),
+        [(1, "circular", 0.63), (3, "zero", [1.31, 0.77])],
+    )
+    def test_gradients_in_image_and_factor(self, order, mode, factor):
+        with jax.enable_x64(True):
+            x = draw((2, 5, 6, 1), dtype=np.float64)
+            scale = jax.jit(lambda x, f: ops.scale(x, f, mode=mode, order=order))
+            check_grads(scale, (x, jnp.asarray(factor)), order=1, modes=("fwd", "rev"))
+
+    def test_dtypes(self):
+        x = jnp.arange(25, dtype=jnp.uint8).reshape(1, 5, 5, 1)
+        assert jitted_scale(x, 2.0, order=0).dtype == jnp.uint8
+        for order in (1, 3):
+            half = jitted_scale(x.astype(jnp.bfloat16), 1.3, order=order)
+            assert half.dtype == jnp.bfloat16
+            full = jitted_scale(x.astype(jnp.float32), 1.3, order=order)
+            np.testing.assert_allclose(half.astype(jnp.float32), full, rtol=2**-8, atol=1e-5)
+
+
+class TestBicubicRotation:
+    @pytest.mark.parametrize("mode", FILLS)
+    def test_against_keys_written_out(self, mode):
+        with jax.enable_x64(True):
+            x, degrees = draw((2, 6, 5, 1), dtype=np.float64), np.asarray([23.7, -151.2])
+            y = quick_jit(lambda x, d: ops.rotate(x, d, mode=mode, order=3))(x, degrees)
+            for image, turned, angle in zip(x, y, np.deg2rad(degrees), strict=True):
+                cos, sin = np.cos(angle), np.sin(angle)
+                at = positions((6, 5), [[cos, sin], [-sin, cos]])
+                expected = np.vectorize(lambda i, j, image=image: read_cubic(np.asarray(image[..., 0]), i, j, mode))(
+                    *at
+                )
+                np.testing.assert_allclose(turned[..., 0], expected, atol=1e-12)
+
+    def test_reproduces_quadratics(self):
+        """Of Keys' family only a = −1/2 does."""
+        with jax.enable_x64(True):
+            row, column = np.meshgrid(np.arange(13.0) - 6, np.arange(13.0) - 6, indexing="ij")
+
+            def quadratic(u, v):
+                return 0.3 * u**2 - 0.7 * u * v + 0.2 * v**2 + u - 2 * v + 1
+
+            x = jnp.asarray(quadratic(row, column))[None, ..., None]
+            y = quick_jit(lambda x: ops.rotate(x, 31.0, order=3))(x)[0, ..., 0]
+            cos, sin = np.cos(np.deg2rad(31)), np.sin(np.deg2rad(31))
+            expected = quadratic(cos * row + sin * column, cos * column - sin * row)
+            inside = row**2 + column**2 < 4.9**2
+            np.testing.assert_allclose(y[inside], expected[inside], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "corner", "options", "message"),
+    [
+        ((1, 4, 4, 1), (1, 1), {"size": 2, "mode": "fourier"}, r"mode='fourier' is unknown; use one of zero, circular"),
+        ((1, 4, 4, 1), (0.5, 1), {"size": 2}, r"corner is float32; a crop starts at a whole pixel"),
+        ((1, 4, 4, 1), (1,), {"size": 2}, r"corner has shape \(1,\); .* needs \(2,\) for the whole batch or \(1, 2\)"),
+        ((1, 4, 4, 1), (1, 1), {"size": 0}, r"size=0 must be a positive int, or 2 of them"),
+        ((1, 4, 4, 1), (1, 1), {"size": (2, 3, 4)}, r"size=\(2, 3, 4\) must be a positive int, or 2 of them"),
+    ],
+)
+def test_crop_errors(shape, corner, options, message):
+    with pytest.raises(InputError, match=message):
+        ops.crop(jnp.ones(shape), corner, **options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "flipped", "axis", "message"),
+    [
+        ((1, 4, 4, 1), True, "length", r"axis='length' is not an axis of x .*; use 'height' or 'width'"),
+        ((1, 4, 1), True, "width", r"axis='width' is not an axis of x of shape \(1, 4, 1\); use 'length'"),
+        ((2, 4, 4, 1), [True], "width", r"flipped is bool of shape \(1,\); it must be one boolean or \(2,\)"),
+        ((2, 4, 4, 1), 1, "width", r"flipped is int32 of shape \(\)"),
+    ],
+)
+def test_flip_errors(shape, flipped, axis, message):
+    with pytest.raises(InputError, match=message):
+        ops.flip(jnp.ones(shape), flipped, axis=axis)
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor", "options", "message"),
+    [
+        ((1, 4, 4, 1), 0, {}, r"factor=0 must be positive: above 1 enlarges"),
+        ((2, 4, 4, 1), np.asarray([1.0, -2.0]), {}, r"factor=array.* must be positive"),
+        ((2, 4, 4, 1), np.ones(3), {}, r"factor has shape \(3,\); it must be a scalar or \(2,\), one per image"),
+        ((1, 4, 4, 1), 2.0, {"order": 2}, r"order=2 is unknown"),
+        ((1, 4, 4, 1), 2.0, {"mode": "wrap"}, r"mode='wrap' is unknown"),
+        ((1, 4, 1), 2.0, {}, r"x has shape \(1, 4, 1\); this warp needs images \(batch, height, width, channels\)"),
+    ],
+)
+def test_scale_errors(shape, factor, options, message):
+    with pytest.raises(InputError, match=message):
+        ops.scale(jnp.ones(shape), factor, **options)

@@ -1,0 +1,36 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from numpy_groups import on_image
+
+from cnnjax import ops
+
+
+def draw(shape, seed=0, dtype=None):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+class TestGroupPool:
+    @pytest.mark.parametrize(("reduce", "numpy"), [("max", np.max), ("mean", np.mean)])
+    def test_is_numpys_and_an_equivariant_image(self, reduce, numpy):
+        with jax.enable_x64(True):
+            x = draw((2, 3, 4, 8, 3))
+            pool = jax.jit(lambda x: ops.group_pool(x, reduce=reduce))
+            np.testing.assert_allclose(pool(x), numpy(x, axis=3), atol=1e-14)
+            for g in range(8):
+                turned = pool(ops.group_action(x, g, group="p4m"))
+                np.testing.assert_allclose(turned, on_image(pool(x), g, "p4m"), atol=1e-14)
+            check_grads(pool, (x,), order=1, modes=("fwd", "rev"))
+
+    def test_equal_maxima_share_the_gradient(self):
+        x = jnp.asarray([1.0, 3.0, 3.0, 0.0]).reshape(1, 1, 1, 4, 1)
+        gradient = jax.grad(lambda x: ops.group_pool(x).sum())(x)
+        np.testing.assert_array_equal(gradient.ravel(), [0, 0.5, 0.5, 0])
+
+    def test_mean_of_bfloat16_is_taken_in_float32(self):
+        x = jnp.asarray([256.0, 1, 1, 1, 1, 1, 1, 1], jnp.bfloat16).reshape(1, 1, 1, 8, 1)
+        y = ops.group_pool(x, reduce="mean")
+        assert y.dtype == jnp.bfloat16
+        assert y.item() == jnp.bfloat16(263 / 8)
