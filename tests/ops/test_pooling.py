@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +62,7 @@ class TestTheFirstOfEqualMaximaIsTaken:
     @pytest.mark.parametrize("stride", [1, 2])
     def test_in_row_major_order(self, stride):
         x = jnp.zeros((1, 2, 2, 1))
-        gradient = jax.grad(lambda x: ops.max_pool(x, 2, stride=stride).sum())(x)
+        gradient = jax.jit(jax.grad(lambda x: ops.max_pool(x, 2, stride=stride).sum()))(x)
         np.testing.assert_array_equal(gradient[0, :, :, 0], [[1, 0], [0, 0]])
 
     def test_second_column_before_second_row(self):
@@ -68,23 +70,65 @@ class TestTheFirstOfEqualMaximaIsTaken:
         gradient = jax.grad(lambda x: ops.max_pool(x, 2).sum())(x)
         np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 1], [0, 0]])
 
-    @given(seed=st.integers(0, 2**16), case=st.sampled_from([((2, 8, 8, 2), 2), ((2, 9, 9, 1), 3), ((2, 9, 2), 2)]))
-    @settings(deadline=None, max_examples=10)
-    def test_mask_and_select_and_scatter_agree_on_maps_full_of_ties(self, seed, case):
-        shape, window = case
-        rng = np.random.default_rng(seed)
-        x = jnp.asarray(rng.integers(0, 3, size=shape), jnp.float32)
-        rank = len(shape) - 2
-        blocks = (1, *(window,) * rank, 1)
+    @pytest.mark.parametrize(
+        ("shape", "window", "stride", "pairs", "dtype"),
+        [
+            ((2, 8, 8, 2), (2, 2), (2, 2), ((0, 0), (0, 0)), "float32"),
+            ((2, 9, 9, 1), (3, 3), (3, 3), ((0, 0), (0, 0)), "bfloat16"),
+            ((2, 9, 2), (2,), (2,), ((0, 0),), "float64"),
+            ((2, 7, 7, 2), (3, 3), (2, 2), ((0, 0), (0, 0)), "float32"),
+            ((2, 7, 7, 2), (3, 3), (2, 2), ((0, 0), (0, 0)), "float64"),
+            ((2, 8, 8, 2), (3, 3), (2, 2), ((1, 1), (1, 1)), "bfloat16"),
+            ((2, 8, 8, 2), (3, 3), (2, 2), ((1, 1), (1, 1)), "float32"),
+            ((1, 6, 7, 2), (4, 2), (1, 3), ((3, 0), (0, 1)), "float32"),
+            ((1, 7, 6, 2), (2, 3), (3, 1), ((1, 1), (2, 1)), "float32"),
+            ((2, 9, 2), (4,), (2,), ((2, 3),), "float64"),
+            ((2, 9, 2), (3,), (5,), ((0, 2),), "float32"),
+            ((1, 4, 36, 1), (2, 35), (1, 1), ((0, 0), (3, 2)), "float32"),
+        ],
+    )
+    def test_as_in_the_compilers_own_rule_on_maps_full_of_ties(self, shape, window, stride, pairs, dtype):
+        rng = np.random.default_rng(len(shape) + sum(window))
+        border = ((0, 0), *pairs, (0, 0))
 
-        def overlapping_rule(x):
-            return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, blocks, blocks, "VALID")
+        def plain(x):
+            return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, *window, 1), (1, *stride, 1), border)
 
-        y, pull = jax.vjp(lambda x: ops.max_pool(x, window), x)
-        theirs, their_pull = jax.vjp(overlapping_rule, x)
-        np.testing.assert_array_equal(y, theirs)
-        cotangent = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
-        np.testing.assert_array_equal(pull(cotangent)[0], their_pull(cotangent)[0])
+        def results(op, *arrays):
+            return jax.jit(lambda x, ct: (op(x), jax.vjp(op, x)[1](ct)[0]))(*arrays)
+
+        with jax.enable_x64(True):
+            x = jnp.asarray(rng.integers(0, 3, size=shape), dtype)
+            # Whole numbers, so that overlapping windows add up to the same in any order.
+            cotangent = jnp.asarray(rng.integers(-8, 9, size=plain(x).shape), dtype)
+            ours = results(lambda x: ops.max_pool(x, window, stride=stride, padding=pairs), x, cotangent)
+            for array, expected in zip(ours, results(plain, x, cotangent), strict=True):
+                assert array.dtype == x.dtype
+                np.testing.assert_array_equal(array, expected)
+
+    @pytest.mark.parametrize("padding", ["same", "full", "circular", "reflect", "same_xla", "pairs"])
+    @pytest.mark.parametrize(("window", "stride"), [((3, 2), (2, 1)), ((2, 3), (2, 3))])
+    def test_as_written_out_for_every_padding(self, padding, window, stride):
+        padding = ((1, 0), (0, 1)) if padding == "pairs" else padding
+        rng = np.random.default_rng(4)
+        x = rng.integers(0, 3, size=(1, 5, 6, 2)).astype(np.float32)
+
+        def pool(x):
+            return ops.max_pool(x, window, stride=stride, padding=padding)
+
+        shape = jax.eval_shape(pool, x).shape
+        cotangent = rng.integers(-8, 9, size=shape).astype(np.float32)
+        np.testing.assert_array_equal(
+            jax.jit(lambda x, ct: jax.vjp(pool, x)[1](ct)[0])(x, cotangent),
+            numpy_loops.unpool(
+                cotangent,
+                numpy_loops.switches(x, window, stride=stride, padding=padding),
+                x.shape[1:-1],
+                window,
+                stride=stride,
+                padding=padding,
+            ),
+        )
 
     def test_global_max_pool_too(self):
         gradient = jax.grad(lambda x: ops.global_max_pool(x).sum())(jnp.ones((1, 20, 20, 1)))
@@ -129,17 +173,56 @@ class TestTransformationsOfTheMask:
         (gradient,) = jax.vjp(lambda x: ops.max_pool(x, 2), x)[1](jnp.full((1, 1, 1, 1), jnp.inf))
         np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0], [0, jnp.inf]])
 
-    @pytest.mark.parametrize(("stride", "slow"), [(2, False), (1, True)])
-    def test_windows_that_do_not_overlap_keep_off_the_slow_path(self, stride, slow):
-        gradient = jax.grad(lambda x: ops.max_pool(x, 2, stride=stride, padding="circular").sum())
-        assert ("select_and_scatter" in str(jax.make_jaxpr(gradient)(jnp.ones((1, 4, 4, 1))))) is slow
+    def test_second_derivatives_of_windows_that_overlap(self):
+        x = distinct((5,))
+
+        def energy(x):
+            return (ops.max_pool(x[None, :, None], 3, stride=1) ** 2).sum()
+
+        chosen = np.asarray([start + np.argmax(np.asarray(x[start : start + 3])) for start in range(3)])
+        expected = np.diag(2.0 * np.bincount(chosen, minlength=5))
+        np.testing.assert_array_equal(jax.jit(jax.hessian(energy))(x), expected)
+        np.testing.assert_array_equal(jax.jit(jax.jacfwd(jax.jacfwd(energy)))(x), expected)
+
+    def test_overlapping_windows_under_vmap(self):
+        x = distinct((3, 2, 5, 5, 1))
+        gradient = jax.jit(jax.grad(lambda x: (ops.max_pool(x, 3, stride=2, padding=1) ** 2).sum()))
+        np.testing.assert_array_equal(jax.jit(jax.vmap(gradient))(x), np.stack([gradient(a) for a in x]))
+
+    @pytest.mark.parametrize(
+        ("window", "stride", "slow"), [(2, 2, False), (2, 1, False), (33, 33, False), (33, 1, True)]
+    )
+    def test_only_long_overlapping_windows_are_left_to_the_slow_rule(self, window, stride, slow):
+        gradient = jax.grad(lambda x: ops.max_pool(x, window, stride=stride, padding="circular").sum())
+        assert ("select_and_scatter" in str(jax.make_jaxpr(gradient)(jnp.ones((1, 40, 1))))) is slow
+
+
+@functools.partial(jax.jit, static_argnames=("window", "stride", "padding"))
+def pooled_and_gradient(x, window, **options):
+    """The maxima and the gradient of their sum."""
+    y, pull = jax.vjp(lambda x: ops.max_pool(x, window, **options), x)
+    return y, pull(jnp.ones_like(y))[0]
+
+
+class TestWindowsOfInfinities:
+    def test_the_gradient_stays_on_the_map(self):
+        x = jnp.full((1, 3, 3, 1), -jnp.inf)
+        y, gradient = pooled_and_gradient(x, window=3, stride=2, padding=1)
+        np.testing.assert_array_equal(y, np.full((1, 2, 2, 1), -np.inf))
+        np.testing.assert_array_equal(gradient[0, :, :, 0], [[1, 1, 0], [1, 1, 0], [0, 0, 0]])
+
+    def test_infinity_and_nan_take_it_from_numbers(self):
+        x = jnp.asarray([0.0, 1.0, jnp.inf, 2.0, 3.0, jnp.nan, jnp.nan, 4.0]).reshape(1, 8, 1)
+        y, gradient = pooled_and_gradient(x, window=3, stride=1)
+        np.testing.assert_array_equal(y.ravel(), [np.inf, np.inf, np.inf, np.nan, np.nan, np.nan])
+        np.testing.assert_array_equal(gradient.ravel(), [0, 0, 3, 0, 0, 3, 0, 0])
 
 
 def test_rows_that_fill_no_window_are_not_read():
     x = distinct((1, 5, 7, 1))
     for op in (ops.max_pool, ops.avg_pool):
         np.testing.assert_array_equal(op(x, 2), op(x[:, :4, :6], 2))
-        gradient = jax.grad(lambda x, op=op: op(x, 2).sum())(x)
+        gradient = jax.jit(jax.grad(lambda x, op=op: op(x, 2).sum()))(x)
         assert not gradient[:, 4].any()
         assert not gradient[:, :, 6].any()
 

@@ -1,0 +1,169 @@
+"""Unpooling: a pooled map put back on the positions that it came from."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from cnnjax.errors import InputError
+from cnnjax.ops.padding import PAD_MODES, Padding, per_axis, resolve_padding, spatial_shape
+from cnnjax.ops.pooling import avg_pool, check_maxima, max_pool, prepare
+from cnnjax.ops.windows import at_place, first_maximum, window_views
+
+Overlap = Literal["add", "overwrite", "max"]
+"""What becomes of several values put on one position: their sum, the one of the last window, or the largest."""
+
+
+def max_pool_with_switches(
+    x: Float[Array, "batch *space channels"],
+    window: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] | None = None,
+    padding: Padding = "valid",
+) -> tuple[Float[Array, "batch *resolution channels"], Int[Array, "batch *resolution channels"]]:
+    """Take the maximum of each window, as `max_pool` does, and its place there, which `max_unpool` needs.
+
+    `switches[b, i, c] = argmax_j x[b, s i + j − before, c]`, int32, j counted in row-major order inside the window: row
+    `j // width` and column `j % width`. Of equal maxima, and of several NaNs, it is the first. It is never a place in
+    zero padding.
+
+    Arguments, sizes and errors are those of `max_pool`. Source: Zeiler & Fergus 2014, section 2.1.
+    """
+    y = max_pool(x, window, stride=stride, padding=padding)
+    x, window, stride, pairs = prepare(lax.stop_gradient(x), window, stride, padding)
+    # The last axis first, as in `max_pool`. One row chooses a column; the window chooses a row, and takes its column.
+    x, place = first_maximum(x, len(window), window[-1], stride[-1], pairs[-1])
+    switches = place.astype(jnp.int32)
+    if len(window) == 2:
+        along = 1, window[0], stride[0], pairs[0]
+        _, place = first_maximum(x, *along)
+        switches = at_place(window_views(switches, *along, 0), place) + place.astype(jnp.int32) * window[1]
+    return y, switches
+
+
+def max_unpool(
+    y: Float[Array, "batch *resolution channels"],
+    switches: Int[Array, "batch *resolution channels"],
+    *,
+    input_size: int | Sequence[int],
+    window: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: Padding = "valid",
+    overlap: Overlap = "add",
+) -> Float[Array, "batch *space channels"]:
+    """Put each value back on the position that its switch names, and 0 on the positions that no window chose.
+
+    `x[b, n, c] = Σ y[b, i, c]` over the windows i that chose n: those with `s i + switches[b, i, c] − before = n`, or
+    with a position of a circular or reflected border there that shows n.
+
+    Windows that overlap can choose the same position. With overlap "add" it gets their sum: the transpose of
+    `max_pool` at these switches, the one that agrees with a gradient. With "overwrite" it gets the value of the last
+    window in row-major order, as libraries do that store one value after the other; with "max" the largest value.
+
+    y is (batch, length, channels) or (batch, height, width, channels), floating point; switches has its shape, with
+    values from 0 to the window's size less one, as `max_pool_with_switches` gives them for a map of spatial size
+    input_size (an int or one int per axis) and the same window, stride and padding. The result is
+    (batch, *input_size, channels). What lands in zero padding is lost.
+
+    Raises InputError where y or switches are not of the shape that pooling gives on such a map, for an unknown overlap,
+    and as `max_pool` does. Source: Zeiler & Fergus 2014, section 2.1; overlaps are not defined there.
+    """
+    resolution = spatial_shape(y, name="y")
+    rank = len(resolution)
+    input_size = per_axis(input_size, rank, name="input_size")
+    window = per_axis(window, rank, name="window")
+    stride = window if stride is None else per_axis(stride, rank, name="stride")
+    resolved = resolve_padding(padding, kernel_size=window, input_size=input_size, stride=stride, dilation=(1,) * rank)
+    check_maxima(padding, window, resolved.pairs)
+    sizes = zip(input_size, window, stride, resolved.pairs, strict=True)
+    _check_pooled(y, tuple((n + sum(pair) - k) // s + 1 for n, k, s, pair in sizes), input_size, window)
+    if switches.shape != y.shape:
+        raise InputError(f"switches has shape {switches.shape}, y {y.shape}; each value of y needs its switch.")
+    if overlap not in get_args(Overlap):
+        raise InputError(f"overlap={overlap!r} is unknown; use one of {', '.join(get_args(Overlap))}.")
+
+    def iota(axis: int) -> Array:
+        return lax.broadcasted_iota(jnp.int32, y.shape, axis)
+
+    # On two CPU cores, 32×27×27×64 put back on 32×55×55×64: the scatter took 7.6 ms, a sum of nine maps, each with
+    # the values of one place in the window, 8.2 ms; keeping the last window 8.5 ms by scatters, 7.1 ms by nine maps.
+    places = jnp.unravel_index(switches.astype(jnp.int32), window)
+    positions = [
+        _sources(n, pair, resolved.fill)[s * iota(axis) + place]
+        for axis, (n, pair, s, place) in enumerate(
+            zip(input_size, resolved.pairs, stride, places, strict=True), start=1
+        )
+    ]
+    return _scatter(y, (iota(0), *positions, iota(rank + 1)), input_size, overlap)
+
+
+def avg_unpool(
+    y: Float[Array, "batch *resolution channels"],
+    window: int | Sequence[int],
+    *,
+    input_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: Padding = "valid",
+) -> Float[Array, "batch *space channels"]:
+    """Spread each value evenly over its window: the adjoint of `avg_pool`.
+
+    `x[b, n, c] = (1 / |window|) Σ y[b, i, c]` over the windows i that read n, so overlapping windows add up. Where they
+    neither overlap nor leave gaps it is nearest-neighbour up-sampling by the window, divided by |window|.
+
+    y is (batch, length, channels) or (batch, height, width, channels), floating point; input_size, an int or one int
+    per axis, is the spatial size of the map that was pooled with the same window, stride and padding. The result is
+    (batch, *input_size, channels).
+
+    Raises InputError where y is not of the shape that `avg_pool` gives on such a map, and as `avg_pool` does.
+    """
+    input_size = per_axis(input_size, len(spatial_shape(y, name="y")), name="input_size")
+    pool = functools.partial(avg_pool, window=window, stride=stride, padding=padding)
+    x = jax.ShapeDtypeStruct((y.shape[0], *input_size, y.shape[-1]), y.dtype)
+    _check_pooled(y, jax.eval_shape(pool, x).shape[1:-1], input_size, window)
+    (unpooled,) = jax.linear_transpose(pool, x)(y)
+    return unpooled
+
+
+def _check_pooled(
+    y: Array, expected: tuple[int, ...], input_size: tuple[int, ...], window: int | Sequence[int]
+) -> None:
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        raise InputError(f"y is {y.dtype}; unpooling needs floating point, as pooling gives it.")
+    if y.shape[1:-1] != expected:
+        raise InputError(
+            f"y has spatial size {y.shape[1:-1]}, but pooling makes {expected} of input_size={input_size} with "
+            f"window={window!r}; give the size of the map that y came from and the stride and padding of its pool."
+        )
+
+
+def _sources(n: int, pair: tuple[int, int], fill: str) -> Int[Array, " padded"]:
+    """The position inside 0..n−1 that each position of the padded axis shows, or n where it shows none."""
+    numbers = jnp.arange(n, dtype=jnp.int32)
+    if fill == "zero":
+        return jnp.pad(numbers, pair, constant_values=n)
+    return jnp.pad(numbers, pair, mode=PAD_MODES[fill])
+
+
+def _scatter(y: Array, at: tuple[Array, ...], input_size: tuple[int, ...], overlap: Overlap) -> Array:
+    """Put the values of `y` on their positions; one outside the map is dropped."""
+    shape = (y.shape[0], *input_size, y.shape[-1])
+    if overlap == "add":
+        wide = y.astype(np.promote_types(y.dtype, np.float32))
+        return jnp.zeros(shape, wide.dtype).at[at].add(wide, mode="drop").astype(y.dtype)
+    windows = math.prod(y.shape[1:-1])
+    number = lax.broadcasted_iota(jnp.int32, (y.shape[0], windows, y.shape[-1]), 1).reshape(y.shape)
+    if overlap == "max":
+        best = jnp.full(shape, -jnp.inf, y.dtype).at[at].max(lax.stop_gradient(y), mode="drop")
+        largest = (y >= best.at[at].get(mode="clip")) | jnp.isnan(y)
+        number = jnp.where(largest, number, -1)
+    # A scatter that stores does not say which of several values stays; the largest window number does, everywhere.
+    winner = jnp.full(shape, -1, jnp.int32).at[at].max(number, mode="drop")
+    flat = (y.shape[0], -1, y.shape[-1])
+    won = jnp.take_along_axis(y.reshape(flat), jnp.maximum(winner, 0).reshape(flat), axis=1).reshape(shape)
+    return jnp.where(winner >= 0, won, jnp.zeros((), y.dtype))
