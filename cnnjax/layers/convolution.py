@@ -1,60 +1,25 @@
-"""Convolution as a layer: `ops.conv` with a kernel and a bias of its own."""
+"""Convolution and its transpose as layers: one op each, with a kernel and a bias of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from cnnjax import ops
 from cnnjax.errors import InputError
+from cnnjax.layers.initializers import he_normal
+from cnnjax.layers.precision import at_least_float32
 from cnnjax.ops import Padding
-
-he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-"""Standard deviation √(2 / fan in): rectified maps keep their variance through depth (He et al. 2015, eq. 10)."""
-
-
-class Conv(nn.Module):
-    """Cross-correlation with a learned kernel `(height, width, in / groups, features)`, plus a bias.
-
-    Raises `InputError`, naming this layer, where the map is too small for the kernel.
-    """
-
-    features: int
-    kernel_size: int = 3
-    strides: int = 1
-    padding: Padding = "same"
-    dilation: int = 1
-    groups: int = 1
-    use_bias: bool = True
-    kernel_init: Callable = he_normal
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch out_h out_w features"]:
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
-        with naming_layer(self):
-            y = ops.conv(
-                x.astype(self.dtype),
-                kernel,
-                stride=self.strides,
-                padding=self.padding,
-                dilation=self.dilation,
-                groups=self.groups,
-            )
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)[None, None, None]
-        return y
+from cnnjax.ops.padding import per_axis
 
 
 class naming_layer:  # noqa: N801 - used as `with naming_layer(self):`
     """A context that puts a layer's name before the message of any `InputError` raised inside it."""
 
     def __init__(self, layer: nn.Module | str):
-        self.name = layer if isinstance(layer, str) else "/".join(layer.path)
+        self.name = layer if isinstance(layer, str) else "/".join(layer.path) or type(layer).__name__
 
     def __enter__(self) -> None:
         return None
@@ -62,3 +27,106 @@ class naming_layer:  # noqa: N801 - used as `with naming_layer(self):`
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, InputError):
             raise InputError(f"layer {self.name}: {error}") from error
+
+
+class KernelLayer(nn.Module):
+    """What convolutions share: `operation(x, kernel) + bias`, the kernel drawn by `kernel_init` in `kernel_shape(x)`.
+
+    Kernel and bias are float32, or float64 where `dtype` is; both and x are cast to `dtype` before they meet.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int] = 3
+    strides: int | Sequence[int] = 1
+    padding: Padding = "same"
+    dilation: int | Sequence[int] = 1
+    use_bias: bool = True
+    kernel_init: Callable = he_normal
+    bias_init: Callable = nn.initializers.zeros
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch *space channels"]) -> Float[Array, "batch *resolution features"]:
+        wide = at_least_float32(self.dtype)
+        with naming_layer(self):
+            kernel = self.param("kernel", self.draw_kernel, self.kernel_shape(x), wide)
+            y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), wide)
+            y = y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+        return y
+
+    def kernel_shape(self, x: Array) -> tuple[int, ...]:
+        """The shape that `kernel_init` is asked for: `(*window, in, out)`, so that it sees the fan-in."""
+        raise NotImplementedError
+
+    def draw_kernel(self, key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "*kernel"]:
+        """The kernel as the operation takes it."""
+        return self.kernel_init(key, shape, dtype)
+
+    def operation(self, x: Array, kernel: Array) -> Array:
+        """The op, with this layer's fields."""
+        raise NotImplementedError
+
+    def window(self, rank: int) -> tuple[int, ...]:
+        """`kernel_size` with one entry for each spatial axis."""
+        return per_axis(self.kernel_size, rank, name="kernel_size")
+
+
+class Conv(KernelLayer):
+    """Cross-correlation (`ops.conv`) with a learned kernel `(*window, in / groups, features)`, plus a bias.
+
+    x is (batch, length, channels) or (batch, height, width, channels); `groups` equal to its channels makes the
+    convolution depthwise. Raises `InputError`, naming this layer, as `ops.conv` does.
+    """
+
+    groups: int = 1
+
+    def kernel_shape(self, x: Array) -> tuple[int, ...]:
+        return (*self.window(x.ndim - 2), _per_group(x.shape[-1], self.groups), self.features)
+
+    def operation(self, x: Array, kernel: Array) -> Array:
+        return ops.conv(
+            x, kernel, stride=self.strides, padding=self.padding, dilation=self.dilation, groups=self.groups
+        )
+
+
+class ConvTranspose(KernelLayer):
+    """Up-convolution: the adjoint (`ops.conv_transpose`) of a convolution from `features` channels to those of x.
+
+    The map grows from n to n · strides. The kernel is that convolution's, `(*window, features / groups, channels)`,
+    and is drawn with the fan-in of the sum that is taken here, |window| · channels / groups.
+
+    Raises `InputError`, naming this layer, as `ops.conv_transpose` does: above all where that convolution would not
+    bring n · strides back to n, as "valid" with a window larger than the stride does not.
+    """
+
+    groups: int = 1
+
+    def kernel_shape(self, x: Array) -> tuple[int, ...]:
+        return (*self.window(x.ndim - 2), _per_group(x.shape[-1], self.groups), self.features)
+
+    def draw_kernel(self, key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "*kernel"]:
+        *window, channels, features = shape
+        features = _per_group(features, self.groups)
+        kernel = self.kernel_init(key, shape, dtype).reshape(*window, channels, self.groups, features)
+        return jnp.swapaxes(kernel, -1, -3).reshape(*window, features, self.groups * channels)
+
+    def operation(self, x: Array, kernel: Array) -> Array:
+        sizes = x.shape[1:-1]
+        strides = per_axis(self.strides, len(sizes), name="strides")
+        return ops.conv_transpose(
+            x,
+            kernel,
+            input_size=tuple(n * s for n, s in zip(sizes, strides, strict=True)),
+            stride=strides,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+
+def _per_group(channels: int, groups: int) -> int:
+    if groups < 1 or channels % groups:
+        raise InputError(f"groups={groups} must be positive and divide the {channels} channels")
+    return channels // groups

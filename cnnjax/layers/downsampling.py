@@ -1,6 +1,6 @@
 """How a network halves its maps: by the convolution's stride, or by a pool after a convolution of stride 1."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,59 +8,90 @@ from jaxtyping import Array, Float
 
 from cnnjax import ops
 from cnnjax.errors import InputError
-from cnnjax.layers.convolution import Conv, naming_layer
-from cnnjax.layers.normalization import Norm, NormName
+from cnnjax.layers.convolution import naming_layer
+from cnnjax.layers.polyphase import LearnedPolyphase, Phase, take_phase
 from cnnjax.ops import Padding
 
-Downsample = Literal["stride", "max", "average"]
+Downsample = Literal["stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase"]
+
+TAPS = 3
+"""Of the binomial filter that blurs: (1, 2, 1) / 4."""
 
 
-def conv_stride(downsample: Downsample, factor: int) -> int:
-    """The stride of a convolution that is followed by `pool(..., downsample, factor)`."""
-    if downsample not in ("stride", "max", "average"):
-        raise InputError(f"unknown downsampling {downsample!r}: one of 'stride', 'max', 'average'")
-    return factor if downsample == "stride" else 1
+class Pool(nn.Module):
+    """Make a map smaller by `factor` along each axis, one way or another.
 
+    - "stride": every `factor`-th position, the first one first, as a strided convolution takes them.
+    - "max", "average": over windows of `window` positions, `factor` if it is None.
+    - "blur": a binomial blur, then every `factor`-th position (Zhang 2019).
+    - "max_blur": the maximum at every position over windows as above, then "blur".
+    - "polyphase": the phase of the largest norm (adaptive polyphase sampling, Chaman & Dokmanić 2021).
+    - "learned_polyphase": the phase that a small network scores highest (`LearnedPolyphase`).
 
-def pool(
-    x: Float[Array, "batch height width channels"], downsample: Downsample, factor: int
-) -> Float[Array, "batch out_h out_w channels"]:
-    """Non-overlapping pooling by `factor`, or nothing where the convolution before has taken the stride."""
-    if downsample == "stride" or factor == 1:
-        return x
-    return (ops.max_pool if downsample == "max" else ops.avg_pool)(x, factor)
+    `padding` is that of the convolutions around. Blurs and windows wider than their stride follow it; but a blur takes
+    "reflect" where it pads with zeros, which would darken the border, as Zhang 2019 does. Windows that do not overlap
+    need none. So with "circular" every pool is equivariant to circular shifts by `factor`, and the polyphase pools
+    are to all, where `factor` divides the map.
 
-
-class ConvBlock(nn.Module):
-    """Convolution, normalisation, activation, then the pool if that is how this block downsamples by `factor`.
-
-    The order is that of pooling after the rectifier: replacing `"max"` by `"stride"` is the step from a pooled
-    network to an all-convolutional one (Springenberg et al. 2015, section 2).
+    Raises `InputError`, naming this layer, for an unknown `downsample` and as the ops do.
     """
 
-    features: int
-    kernel_size: int = 3
-    factor: int = 1
-    downsample: Downsample = "stride"
+    downsample: Downsample
+    factor: int = 2
     padding: Padding = "same"
-    norm: NormName = "batch"
-    activation: Any = nn.relu
+    window: int | None = None
     dtype: Any = jnp.float32
 
-    @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch out_h out_w features"]:
-        x = Conv(
-            self.features,
-            self.kernel_size,
-            strides=conv_stride(self.downsample, self.factor),
-            padding=self.padding,
-            use_bias=self.norm == "none",
-            dtype=self.dtype,
-            name="conv",
-        )(x)
-        x = Norm(self.norm, dtype=self.dtype, name="norm")(x, train=train)
-        x = self.activation(x)
+        self, x: Float[Array, "batch *space channels"], *, train: bool
+    ) -> Float[Array, "batch *resolution channels"]:
+        """The smaller map. `train` makes the choice of "learned_polyphase" soft, by the random stream "dropout"."""
+        return self.with_phase(x, train=train)[0]
+
+    @nn.compact
+    def with_phase(
+        self, x: Float[Array, "batch *space channels"], *, train: bool
+    ) -> tuple[Float[Array, "batch *resolution channels"], Phase | None]:
+        """The smaller map, and the phase that was chosen from x, if this is a polyphase pool."""
         with naming_layer(self):
-            return pool(x, self.downsample, self.factor)
+            phase = None
+            if self.downsample == "polyphase":
+                _, phase = ops.polyphase_pool_with_phase(x, stride=self.factor)
+            elif self.downsample == "learned_polyphase":
+                choose = LearnedPolyphase(self.factor, dtype=self.dtype, name="phase")
+                phase = choose(x, train=train)
+            return self.at_phase(x, phase), phase
+
+    def at_phase(
+        self, x: Float[Array, "batch *space channels"], phase: Phase | None
+    ) -> Float[Array, "batch *resolution channels"]:
+        """What `with_phase` did, done to another map: a shortcut follows the phase of its branch."""
+        match self.downsample:
+            case "stride":
+                return x[:, *(slice(None, None, self.factor),) * (x.ndim - 2)]
+            case "max":
+                return ops.max_pool(x, self._window, stride=self.factor, padding=self._padding)
+            case "average":
+                return ops.avg_pool(x, self._window, stride=self.factor, padding=self._padding)
+            case "blur":
+                return ops.blur_pool(x, taps=TAPS, stride=self.factor, padding=self._border)
+            case "max_blur":
+                return ops.max_blur_pool(x, self._window, taps=TAPS, stride=self.factor, padding=self._border)
+            case "polyphase" | "learned_polyphase":
+                assert phase is not None
+                return take_phase(x, phase, stride=self.factor)
+            case _:
+                known = ", ".join(map(repr, get_args(Downsample)))
+                raise InputError(f"unknown downsampling {self.downsample!r}: one of {known}")
+
+    @property
+    def _window(self) -> int:
+        return self.window or self.factor
+
+    @property
+    def _padding(self) -> Padding:
+        return self.padding if self._window > self.factor else "valid"
+
+    @property
+    def _border(self) -> Padding:
+        return self.padding if self.padding in ("circular", "valid") else "reflect"

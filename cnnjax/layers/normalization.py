@@ -1,7 +1,7 @@
 """Normalisation of pixels and of maps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnjax.errors import InputError
+from cnnjax.layers.precision import at_least_float32
 
 NormName = Literal["batch", "layer", "group", "none"]
 
@@ -38,25 +39,31 @@ class Norm(nn.Module):
     `"batch"` keeps running statistics (momentum 0.9) in the collection `batch_stats` and uses them unless `train`.
     `"layer"` takes one image's channels and positions together (Ba et al. 2016, as convolutional networks use it);
     `"group"` the greatest common divisor of 32 and the channels as groups (Wu & He 2018).
-    Statistics, scale and the division are float32 whatever `dtype`, that of the result, is.
+    Every axis but the first and the last counts as a position, the group axis of `GroupConv` too: its orientations
+    share statistics, scale and bias, so the layer stays equivariant.
+    Statistics, scale and the division are float32 at least, whatever `dtype`, that of the result, is.
     """
 
     kind: NormName = "batch"
+    scale_init: Callable = nn.initializers.ones
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch height width channels"]:
+        self, x: Float[Array, "batch *space channels"], *, train: bool
+    ) -> Float[Array, "batch *space channels"]:
         if self.kind == "none":
             return x
+        wide = at_least_float32(self.dtype)
+        fields: dict[str, Any] = dict(
+            scale_init=self.scale_init, dtype=wide, param_dtype=wide, force_float32_reductions=False, name=self.kind
+        )
         if self.kind == "batch":
-            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="batch")
+            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, **fields)
         elif self.kind == "layer":
-            norm = nn.GroupNorm(num_groups=1, name="layer")
+            norm = nn.GroupNorm(num_groups=1, **fields)
         elif self.kind == "group":
-            groups = math.gcd(32, x.shape[-1])
-            norm = nn.GroupNorm(num_groups=groups, name="group")
+            norm = nn.GroupNorm(num_groups=math.gcd(32, x.shape[-1]), **fields)
         else:
             raise InputError(f"unknown normalisation {self.kind!r}: one of 'batch', 'layer', 'group', 'none'")
-        return norm(x.astype(jnp.float32)).astype(self.dtype)
+        return norm(x.astype(wide)).astype(self.dtype)

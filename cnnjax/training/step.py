@@ -12,6 +12,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from cnnjax.training.config import Hyper
 
+DROPOUT = 2**32 - 1
+"""Folded into a training's key for the randomness inside the network: no step has this number."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +82,16 @@ def train_step(
     """The next state, and this batch's loss and accuracy, both before the update.
 
     `key` belongs to the training, `order` to the epoch; batch and randomness follow from `state.step` alone, so a
-    training that is resumed at any step goes on exactly as it would have.
+    training that is resumed at any step goes on exactly as it would have. A network that is random in training draws
+    from the stream "dropout".
     """
     per_epoch = order.shape[0] // spec.batch_size
     start = (state.step % per_epoch) * spec.batch_size
     chosen = jax.lax.dynamic_slice_in_dim(order, start, spec.batch_size)
     pixels = images[chosen].astype(jnp.float32) / 255
     x = spec.augment(jax.random.fold_in(key, state.step), pixels, strengths)
+    # Not a child of the step's key: `split` gives the same children as `fold_in`, and augmentation splits that key.
+    rngs = {"dropout": jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)}
     targets = optax.smooth_labels(
         jax.nn.one_hot(labels[chosen], spec.model.num_classes, dtype=jnp.float32),  # pyright: ignore
         hyper.label_smoothing,  # pyright: ignore
@@ -94,7 +100,9 @@ def train_step(
     rest = {name: value for name, value in state.variables.items() if name != "params"}
 
     def loss_of(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
-        (logits, _), updated = spec.model.apply({"params": params, **rest}, x, train=True, mutable=list(rest))
+        (logits, _), updated = spec.model.apply(
+            {"params": params, **rest}, x, train=True, mutable=list(rest), rngs=rngs
+        )
         return optax.softmax_cross_entropy(logits, targets).mean(), (logits, updated)
 
     (loss, (logits, updated)), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)

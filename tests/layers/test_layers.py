@@ -1,33 +1,17 @@
-"""Layers against NumPy written out."""
+"""Normalisation and blocks against NumPy written out."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from layer_cases import KEY, draw
 
 from cnnjax import layers, ops
 
 
-def test_a_convolution_layer_is_the_op_with_its_kernel_and_bias():
-    x = jax.random.normal(jax.random.key(1), (2, 7, 7, 4))
-    layer = layers.Conv(6, 3, strides=2, padding=1, dilation=1, groups=2)
-    variables = layer.init(jax.random.key(0), x)
-    params = {"kernel": variables["params"]["kernel"], "bias": jnp.arange(6.0)}
-    assert params["kernel"].shape == (3, 3, 2, 6)
-    expected = ops.conv(x, params["kernel"], stride=2, padding=1, groups=2) + jnp.arange(6.0)[None, None, None]
-    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, rtol=1e-6)
-
-
-def test_he_normal_keeps_the_variance_of_rectified_maps():
-    # He et al. 2015, section 2.2: var(w) = 2 / (k² c).
-    kernel = layers.he_normal(jax.random.key(0), (3, 3, 64, 128), jnp.float32)
-    assert np.std(np.asarray(kernel)) == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.02)
-
-
 def test_batch_norm_in_training_and_evaluation():
-    x = jax.random.normal(jax.random.key(1), (4, 5, 5, 3)) * 3 + 1
+    x = draw(4, 5, 5, 3) * 3 + 1
     norm = layers.Norm("batch")
-    variables = norm.init(jax.random.key(0), x, train=False)
+    variables = norm.init(KEY, x, train=False)
     y, updated = norm.apply(variables, x, train=True, mutable=["batch_stats"])
     mean, var = np.asarray(x).mean((0, 1, 2)), np.asarray(x).var((0, 1, 2))
     np.testing.assert_allclose(y, (np.asarray(x) - mean) / np.sqrt(var + 1e-5), atol=1e-4)
@@ -42,9 +26,9 @@ def test_batch_norm_in_training_and_evaluation():
 
 @pytest.mark.parametrize(("kind", "groups"), [("layer", 1), ("group", 16)])
 def test_layer_and_group_norm(kind, groups):
-    x = jax.random.normal(jax.random.key(1), (2, 5, 5, 48)) * 3 + 1
+    x = draw(2, 5, 5, 48) * 3 + 1
     norm = layers.Norm(kind)
-    y = norm.apply(norm.init(jax.random.key(0), x, train=True), x, train=True)
+    y = norm.apply(norm.init(KEY, x, train=True), x, train=True)
     parts = np.asarray(x).reshape(2, 25, groups, 48 // groups)
     mean, var = parts.mean((1, 3), keepdims=True), parts.var((1, 3), keepdims=True)
     np.testing.assert_allclose(y, ((parts - mean) / np.sqrt(var + 1e-6)).reshape(x.shape), atol=1e-4)
@@ -52,9 +36,9 @@ def test_layer_and_group_norm(kind, groups):
 
 @pytest.mark.parametrize("downsample", ["max", "average"])
 def test_a_block_pools_after_its_rectifier(downsample):
-    x = jax.random.normal(jax.random.key(1), (2, 6, 6, 3))
+    x = draw(2, 6, 6, 3)
     block = layers.ConvBlock(4, factor=2, downsample=downsample, norm="none")
-    variables = block.init(jax.random.key(0), x, train=False)
+    variables = block.init(KEY, x, train=False)
     rectified = np.maximum(np.asarray(ops.conv(x, variables["params"]["conv"]["kernel"])), 0)
     windows = rectified.reshape(2, 3, 2, 3, 2, 4)
     expected = windows.max((2, 4)) if downsample == "max" else windows.mean((2, 4))

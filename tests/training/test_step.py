@@ -2,14 +2,15 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from cnnjax.data import Augmentation
-from cnnjax.training import TrainConfig, init_state, make_optimizer, train_step, warmup_cosine
+from cnnjax.data import Augmentation, apply_augmentation
+from cnnjax.training import StepSpec, TrainConfig, init_state, make_optimizer, train_step, warmup_cosine
 from cnnjax.training.config import Hyper
 
 
@@ -90,6 +91,35 @@ def test_steps_walk_through_the_order_and_start_again(problem, spec, strengths):
         blank = jnp.zeros_like(images).at[order[rows]].set(images[order[rows]])
         alone = train_step(spec, at, jax.random.key(1), order, blank, labels, hyper(), strengths)[1]
         assert float(whole["loss"]) == float(alone["loss"])
+
+
+class Random(nn.Module):
+    """Two class scores: a parameter, and what the stream "dropout" gives."""
+
+    num_classes: int = 2
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        bias = self.param("bias", nn.initializers.zeros, (1,))
+        noise = (
+            jax.random.uniform(self.make_rng("dropout"), (images.shape[0],)) if train else jnp.zeros(images.shape[0])
+        )
+        return jnp.stack([bias + noise, bias - noise], -1), {}
+
+
+def test_the_randomness_of_a_network_follows_from_its_key_and_the_step(problem):
+    images, labels = map(jnp.asarray, problem)
+    spec = StepSpec(Random(), "sgd", 30, apply_augmentation)
+    state = init_state(spec, jax.random.key(0), images.shape[1:])
+
+    def loss(seed, step):
+        at = dataclasses.replace(state, step=jnp.int32(step))
+        none = Augmentation().as_arrays()
+        order = jnp.arange(90)
+        return float(train_step(spec, at, jax.random.key(seed), order, images, labels, hyper(), none)[1]["loss"])
+
+    assert loss(1, 0) == loss(1, 0)
+    assert len({loss(seed, step) for seed in (1, 2) for step in (0, 3, 6)}) == 6
 
 
 def test_the_default_recipe_scales_with_the_data():

@@ -1,0 +1,115 @@
+"""The block that convolutional networks are made of: convolution, normalisation, activation, pool."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cnnjax.layers.convolution import Conv
+from cnnjax.layers.downsampling import Downsample, Pool
+from cnnjax.layers.group import GroupConv, GroupMapPool, LiftingConv
+from cnnjax.layers.initializers import he_normal
+from cnnjax.layers.normalization import Norm, NormName
+from cnnjax.layers.polyphase import Phase
+from cnnjax.ops import Padding
+
+
+class Block(nn.Module, kw_only=True):
+    """The fields that all blocks of a network share, and the layers that follow from them.
+
+    With a `group` ("p4", "p4m"), convolutions are those of `layers.LiftingConv` and `layers.GroupConv`: maps have an
+    axis for the orientations, and turn with the image. `exact` raises where sizes keep them from it.
+    """
+
+    downsample: Downsample = "stride"
+    padding: Padding = "same"
+    norm: NormName = "batch"
+    activation: Any = nn.relu
+    group: str | None = None
+    exact: bool = True
+    dtype: Any = jnp.float32
+
+    def shared(self) -> dict[str, Any]:
+        """These fields, for a block inside this one."""
+        names = ("downsample", "padding", "norm", "activation", "group", "exact", "dtype")
+        return {name: getattr(self, name) for name in names}
+
+    def convolved(
+        self,
+        x: Float[Array, "batch *space channels"],
+        features: int,
+        kernel_size: int | Sequence[int],
+        *,
+        name: str,
+        strides: int = 1,
+        kernel_init: Callable = he_normal,
+        use_bias: bool | None = None,
+    ) -> Float[Array, "batch *resolution features"]:
+        """X through a convolution of that name. A bias where nothing normalises, unless `use_bias` says otherwise."""
+        fields: dict[str, Any] = dict(
+            strides=strides,
+            padding=self.padding_for(kernel_size),
+            use_bias=self.norm == "none" if use_bias is None else use_bias,
+            kernel_init=kernel_init,
+            dtype=self.dtype,
+            name=name,
+        )
+        if self.group is None:
+            return Conv(features, kernel_size, **fields)(x)
+        layer = LiftingConv if x.ndim == 4 else GroupConv
+        return layer(features, kernel_size, group=self.group, exact=self.exact, **fields)(x)
+
+    def pool(self, factor: int, *, name: str, window: int | None = None, downsample: Downsample | None = None) -> Pool:
+        """A pool of that name, for maps over the group where there is one; `downsample` unless another is given."""
+        kind = downsample or self.downsample
+        if self.group is None:
+            return Pool(kind, factor, self.padding, window, dtype=self.dtype, name=name)
+        return GroupMapPool(kind, factor, self.padding, window, exact=self.exact, dtype=self.dtype, name=name)
+
+    def padding_for(self, kernel_size: int | Sequence[int]) -> Padding:
+        """`padding`, but none for a 1×1 convolution: an int or pairs are meant for wider ones."""
+        return "valid" if kernel_size == 1 else self.padding
+
+
+class ConvBlock(Block):
+    """Convolution, normalisation, activation, then the pool if that is how this block downsamples by `factor`.
+
+    The order is that of pooling after the rectifier: replacing `"max"` by `"stride"` is the step from a pooled
+    network to an all-convolutional one (Springenberg et al. 2015, section 2), replacing it by `"blur"` or `"max_blur"`
+    the step to an anti-aliased one (Zhang 2019, section 3.2). `window` is that of the pool, `factor` if it is None;
+    `use_bias=None` gives the convolution a bias where nothing normalises.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int] = 3
+    factor: int = 1
+    window: int | None = None
+    use_bias: bool | None = None
+
+    def __call__(
+        self, x: Float[Array, "batch *space channels"], *, train: bool
+    ) -> Float[Array, "batch *resolution features"]:
+        """The block's map. `train` uses the batch's own statistics, and "learned_polyphase" random weights."""
+        return self.with_phase(x, train=train)[0]
+
+    @nn.compact
+    def with_phase(
+        self, x: Float[Array, "batch *space channels"], *, train: bool
+    ) -> tuple[Float[Array, "batch *resolution features"], Phase | None]:
+        """The block's map, and the phase that its pool chose, if it is a polyphase pool."""
+        strided = self.downsample == "stride"
+        x = self.convolved(
+            x,
+            self.features,
+            self.kernel_size,
+            strides=self.factor if strided else 1,
+            use_bias=self.use_bias,
+            name="conv",
+        )
+        x = Norm(self.norm, dtype=self.dtype, name="norm")(x, train=train)
+        x = self.activation(x)
+        if strided or self.factor == 1:
+            return x, None
+        return self.pool(self.factor, window=self.window, name="pool").with_phase(x, train=train)

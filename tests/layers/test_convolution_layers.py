@@ -1,0 +1,171 @@
+"""Convolution layers are their ops with kernels of the right shape, drawn with the right fan-in."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from layer_cases import KEY, draw, drawn_variables
+
+from cnnjax import InputError, layers, ops
+
+
+@pytest.mark.parametrize(
+    ("shape", "fields", "kernel"),
+    [
+        ((2, 9, 4), dict(kernel_size=3, strides=2), (3, 4, 6)),
+        ((2, 9, 8, 4), dict(kernel_size=(3, 1), strides=(1, 2), dilation=(2, 1)), (3, 1, 4, 6)),
+        ((2, 9, 8, 6), dict(kernel_size=3, groups=6, padding="circular"), (3, 3, 1, 6)),
+        ((2, 9, 8, 4), dict(kernel_size=3, groups=2, padding=((0, 1), (2, 0)), use_bias=False), (3, 3, 2, 6)),
+    ],
+)
+def test_conv_is_the_op_with_a_kernel_of_its_own(shape, fields, kernel):
+    x, layer = draw(*shape), layers.Conv(6, **fields)
+    params = drawn_variables(layer, x)["params"]
+    assert params["kernel"].shape == kernel
+    given = {
+        "stride": fields.get("strides", 1),
+        **{n: fields[n] for n in ("padding", "dilation", "groups") if n in fields},
+    }
+    expected = ops.conv(x, params["kernel"], **given)
+    expected = np.asarray(expected) + (np.asarray(params["bias"]) if "bias" in params else 0)
+    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fields"),
+    [
+        ((2, 4, 6), dict(kernel_size=5, strides=3)),
+        ((2, 3, 4, 6), dict(kernel_size=(2, 3), strides=(2, 1))),
+        ((2, 3, 4, 6), dict(kernel_size=4, strides=2, padding=1, groups=2)),
+        ((2, 3, 4, 6), dict(kernel_size=2, strides=2, padding="valid")),
+        ((2, 3, 4, 6), dict(kernel_size=3, strides=2, padding="circular", dilation=2)),
+    ],
+)
+def test_conv_transpose_is_the_adjoint_of_a_convolution_of_a_larger_map(shape, fields):
+    y, layer = draw(*shape), layers.ConvTranspose(4, use_bias=False, **fields)
+    params = drawn_variables(layer, y)["params"]
+    up = layer.apply({"params": params}, y)
+    strides = np.broadcast_to(fields["strides"], len(shape) - 2)
+    assert up.shape == (2, *(n * s for n, s in zip(shape[1:-1], strides, strict=True)), 4)
+    x = draw(*up.shape, seed=3)
+    options = {name: fields[name] for name in ("padding", "dilation", "groups") if name in fields}
+    down = ops.conv(x, params["kernel"], stride=fields["strides"], **options)
+    assert float(jnp.vdot(down, y)) == pytest.approx(float(jnp.vdot(x, up)), rel=1e-4)
+
+
+def test_a_transposed_kernel_is_drawn_by_the_fan_in_of_its_own_sum():
+    x = draw(1, 2, 2, 64)
+    for groups in (1, 4):
+        kernel = layers.ConvTranspose(32, groups=groups).init(KEY, x)["params"]["kernel"]
+        assert kernel.shape == (3, 3, 32 // groups, 64)
+        assert np.std(np.asarray(kernel)) == pytest.approx(np.sqrt(2 / (9 * 64 / groups)), rel=0.03)
+
+
+def test_a_grouped_transposed_convolution_is_one_for_each_group():
+    x, kernel = draw(1, 3, 2, 4), draw(3, 3, 2, 6, seed=2)
+    layer = layers.ConvTranspose(6, groups=2, strides=2, use_bias=False, kernel_init=lambda *_: kernel)
+    parts = [
+        layers.ConvTranspose(3, strides=2, use_bias=False, kernel_init=lambda *_, part=part: part)
+        for part in jnp.split(kernel, 2, axis=-1)
+    ]
+    expected = [part.init_with_output(KEY, x)[0] for part, x in zip(parts, jnp.split(x, 2, axis=-1), strict=True)]
+    np.testing.assert_allclose(layer.init_with_output(KEY, x)[0], np.concatenate(expected, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "gain"), [("he_normal", 2), ("lecun_normal", 1)])
+@pytest.mark.parametrize("shape", [(5, 64, 96), (3, 3, 32, 64), (3, 3, 4, 16, 64)])
+def test_the_variance_of_a_kernel_is_the_gain_over_the_fan_in(name, gain, shape):
+    # He et al. 2015, section 2.2; for the last shape the sum runs over the group too.
+    kernel = np.asarray(getattr(layers, name)(KEY, shape, jnp.float32))
+    assert kernel.var() == pytest.approx(gain / np.prod(shape[:-1]), rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 4), (2, 5, 6, 4)])
+@pytest.mark.parametrize("kernel_size", [3, 4])
+@pytest.mark.parametrize("features", [4, 7])
+def test_delta_orthogonal_keeps_the_norm_of_every_pixel(shape, kernel_size, features):
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=shape))
+        layer = layers.Conv(
+            features,
+            kernel_size,
+            padding="circular",
+            use_bias=False,
+            kernel_init=layers.delta_orthogonal,
+            dtype=jnp.float64,
+        )
+        y = layer.apply(layer.init(KEY, x), x)
+        np.testing.assert_allclose(jnp.linalg.norm(y, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-12)
+
+
+def test_delta_orthogonal_needs_as_many_outputs_as_inputs():
+    with pytest.raises(InputError, match=r"layer Conv: delta_orthogonal cannot fill .*\(3, 3, 4, 2\): .* out ≥ in"):
+        layers.Conv(2, kernel_init=layers.delta_orthogonal).init(KEY, draw(1, 4, 4, 4))
+
+
+@pytest.mark.parametrize("group", ["p4", "p4m"])
+def test_group_layers_are_their_ops_and_commute_with_turns_and_mirror_images(group):
+    order = {"p4": 4, "p4m": 8}[group]
+    x = draw(2, 5, 5, 3)
+    lift, conv = layers.LiftingConv(4, group=group), layers.GroupConv(5, group=group, strides=2)
+    lifted_params = drawn_variables(lift, x)["params"]
+    lifted = lift.apply({"params": lifted_params}, x)
+    assert lifted.shape == (2, 5, 5, order, 4)
+    np.testing.assert_allclose(
+        lifted,
+        ops.lifting_conv(x, lifted_params["kernel"], group=group) + lifted_params["bias"][None, None, None, None],
+    )
+    params = drawn_variables(conv, lifted)["params"]
+    assert params["kernel"].shape == (3, 3, order, 4, 5)
+    assert sum(p.size for p in jax.tree.leaves(params)) == 9 * order * 4 * 5 + 5
+    maps = conv.apply({"params": params}, lifted)
+    bias = params["bias"][None, None, None, None]
+    np.testing.assert_allclose(maps, ops.group_conv(lifted, params["kernel"], group=group, stride=2) + bias)
+
+    norm = layers.Norm("batch")
+    variables = norm.init(KEY, maps, train=True)
+    assert {leaf.shape for leaf in jax.tree.leaves(variables)} == {(5,)}  # one of each for all orientations
+
+    def features(x):
+        maps = conv.apply({"params": params}, lift.apply({"params": lifted_params}, x))
+        maps, _ = norm.apply(variables, maps, train=True, mutable=["batch_stats"])
+        return ops.group_pool(jax.nn.relu(maps)).mean((1, 2))
+
+    turned = jnp.rot90(x, axes=(1, 2))
+    np.testing.assert_allclose(features(turned), features(x), atol=1e-5)
+    if group == "p4m":
+        np.testing.assert_allclose(features(jnp.flip(x, 2)), features(x), atol=1e-5)
+
+
+def test_batch_norm_of_a_group_map_takes_orientations_as_positions():
+    x = draw(2, 3, 3, 4, 5) * 2 + 1
+    norm = layers.Norm("batch")
+    y, _ = norm.apply(norm.init(KEY, x, train=True), x, train=True, mutable=["batch_stats"])
+    mean, var = np.asarray(x).mean((0, 1, 2, 3)), np.asarray(x).var((0, 1, 2, 3))
+    np.testing.assert_allclose(y, (np.asarray(x) - mean) / np.sqrt(var + 1e-5), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.Conv(4, 9, padding="valid"), r"layer Conv: the window spans 9"),
+        (lambda: layers.Conv(4, groups=3), r"layer Conv: groups=3 must be positive and divide the 4 channels"),
+        (lambda: layers.Conv(4, groups=8), r"layer Conv: groups=8"),
+        (lambda: layers.Conv(4, groups=0), r"layer Conv: groups=0"),
+        (lambda: layers.Conv(5, groups=2), r"layer Conv: groups=2 .* 5 outputs"),
+        (lambda: layers.Conv(4, 0), r"layer Conv: kernel_size=0"),
+        (lambda: layers.Conv(4, (3, 3, 3)), r"layer Conv: kernel_size=\(3, 3, 3\)"),
+        (
+            lambda: layers.ConvTranspose(4, 3, strides=2, padding="valid"),
+            r"layer ConvTranspose: y has spatial size \(6, 6\)",
+        ),
+        (lambda: layers.ConvTranspose(5, groups=2), r"layer ConvTranspose: groups=2 must be positive and divide the 5"),
+        (lambda: layers.ConvTranspose(4, strides=0), r"layer ConvTranspose: strides=0"),
+        (lambda: layers.LiftingConv(4, strides=2), r"layer LiftingConv: .*exact=False"),
+        (lambda: layers.LiftingConv(4, group="p5"), r"layer LiftingConv: group='p5'"),
+        (lambda: layers.GroupConv(4), r"layer GroupConv: x has shape"),
+    ],
+)
+def test_what_a_layer_cannot_do_is_said_with_its_name(make, message, without_type_checks):
+    with pytest.raises(InputError, match=message):
+        jax.eval_shape(make().init, KEY, draw(1, 6, 6, 4))

@@ -1,0 +1,215 @@
+"""Ways to make a map smaller: each is its op, and circular ones commute with circular shifts as far as they can."""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from layer_cases import KEY, draw, drawn_variables, quick_jit
+
+from cnnjax import InputError, layers, models, ops
+
+POOLS = ("stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase")
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 3), (2, 6, 9, 3)])
+@pytest.mark.parametrize(
+    ("downsample", "fields", "op"),
+    [
+        ("stride", {}, lambda x: x[:, *(slice(None, None, 3),) * (x.ndim - 2)]),
+        ("max", {}, lambda x: ops.max_pool(x, 3)),
+        ("average", {}, lambda x: ops.avg_pool(x, 3)),
+        ("max", dict(window=5, padding="circular"), lambda x: ops.max_pool(x, 5, stride=3, padding="circular")),
+        ("average", dict(window=5, padding=2), lambda x: ops.avg_pool(x, 5, stride=3, padding=2)),
+        ("blur", {}, lambda x: ops.blur_pool(x, stride=3, padding="reflect")),
+        ("blur", dict(padding="circular"), lambda x: ops.blur_pool(x, stride=3, padding="circular")),
+        ("blur", dict(padding="valid"), lambda x: ops.blur_pool(x, stride=3, padding="valid")),
+        ("max_blur", dict(padding=1), lambda x: ops.max_blur_pool(x, 3, stride=3, padding="reflect")),
+        (
+            "max_blur",
+            dict(padding="circular", window=2),
+            lambda x: ops.max_blur_pool(x, 2, stride=3, padding="circular"),
+        ),
+        ("polyphase", dict(padding="valid"), lambda x: ops.polyphase_pool(x, stride=3)),
+    ],
+)
+def test_a_pool_is_its_op(downsample, fields, op, shape):
+    x = draw(*shape)
+    pool = layers.Pool(downsample, 3, **fields)
+    np.testing.assert_allclose(pool.apply({}, x, train=True), op(x), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("downsample", POOLS)
+def test_circular_pools_commute_with_shifts_by_their_factor_and_polyphase_pools_with_all(downsample):
+    x = draw(4, 6, 4, 3)
+    pool = layers.Pool(downsample, 2, "circular")
+    variables = drawn_variables(pool, x, train=False)
+    run = quick_jit(lambda x: pool.apply(variables, x, train=False))
+    y = np.asarray(run(x))
+    for offset in ((2, 0), (-4, 2)):
+        moved = run(np.roll(x, offset, (1, 2)))
+        np.testing.assert_allclose(moved, np.roll(y, (offset[0] // 2, offset[1] // 2), (1, 2)), atol=1e-6)
+    moved = np.asarray(run(np.roll(x, (1, 3), (1, 2))))
+    orbit = [np.roll(y, shift, (1, 2)) for shift in itertools.product(range(3), range(2))]
+    # Each image is found moved by a shift of its own, as each chooses a phase of its own.
+    distance = np.stack([np.abs(moved - other).max((1, 2, 3)) for other in orbit]).min(0)
+    if downsample in ("polyphase", "learned_polyphase"):
+        np.testing.assert_allclose(distance, 0, atol=1e-6)
+    else:
+        assert (distance > 1e-2).all()
+
+
+def test_a_blurred_map_keeps_its_mean_under_circular_padding():
+    x = draw(2, 8, 6, 3)
+    y = layers.Pool("blur", 2, "circular").apply({}, x, train=False)
+    # Each pixel counts 1/2 along each axis, all windows together.
+    np.testing.assert_allclose(np.mean(y, (1, 2)), np.mean(x, (1, 2)), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def chooser():
+    x = draw(3, 4, 6, 2)
+    layer = layers.LearnedPolyphase(2)
+    return x, layer, drawn_variables(layer, x, train=False)
+
+
+def scores(variables, x):
+    """The equation written out, over the phases (0, 0), (0, 1), (1, 0), (1, 1)."""
+    kernel, bias = (np.asarray(variables["params"]["conv"][name]) for name in ("kernel", "bias"))
+    v = np.asarray(variables["params"]["score"]["kernel"])
+    found = []
+    for row, column in itertools.product(range(2), range(2)):
+        phase = np.asarray(x)[:, row::2, column::2]
+        shifted = {(i, j): np.roll(phase, (1 - i, 1 - j), (1, 2)) for i, j in np.ndindex(3, 3)}
+        maps = sum(shifted[i, j] @ kernel[i, j] for i, j in shifted) + bias
+        found.append(np.maximum(maps, 0).mean((1, 2)) @ v)
+    return np.concatenate(found, -1)
+
+
+def test_the_learned_choice_is_the_highest_score(chooser):
+    x, layer, variables = chooser
+    expected = scores(variables, x).argmax(-1)
+    phase = layer.apply(variables, x, train=False)
+    np.testing.assert_array_equal(phase, expected)
+    y = layers.take_phase(x, phase, stride=2)
+    for image, number in enumerate(expected):
+        np.testing.assert_array_equal(y[image], x[image, number // 2 :: 2, number % 2 :: 2])
+
+
+def test_of_equal_phases_the_first_is_kept(chooser):
+    _, layer, variables = chooser
+    assert layer.apply(variables, jnp.ones((2, 4, 4, 2)), train=False).tolist() == [0, 0]
+
+
+def test_soft_choices_follow_the_scores(chooser):
+    # Gumbel-max: as the temperature falls to zero, phase k is chosen with probability softmax(score)_k.
+    x, layer, variables = chooser
+    n = 4000
+    many = jnp.broadcast_to(x[:1], (n, *x.shape[1:]))
+    sharp, soft = (
+        quick_jit(lambda x, t=t: layer.clone(temperature=t).apply(variables, x, train=True, rngs={"dropout": KEY}))(x)
+        for t, x in ((1e-4, many), (1.0, x))
+    )
+    np.testing.assert_allclose(sharp.sum(-1), 1, rtol=1e-5)
+    expected = np.asarray(jax.nn.softmax(scores(variables, x[:1])[0]))
+    np.testing.assert_allclose(sharp.mean(0), expected, atol=4 * np.sqrt(0.25 / n))
+    phases = np.stack([np.asarray(x)[:, row::2, column::2] for row, column in itertools.product((0, 1), (0, 1))], 1)
+    mixed = (np.asarray(soft)[:, :, None, None, None] * phases).sum(1)
+    np.testing.assert_allclose(layers.take_phase(x, soft, stride=2), mixed, atol=1e-6)
+
+
+class Mixed(nn.Module):
+    """A stem, a residual block of each kind, the first two of which halve the map, and a global average."""
+
+    downsample: str
+    padding: str
+    dtype: type
+    blocks: Sequence[Callable] = (
+        functools.partial(layers.BottleneckBlock, 2, factor=2, shortcut="B"),
+        functools.partial(layers.BasicBlock, 8, factor=2, pre_activation=True, shortcut="B"),
+        functools.partial(layers.BottleneckBlock, 2, pre_activation=True, stride_at="1x1"),
+    )
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        shared = dict(downsample=self.downsample, padding=self.padding, dtype=self.dtype)
+        x = layers.ConvBlock(6, **shared)(x, train=train)
+        for block in self.blocks:
+            x = block(**shared)(x, train=train)
+        return x.mean((1, 2)), {}
+
+
+BOTTLENECKS = (
+    functools.partial(layers.BottleneckBlock, 2, factor=2, pre_activation=True, stride_at="1x1"),
+    functools.partial(layers.BottleneckBlock, 4, factor=2, pre_activation=True),
+)
+NETWORKS = {
+    "mixed": Mixed,
+    "pre-activated bottlenecks": functools.partial(Mixed, blocks=BOTTLENECKS),
+    "resnet": functools.partial(models.ResNet, num_classes=3, depth=1, widths=(6, 6, 8)),
+    "all_conv": functools.partial(models.AllConv, num_classes=3, depth=1, widths=(6, 8), head_width=6),
+}
+
+
+def shifted(image, shifts):
+    return np.concatenate([np.roll(image, shift, (1, 2)) for shift in shifts])
+
+
+@pytest.mark.parametrize("downsample", ["polyphase", "learned_polyphase"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_circular_networks_with_polyphase_pools_are_exactly_invariant_to_every_shift(network, downsample):
+    with jax.enable_x64(True):
+        tolerances = {np.float64: 1e-12} | ({np.float32: 1e-5} if downsample == "polyphase" else {})
+        for dtype, tolerance in tolerances.items():
+            image = draw(1, 8, 12, 2, dtype=dtype)
+            model = NETWORKS[network](downsample=downsample, padding="circular", dtype=dtype)
+            variables = drawn_variables(model, image)
+            images = shifted(image, [(0, 0), (1, 0), (0, 1), (3, 5), (-2, 7), (5, -4)])
+            logits = np.asarray(quick_jit(lambda v, x, m=model: m.apply(v, x)[0])(variables, images))
+            assert logits.dtype == dtype
+            assert np.ptp(logits[0]) > 0.1
+            np.testing.assert_allclose(logits - logits[:1], 0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("downsample", "padding"), [("polyphase", "same"), ("stride", "circular"), ("blur", "circular")]
+)
+def test_without_circular_padding_or_a_choice_of_phase_they_are_not(downsample, padding):
+    image = draw(1, 8, 12, 2)
+    model = NETWORKS["mixed"](downsample=downsample, padding=padding, dtype=np.float32)
+    run = quick_jit(lambda v, x: model.apply(v, x)[0])
+    logits = run(drawn_variables(model, image), shifted(image, [(0, 0), (3, 5)]))
+    assert np.abs(logits[1] - logits[0]).max() > 1e-2
+
+
+def test_a_shortcut_at_a_phase_of_its_own_would_break_the_invariance():
+    # Chaman & Dokmanić 2021: what the branch chose is not what the shortcut would choose.
+    x = draw(16, 8, 8, 4)
+    block = layers.ConvBlock(4, factor=2, downsample="polyphase", padding="circular")
+    variables = drawn_variables(block, x, train=False)
+    _, chosen = quick_jit(lambda x: block.apply(variables, x, train=False, method="with_phase"))(x)
+    _, own = ops.polyphase_pool_with_phase(x, stride=2)
+    assert (chosen != own).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "message"),
+    [
+        (
+            lambda: layers.Pool("median"),
+            (1, 4, 4, 1),
+            "layer Pool: unknown downsampling 'median': one of 'stride', 'max'",
+        ),
+        (lambda: layers.Pool("polyphase", 5), (1, 4, 4, 1), "layer Pool: stride=5"),
+        (lambda: layers.Pool("learned_polyphase", 5), (1, 4, 4, 1), "layer Pool: stride=5"),
+        (lambda: layers.Pool("max", 5), (1, 4, 4, 1), "layer Pool: the window spans 5"),
+        (lambda: layers.ConvBlock(2, factor=5, downsample="polyphase"), (1, 4, 4, 1), "layer pool: stride=5"),
+    ],
+)
+def test_what_cannot_be_pooled_is_said_with_the_layer(make, shape, message, without_type_checks):
+    with pytest.raises(InputError, match=message):
+        jax.eval_shape(lambda: make().init(KEY, jnp.ones(shape), train=False))
