@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cnnjax.study import write_atomic
+from cnnjax.files import write_atomic
 
 
 def names(folder):

@@ -4,7 +4,6 @@ pandas, matplotlib, rich and tyro are imported by the functions that use them: t
 """
 
 from cnnjax.study.cli import main
-from cnnjax.study.files import write_atomic
 from cnnjax.study.grid import Cell, grid
 from cnnjax.study.intervals import Interval, over_images, over_seeds
 from cnnjax.study.progress import Progress
@@ -38,5 +37,4 @@ __all__ = [
     "score_dots",
     "training_curves",
     "translation_maps",
-    "write_atomic",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from cnnjax.errors import InputError
-from cnnjax.study.files import write_atomic
+from cnnjax.files import write_atomic
 from cnnjax.study.provenance import changes, provenance
 from cnnjax.study.records import RunWarning, encode_record, mend_metrics, read_config
 from cnnjax.study.settings import identity, readable_id, safe_name, to_json

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnjax.errors import InputError
-from cnnjax.study.files import write_atomic
+from cnnjax.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from cnnjax.errors import InputError
+from cnnjax.files import write_atomic
 
 
 def _names(tree: PyTree) -> list[str]:
@@ -21,8 +22,6 @@ def _names(tree: PyTree) -> list[str]:
 def save_tree(path: Path, tree: PyTree, **about: Any) -> None:
     """Write every array of `tree` under its path in the tree, and `about` (JSON values) beside them."""
     from safetensors.numpy import save
-
-    from cnnjax.study.files import write_atomic
 
     arrays = {name: np.asarray(leaf) for name, leaf in zip(_names(tree), jax.tree.leaves(tree), strict=True)}
     write_atomic(path, save(arrays, metadata={"about": json.dumps(about)}))

@@ -13,7 +13,8 @@ import numpy as np
 
 from cnnjax.data import Augmentation, Dataset, apply_augmentation
 from cnnjax.errors import InputError
-from cnnjax.study import Progress, RunDirectory, write_atomic
+from cnnjax.files import write_atomic
+from cnnjax.study import Progress, RunDirectory
 from cnnjax.training import (
     DivergedError,
     StepSpec,
