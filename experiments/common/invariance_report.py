@@ -10,6 +10,7 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
+from cnnjax.files import write_atomic
 from cnnjax.study import (
     RunDirectory,
     angle_curves,
@@ -22,7 +23,6 @@ from cnnjax.study import (
     score_dots,
     training_curves,
     translation_maps,
-    write_atomic,
 )
 from experiments.common.protocol import ProtocolConfig, Task, tasks
 from experiments.common.sweep import Outcome
