@@ -2,69 +2,76 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from cnnjax.layers import Conv, ConvBlock, Downsample, NormName, naming_layer, standardize
-from cnnjax.models.contract import Activations, check_fields, check_images
-from cnnjax.ops import Padding
+from cnnjax.errors import InputError
+from cnnjax.models.contract import Activations, check_fields
+from cnnjax.models.conv_net import ConvNet
+from cnnjax.models.head import Head
 
 
-class AllConv(nn.Module):
-    """Stages of `depth` convolutions, the last of which halves the map; then a convolutional head, averaged over space.
+class AllConv(ConvNet, kw_only=True):
+    """Stages of `depth` convolutions, the last of which shrinks the map; one of `kernel_size` and one of 1×1; the head.
 
-    With `downsample="stride"` that last convolution has stride 2; with `"max"` or `"average"` it has stride 1 and a
-    2×2 pool follows. `depth=3` and stride gives the paper's All-CNN, `depth=3` and max its ConvPool-CNN, `depth=2`
-    and stride its Strided-CNN, `depth=2` and max its base model (with 2×2 windows where the paper pools over 3×3).
+    With `downsample="stride"` that last convolution has the stage's factor as its stride, 2 by default; otherwise it
+    has stride 1 and the pool of that name follows, over windows of `pool_window` positions (the factor if None).
 
-    Images are `(batch, height, width, channels)` in [0, 1], of any size that the stages do not shrink to nothing.
-    Activations: `stage1_conv1`, ..., `head_conv1`, `head_conv2`, `class_maps`, `logits`. Multiply-adds are in `dtype`,
-    parameters and statistics in float32.
+    `input_dropout` is the probability that a number of the standardised image is zero in training, `dropout` that of a
+    number of the map after each stage; others are scaled up. Both draw from the random stream "dropout".
+
+    The paper's networks of class C are `base_cnn_c`, `strided_cnn_c`, `conv_pool_cnn_c` and `all_cnn_c`, without
+    normalisation, with dropout of 0.2 and 0.5, and with overlapping pools of 3×3 at stride 2. Where its average over
+    6×6 class maps shows that the convolution after the stages does not pad, theirs does: maps of 32 pixels end at 8×8.
+
+    Fields, images and errors are those of `ConvNet`. Activations: `stage1_conv1`, ..., `head_conv1`, `head_conv2`,
+    `class_maps`, `logits`; that of a stage's last convolution is what comes of its pool and its dropout.
     """
 
-    num_classes: int
     widths: Sequence[int] = (96, 192)
-    depth: int = 3
+    depth: int | Sequence[int] = 3
+    head: Head = "convolutional"
     head_width: int = 192
-    kernel_size: int = 3
-    downsample: Downsample = "stride"
-    padding: Padding = "same"
-    norm: NormName = "batch"
-    activation: Any = nn.relu
-    mean: Sequence[float] = (0.5,)
-    std: Sequence[float] = (0.25,)
-    dtype: Any = jnp.float32
+    pool_window: int | None = None
+    input_dropout: float | int = 0.0
+    dropout: float | int = 0.0
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool = False
-    ) -> tuple[Float[Array, "batch num_classes"], Activations]:
-        check_fields(self, positive=("num_classes", "depth", "head_width", "kernel_size"), widths=self.widths)
-        check_images(images)
-        block = functools.partial(
-            ConvBlock, padding=self.padding, norm=self.norm, activation=self.activation, dtype=self.dtype
-        )
+    def body(self, x: Array, *, train: bool) -> Activations:
         activations: Activations = {}
-        x = standardize(images, self.mean, self.std)
-        for stage, width in enumerate(self.widths, 1):
-            for layer in range(1, self.depth + 1):
+        x = nn.Dropout(self.input_dropout, deterministic=not train, name="image_dropout")(x)
+        for stage, (width, depth, factor) in enumerate(self.stages(), 1):
+            for layer in range(1, depth + 1):
                 name = f"stage{stage}_conv{layer}"
-                factor = 2 if layer == self.depth else 1
-                conv = block(width, self.kernel_size, factor=factor, downsample=self.downsample, name=name)
-                x = activations[name] = conv(x, train=train)
+                last = layer == depth
+                block = self.conv_block(
+                    width, self.kernel_size, factor=factor if last else 1, window=self.pool_window, name=name
+                )
+                x = self.run(block, x, train=train)
+                if last:
+                    x = nn.Dropout(self.dropout, deterministic=not train, name=f"stage{stage}_dropout")(x)
+                activations[name] = x
         for layer, kernel_size in enumerate((self.kernel_size, 1), 1):
             name = f"head_conv{layer}"
-            x = activations[name] = block(self.head_width, kernel_size, name=name)(x, train=train)
-        maps = Conv(self.num_classes, 1, dtype=self.dtype, name="class_maps")(x)
-        activations["class_maps"] = maps
-        with naming_layer("class_maps"):
-            check_images(maps)
-        logits = activations["logits"] = maps.astype(jnp.float32).mean((1, 2))
-        return logits, activations
+            block = self.conv_block(self.head_width, kernel_size, name=name)
+            x = activations[name] = self.run(block, x, train=train)
+        return activations
+
+    def default_factors(self) -> Sequence[int]:
+        return (2,) * len(self.widths)
+
+    def check(self) -> None:
+        super().check()
+        check_fields(self, positive=("head_width",) if self.pool_window is None else ("head_width", "pool_window"))
+        for name in ("input_dropout", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"AllConv: {name}={getattr(self, name)} must lie in [0, 1)")
 
 
 all_conv = AllConv
-all_cnn_c = functools.partial(AllConv, widths=(96, 192), depth=3, head_width=192)
+group_all_conv = functools.partial(AllConv, group="p4", downsample="max")
+_class_c = functools.partial(AllConv, norm="none", input_dropout=0.2, dropout=0.5)
+all_cnn_c = functools.partial(_class_c, depth=3)
+strided_cnn_c = functools.partial(_class_c, depth=2)
+conv_pool_cnn_c = functools.partial(_class_c, depth=3, downsample="max", pool_window=3)
+base_cnn_c = functools.partial(_class_c, depth=2, downsample="max", pool_window=3)

@@ -1,6 +1,7 @@
 """What every model keeps: `(logits, activations)`, pixels in [0, 1] as floats, fields that make sense."""
 
 from collections.abc import Sequence
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -22,11 +23,19 @@ def check_images(images: Array) -> None:
         raise InputError(f"images are {images.dtype}: expected floats in [0, 1]; divide uint8 pixels by 255")
 
 
-def check_fields(model: nn.Module, *, positive: Sequence[str], widths: Sequence[int]) -> None:
+def check_fields(model: nn.Module, *, positive: Sequence[str], widths: Sequence[int] | None = None) -> None:
     """Raise `InputError`, naming the field, unless the `positive` fields and the `widths` are positive integers."""
     kind = type(model).__name__
-    if not widths or min(widths) < 1:
+    if widths is not None and (not widths or min(widths) < 1):
         raise InputError(f"{kind}: widths={tuple(widths)} must name at least one width, each at least 1")
     for name in positive:
         if getattr(model, name) < 1:
             raise InputError(f"{kind}: {name}={getattr(model, name)} must be at least 1")
+
+
+def check_choice(model: nn.Module, name: str, choices: Any) -> None:
+    """Raise `InputError`, naming the field, unless its value is one of a `Literal`'s."""
+    value = getattr(model, name)
+    if value not in get_args(choices):
+        known = ", ".join(map(repr, get_args(choices)))
+        raise InputError(f"{type(model).__name__}: unknown {name} {value!r}: one of {known}")

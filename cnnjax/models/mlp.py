@@ -8,15 +8,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnjax.layers import he_normal, standardize
+from cnnjax.layers.precision import at_least_float32
 from cnnjax.models.contract import Activations, check_fields, check_images
+from cnnjax.models.flatten import flatten
 
 
 class MLP(nn.Module):
     """Pixels flattened, `len(widths)` dense layers with an activation, and a dense layer of class scores.
 
-    The first layer has height · width · channels · widths[0] weights, so parameters grow with the image, and a trained
-    network accepts images of the size it was initialised on alone. Images are `(batch, height, width, channels)` in
-    [0, 1]. Activations: `dense1`, ..., `logits`.
+    The first layer has height · width · channels · widths[0] weights, so parameters grow with the image, and a network
+    with parameters takes images of the size that it was initialised on alone.
+
+    Images are `(batch, height, width, channels)` in [0, 1]. Activations: `dense1`, ..., `logits`. Multiply-adds are in
+    `dtype`, parameters in float32, or float64 where `dtype` is. Raises `InputError` for images that do not fit the
+    parameters.
     """
 
     num_classes: int
@@ -34,12 +39,13 @@ class MLP(nn.Module):
         check_images(images)
         activations: Activations = {}
         x = standardize(images, self.mean, self.std)
-        x = x.reshape(x.shape[0], -1)
+        x = flatten(self, x, layer="dense1")
+        wide = at_least_float32(self.dtype)
         for layer, width in enumerate(self.widths, 1):
-            x = self.activation(nn.Dense(width, kernel_init=he_normal, dtype=self.dtype, name=f"dense{layer}")(x))
-            activations[f"dense{layer}"] = x
-        logits = nn.Dense(self.num_classes, name="logits")(x.astype(jnp.float32))
-        activations["logits"] = logits
+            name = f"dense{layer}"
+            x = nn.Dense(width, kernel_init=he_normal, dtype=self.dtype, param_dtype=wide, name=name)(x)
+            x = activations[name] = self.activation(x)
+        logits = activations["logits"] = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="logits")(x)
         return logits, activations
 
 

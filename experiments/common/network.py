@@ -1,7 +1,7 @@
 """A network as command-line options."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -21,30 +21,48 @@ class NetworkConfig:
     """All-convolutional, residual, or a multilayer perceptron."""
     widths: tuple[int, ...] = (16, 32, 64)
     """Channels of each stage; for mlp, units of each hidden layer."""
-    depth: int = 1
-    """Convolutions (all_conv) or blocks (resnet) in a stage."""
+    depth: int | tuple[int, ...] = 1
+    """Convolutions (all_conv) or blocks (resnet) in a stage: one number for all, or one for each."""
+    factors: tuple[int, ...] | None = None
+    """By how much each stage shrinks its map; 1 leaves it. By default 2, but for resnet's first stage."""
     kernel_size: int = 3
     """Side of the convolution windows, in pixels."""
+    stem: Literal["none", "3x3", "7x7"] | None = None
+    """What comes before the stages; 7x7 shrinks the map by 4. By default none for all_conv, 3x3 for resnet."""
     padding: Literal["same", "valid", "full", "circular", "reflect", "same_xla"] = "same"
     """What convolutions see beyond the border."""
     downsample: Downsample = "stride"
-    """How stages halve their maps: by the stride of a convolution, or by 2×2 pooling after one."""
+    """How stages shrink their maps: by the stride of a convolution, or by a pool after one of stride 1."""
     norm: NormName = "batch"
     """Normalisation after each convolution."""
     activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"] = "relu"
     """Nonlinearity."""
+    head: Literal["average", "dense", "convolutional"] | None = None
+    """From the last map to class scores. By default convolutional for all_conv, average for resnet."""
+    group: Literal["p4", "p4m"] | None = None
+    """Group convolutions, which turn (p4m: and mirror) with the image, with about as many parameters."""
+    exact: bool = True
+    """Refuse sizes at which they would not turn exactly."""
     residual: bool = True
     """For resnet: with shortcuts; without, it is its plain twin."""
+    block: Literal["basic", "bottleneck"] = "basic"
+    """For resnet: blocks of two convolutions, or of three with the widths times 4 at their end."""
+    shortcut: Literal["A", "B"] = "A"
+    """For resnet: where shapes change, shortcuts append zeros (A) or are 1×1 convolutions (B)."""
+    pre_activation: bool = False
+    """For resnet: normalisation and activation before the convolutions (version 2)."""
     bfloat16: bool = False
     """Multiply in bfloat16; parameters and statistics stay float32."""
 
 
-UNUSED = {
-    "all_conv": ("residual",),
-    "resnet": (),
-    "mlp": ("depth", "kernel_size", "padding", "downsample", "norm", "residual"),
+EVERY = ("name", "widths", "activation", "bfloat16")
+CONVOLUTIONAL = ("depth", "factors", "kernel_size", "stem", "padding", "downsample", "norm", "head", "group", "exact")
+OWN = {
+    "all_conv": CONVOLUTIONAL,
+    "resnet": (*CONVOLUTIONAL, "residual", "block", "shortcut", "pre_activation"),
+    "mlp": (),
 }
-"""Fields that a network does not have; they would change a run's name and nothing else."""
+"""The other fields that a network has; what it does not have would change a run's name and nothing else."""
 
 
 def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
@@ -52,10 +70,17 @@ def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
 
     Raises `InputError` for fields that cannot be built, naming the layer where there is one.
     """
-    for name in UNUSED[config.name]:
-        if getattr(config, name) != getattr(NetworkConfig(), name):
-            raise InputError(f"network.{name}={getattr(config, name)} has no meaning for {config.name}: leave it out")
-    shared: dict = dict(
+    own = OWN[config.name]
+    for field in dataclasses.fields(config):
+        if field.name not in (*EVERY, *own) and getattr(config, field.name) != field.default:
+            raise InputError(
+                f"network.{field.name}={getattr(config, field.name)} has no meaning for {config.name}: leave it out"
+            )
+    if config.group is None and not config.exact:
+        raise InputError("network.exact=False has no meaning without network.group: leave it out")
+    # None is the network's own default.
+    fields: dict[str, Any] = {name: getattr(config, name) for name in own if getattr(config, name) is not None}
+    fields |= dict(
         num_classes=len(dataset.class_names),
         widths=tuple(config.widths),
         activation=getattr(nn, config.activation),
@@ -63,21 +88,9 @@ def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
         std=dataset.std,
         dtype=jnp.bfloat16 if config.bfloat16 else jnp.float32,
     )
-    if config.name == "mlp":
-        model: nn.Module = models.MLP(**shared)
-    else:
-        shared |= dict(
-            depth=config.depth,
-            kernel_size=config.kernel_size,
-            padding=config.padding,
-            downsample=config.downsample,
-            norm=config.norm,
-        )
-        if config.name == "all_conv":
-            head_width = config.widths[-1] if config.widths else 0
-            model = models.AllConv(head_width=head_width, **shared)
-        else:
-            model = models.ResNet(residual=config.residual, **shared)
+    if config.name == "all_conv":
+        fields["head_width"] = config.widths[-1] if config.widths else 0
+    model: nn.Module = getattr(models, config.name)(**fields)
     images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
     try:
         jax.eval_shape(model.init, jax.random.key(0), images)

@@ -47,7 +47,7 @@ def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[st
     """Every measurement that makes sense for this dataset and network, by name.
 
     Rendered shapes move by rendering them elsewhere, so that no pixel is resampled. A network that flattens its input
-    cannot take crops, which are smaller.
+    or its last map cannot take crops, which are smaller.
     """
     test = dataset.test
     pixels = jnp.asarray(test.images[: config.images], jnp.float32) / 255
@@ -66,7 +66,7 @@ def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[st
     }
     subpixel = analysis.subpixel_shifts()
     found[subpixel.name] = Task(subpixel, pixels)
-    if hasattr(model, "padding"):
+    if hasattr(model, "padding") and getattr(model, "head", None) != "dense":
         crop = analysis.shifts(config.max_shift, fill="crop")
         found[crop.name] = Task(crop, pixels)
     return found

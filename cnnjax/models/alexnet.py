@@ -1,0 +1,186 @@
+"""AlexNet (Krizhevsky et al. 2012): two towers that see each other in the third layer and in the dense ones."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from cnnjax import ops
+from cnnjax.errors import InputError
+from cnnjax.layers import Conv, Downsample, Pool, he_normal, standardize
+from cnnjax.layers.precision import at_least_float32
+from cnnjax.models.contract import Activations, check_fields, check_images
+from cnnjax.models.flatten import flatten
+from cnnjax.ops import Padding
+
+TOWER = (2, 4, 5)
+"""The convolutions that read the maps of their own tower alone. Their biases start at 1."""
+POOLED = (1, 2, 5)
+NORMALISED = (1, 2)
+gaussian = nn.initializers.normal(0.01)
+"""The paper's initialiser of every kernel."""
+
+
+class AlexNet(nn.Module):
+    """Five convolutions, a pool of 3×3 windows at stride 2 after the first, second and fifth, and three dense layers.
+
+    The maps of every convolution are halved into two towers. conv2, conv4 and conv5 read their own tower; conv3 and the
+    dense layers read both (figure 2). Every layer but the last is followed by `activation`, conv1 and conv2 then by
+    local response normalisation (`ops.local_response_norm`, section 3.3) and only then by the pool.
+
+    - `padding=None` is the paper's: 2 around the image in conv1, which makes 224 pixels 228, of which 55 windows read
+      all but the last; "same" in the other convolutions, none in the pools. The maps are then 55, 27, 13 and 6 wide.
+      Any other padding is that of every convolution and of the pools.
+    - `downsample` is the kind of the three pools (`layers.Pool`); conv1 has its stride `stem_stride` regardless.
+    - `norm`: response normalisation takes its 5 neighbours within a tower, as on two devices it must. Where a tower
+      ends the window is cut, as at the first and the last channel.
+    - `dropout` is the probability that a unit of fc6 and fc7 is zero in training, drawn from the stream "dropout"; the
+      others are scaled up then, where the paper scales all down in evaluation (section 4.2). Libraries drop what these
+      layers read instead, which differs in training alone.
+    - `kernel_init` draws every kernel but that of the logits, which is Gaussian with standard deviation 0.01 as all are
+      in the paper (section 5). Biases start at 1 in conv2, conv4, conv5, fc6 and fc7, elsewhere at 0.
+    - `mean` and `std`: by default conv1 sees pixels as the paper's does, from −127.5 to 127.5. The constants of the
+      normalisation and of the initialisation are made for that scale.
+    - `tower_axis`: the mesh axis along which the towers lie, one on each device; this module is then the tower of the
+      device that it runs on. `two_devices` sets it.
+
+    Images are `(batch, height, width, channels)` in [0, 1], of any size that leaves a map. fc6 reads that map in the
+    order (height, width, channels), so a network with parameters takes images of the size that it was initialised on
+    alone; libraries that take others average their maps to 6×6, which leaves those of 224 pixels as they are.
+
+    Activations: `conv1`, `norm1`, `pool1`, `conv2`, `norm2`, `pool2`, `conv3`, `conv4`, `conv5`, `pool5`, `fc6`, `fc7`,
+    `logits`, those of convolutions and dense layers after the activation (and dropout). Multiply-adds are in `dtype`,
+    parameters in float32.
+    Raises `InputError`, naming the layer, for images that leave no map or do not fit the parameters.
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (96, 256, 384, 384, 256)
+    kernel_sizes: Sequence[int] = (11, 5, 3, 3, 3)
+    stem_stride: int = 4
+    dense_widths: Sequence[int] = (4096, 4096)
+    towers: int = 2
+    downsample: Downsample = "max"
+    padding: Padding | None = None
+    norm: Literal["local_response", "none"] = "local_response"
+    activation: Any = nn.relu
+    dropout: float | int = 0.5
+    kernel_init: Callable = gaussian
+    mean: Sequence[float] = (0.5,)
+    std: Sequence[float] = (1 / 255,)
+    dtype: Any = jnp.float32
+    tower_axis: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> tuple[Float[Array, "batch num_classes"], Activations]:
+        self._check()
+        check_images(images)
+        here = self.towers if self.tower_axis is None else 1
+        wide = at_least_float32(self.dtype)
+        activations: Activations = {}
+        x = standardize(images, self.mean, self.std)
+        for layer, (width, kernel_size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True), 1):
+            name = f"conv{layer}"
+            x = Conv(
+                width * here // self.towers,
+                kernel_size,
+                strides=self.stem_stride if layer == 1 else 1,
+                padding=self.padding if self.padding is not None else 2 if layer == 1 else "same",
+                groups=here if layer in TOWER else 1,
+                kernel_init=self.kernel_init,
+                bias_init=nn.initializers.ones if layer in TOWER else nn.initializers.zeros,
+                dtype=self.dtype,
+                name=name,
+            )(self._both_towers(x, name) if layer == 3 else x)
+            x = activations[name] = self.activation(x)
+            if layer in NORMALISED and self.norm == "local_response":
+                x = activations[f"norm{layer}"] = _normalised(x, here)
+            if layer in POOLED:
+                padding = "valid" if self.padding is None else self.padding
+                pool = Pool(self.downsample, 2, padding, window=3, dtype=self.dtype, name=f"pool{layer}")
+                x = activations[f"pool{layer}"] = pool(x, train=train)
+        for layer, width in enumerate(self.dense_widths, 6):
+            name = f"fc{layer}"
+            x = self._both_towers(x, name)
+            x = nn.Dense(
+                width * here // self.towers,
+                kernel_init=self.kernel_init,
+                bias_init=nn.initializers.ones,
+                dtype=self.dtype,
+                param_dtype=wide,
+                name=name,
+            )(flatten(self, x, layer=name) if layer == 6 else x)
+            x = self.activation(x)
+            if train:
+                # Drawn for both towers, so that a tower on a device of its own drops what it drops beside the other.
+                kept = nn.Dropout(self.dropout, deterministic=False)(jnp.ones((x.shape[0], width), x.dtype))
+                x = x * self._own_tower(kept)
+            activations[name] = x
+        dense = nn.Dense(
+            self.num_classes,
+            kernel_init=gaussian,
+            dtype=wide,
+            param_dtype=wide,
+            dot_general=self._summed_over_towers,
+            name="logits",
+        )
+        logits = activations["logits"] = dense(x)
+        return logits, activations
+
+    def _check(self) -> None:
+        check_fields(self, positive=("num_classes", "stem_stride", "towers"))
+        for name, count in (("widths", 5), ("kernel_sizes", 5), ("dense_widths", 2)):
+            values = tuple(getattr(self, name))
+            if len(values) != count or min(values) < 1:
+                raise InputError(f"AlexNet: {name}={values} must be {count} positive integers")
+            if name != "kernel_sizes" and any(width % self.towers for width in values):
+                raise InputError(f"AlexNet: {name}={values} must be multiples of towers={self.towers}")
+        if self.norm not in ("local_response", "none"):
+            raise InputError(f"AlexNet: unknown normalisation {self.norm!r}: one of 'local_response', 'none'")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"AlexNet: dropout={self.dropout} must lie in [0, 1)")
+
+    def _both_towers(self, x: Array, layer: str) -> Array:
+        if self.tower_axis is None:
+            return x
+        with jax.named_scope(layer):
+            return lax.all_gather(x, self.tower_axis, axis=x.ndim - 1, tiled=True)
+
+    def _own_tower(self, x: Array) -> Array:
+        if self.tower_axis is None:
+            return x
+        width = x.shape[-1] // self.towers
+        return lax.dynamic_slice_in_dim(x, lax.axis_index(self.tower_axis) * width, width, axis=-1)
+
+    def _summed_over_towers(self, *operands: Any, **options: Any) -> Array:
+        y = lax.dot_general(*operands, **options)
+        return y if self.tower_axis is None else lax.psum(y, self.tower_axis)
+
+
+def _normalised(x: Array, towers: int) -> Array:
+    # Towers become positions of their own, so that no window reaches from one into the next.
+    height, width, channels = x.shape[1:]
+    apart = x.reshape(x.shape[0], height, width * towers, channels // towers)
+    return ops.local_response_norm(apart).reshape(x.shape)
+
+
+alexnet = AlexNet
+# After Krizhevsky 2014, "One weird trick", with the widths that libraries ship.
+alexnet_one_tower = functools.partial(AlexNet, widths=(64, 192, 384, 256, 256), towers=1, norm="none")
+# With deviations of 0.01 the narrow layers would keep next to nothing of an image.
+alexnet_small = functools.partial(
+    AlexNet,
+    widths=(48, 128, 192, 192, 128),
+    kernel_sizes=(5, 5, 3, 3, 3),
+    stem_stride=1,
+    dense_widths=(512, 512),
+    kernel_init=he_normal,
+    std=(0.25,),
+)

@@ -1,0 +1,153 @@
+"""What convolutional networks share: the axes of their design as fields, and the way from pixels to class scores."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from cnnjax import ops
+from cnnjax.errors import InputError
+from cnnjax.layers import Downsample, standardize
+from cnnjax.layers.block import Block, ConvBlock
+from cnnjax.models.contract import Activations, check_choice, check_fields, check_images
+from cnnjax.models.head import Head, class_scores
+from cnnjax.ops.groups import find_group
+
+Stem = Literal["none", "3x3", "7x7"]
+
+
+class ConvNet(Block, kw_only=True):
+    """Pixels standardised, a stem, stages of convolutions or blocks (`body`, of a subclass), a head.
+
+    The fields of every convolutional network, beside those of its blocks:
+
+    - `widths`: the channels of each stage.
+    - `depth`: how many convolutions or blocks a stage has; one number for all, or one for each.
+    - `factors`: by how much each stage shrinks the map along each axis; 1 leaves it. None: as the network's paper.
+    - `downsample`: how they do, by the stride of a convolution or by a pool after one of stride 1 (`layers.Pool`).
+    - `kernel_size`: the side of the stages' convolutions, where they are not 1×1 by design.
+    - `padding`, `norm`, `activation`: what convolutions see beyond the border, and what follows them.
+    - `stem`: "3x3" is one convolution, for small images; "7x7" shrinks the map by 2 with a convolution of that size,
+      then again by pooling over 3×3 windows (He et al. 2016, table 1): their maximum where `downsample` is "stride" or
+      a polyphase pool, anti-aliased where it is "blur", otherwise as `downsample` says.
+    - `head`: "average", "dense" or "convolutional" (`class_scores`).
+    - `group`: "p4" or "p4m" make all convolutions group convolutions, whose maps turn with the image, and p4m's are
+      mirrored with it. The head reads the maximum over orientations, so logits do not change at all. `exact=False`
+      accepts sizes (and a dense head) that break this, `exact` raises for them: with windows that overlap, a stride
+      of 2 needs odd maps; pools of 2×2 need even ones.
+    - `match`: with a group, features of each orientation are "parameters": width / √|G|, rounded, for about as many
+      parameters as without (Cohen & Welling 2016, section 8.2); "width": width / |G|, rounded, for as many channels in
+      all, so about as many multiply-adds and 1 / |G| of the parameters.
+    - `remat`: keep only what lies between blocks for the backward pass and compute the rest again there: the same
+      numbers in less memory.
+    - `mean`, `std`: what standardises the pixels, one number for all channels or one for each.
+    - `dtype`: that of multiply-adds. Parameters, statistics and logits are float32, or float64 where `dtype` is.
+
+    Images are `(batch, height, width, channels)` in [0, 1]. A call gives `(logits, activations)`, activations in
+    forward order: `conv1` (`pool1`) of the stem, those of the stages, `group_pool` with a group, those of the head.
+    Raises `InputError`, naming the field or the layer and its sizes, for what cannot be built.
+    """
+
+    num_classes: int
+    widths: Sequence[int]
+    depth: int | Sequence[int]
+    factors: Sequence[int] | None = None
+    kernel_size: int = 3
+    stem: Stem = "none"
+    head: Head = "average"
+    match: Literal["parameters", "width"] = "parameters"
+    remat: bool = False
+    mean: Sequence[float] = (0.5,)
+    std: Sequence[float] = (0.25,)
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> tuple[Float[Array, "batch num_classes"], Activations]:
+        self.check()
+        check_images(images)
+        x = standardize(images, self.mean, self.std)
+        activations = self.stem_maps(x, train=train)
+        *_, x = (x, *activations.values())
+        activations |= self.body(x, train=train)
+        *_, x = activations.values()
+        if self.group is not None:
+            x = activations["group_pool"] = ops.group_pool(x)
+        activations |= class_scores(self, x, head=self.head, num_classes=self.num_classes, dtype=self.dtype)
+        return activations["logits"], activations
+
+    def body(self, x: Array, *, train: bool) -> Activations:
+        """The activations of the stages, the last of which the head reads."""
+        raise NotImplementedError
+
+    def default_factors(self) -> Sequence[int]:
+        """`factors` where they are None."""
+        raise NotImplementedError
+
+    def stem_maps(self, x: Array, *, train: bool) -> Activations:
+        """The activations of the stem."""
+        if self.stem == "none":
+            return {}
+        kernel_size, factor = (3, 1) if self.stem == "3x3" else (7, 2)
+        block = self.conv_block(self.widths[0], kernel_size, factor=factor, name="conv1")
+        x = self.run(block, x, train=train)
+        activations = {"conv1": x}
+        if self.stem == "7x7":
+            maximum: dict[str, Downsample] = {"stride": "max", "blur": "max_blur"}
+            kind = maximum.get(self.downsample, self.downsample)
+            if kind in ("polyphase", "learned_polyphase"):
+                x = self.pool(1, window=3, downsample="max", name="pool1_max")(x, train=train)
+            activations["pool1"] = self.pool(2, window=3, downsample=kind, name="pool1")(x, train=train)
+        return activations
+
+    def stages(self) -> list[tuple[int, int, int]]:
+        """The width, depth and factor of each stage."""
+        count = len(self.widths)
+        depths = (self.depth,) * count if isinstance(self.depth, int) else self.depth
+        factors = self.default_factors() if self.factors is None else self.factors
+        return list(zip(self.widths, depths, factors, strict=True))
+
+    def conv_block(self, width: int, kernel_size: int, **fields: Any) -> ConvBlock:
+        """A `ConvBlock` with the fields of this network."""
+        return ConvBlock(self.features(width), kernel_size, **{**self.shared(), **fields})
+
+    def features(self, width: int) -> int:
+        """What `match` makes of a width."""
+        if self.group is None:
+            return width
+        order = find_group(self.group).order
+        return max(round(width / (math.sqrt(order) if self.match == "parameters" else order)), 1)
+
+    def run(self, block: nn.Module, x: Array, *, train: bool) -> Array:
+        """`block(x)`, its inside kept for the backward pass or, with `remat`, computed again there."""
+
+        def call(block: Any, x: Array) -> Array:
+            return block(x, train=train)
+
+        return nn.remat(call)(block, x) if self.remat else call(block, x)
+
+    def check(self) -> None:
+        """Raise `InputError` for fields that make no sense."""
+        kind = type(self).__name__
+        check_fields(self, positive=("num_classes", "kernel_size"), widths=self.widths)
+        check_choice(self, "stem", Stem)
+        check_choice(self, "head", Head)
+        if isinstance(self.depth, int):
+            check_fields(self, positive=("depth",))
+        for name in ("depth", "factors"):
+            values = getattr(self, name)
+            if isinstance(values, Sequence) and (len(values) != len(self.widths) or min(values) < 1):
+                raise InputError(
+                    f"{kind}: {name}={tuple(values)} must have a positive number for each of the "
+                    f"{len(self.widths)} stages that widths={tuple(self.widths)} make"
+                )
+        if self.group is not None:
+            find_group(self.group)
+            check_choice(self, "match", Literal["parameters", "width"])
+            if self.exact and self.head == "dense":
+                raise InputError(
+                    f"{kind}: head='dense' weighs places, so logits would change as the image turns: use 'average' or "
+                    "'convolutional', or accept it with exact=False"
+                )

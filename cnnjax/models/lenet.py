@@ -1,0 +1,90 @@
+"""LeNet-5 (LeCun et al. 1998, section II.B)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cnnjax.errors import InputError
+from cnnjax.layers import Conv, Downsample, Pool, lecun_normal, standardize
+from cnnjax.layers.precision import at_least_float32
+from cnnjax.models.contract import Activations, check_fields, check_images
+from cnnjax.models.flatten import flatten
+from cnnjax.ops import Padding
+
+CANVAS = 32
+"""Side of the paper's input, in which a digit of 20 pixels has a border."""
+
+
+class LeNet5(nn.Module):
+    """Two convolutions of 5×5 with a pool of 2×2 after each, then dense layers of 120 and 84 units and of class scores.
+
+    At 28 and at 32 pixels the maps are the paper's: c1 28×28×6, s2 14×14×6, c3 10×10×16, s4 5×5×16. `padding=None`
+    gives smaller images a border of zeros (after standardisation) up to the paper's 32×32 in c1, and c3 none; any
+    other padding is that of both convolutions. c5 reads the whole map, so a network with parameters takes images of the
+    size that it was initialised on alone.
+
+    What is not the paper's: a pool has no weight, bias or squashing of its own; c3 reads all maps of s2, not the
+    choice of table I; the class scores are linear, not distances to a stylised bitmap. `activation` takes the paper's
+    1.7159 tanh(2a / 3) as a function; tanh is what its descendants use.
+
+    Images are `(batch, height, width, channels)` in [0, 1]. Activations, by the paper's names: `c1`, `s2`, `c3`, `s4`,
+    `c5`, `f6`, `logits`. Multiply-adds are in `dtype`, parameters in float32.
+    Raises `InputError`, naming the layer, for images that leave no map or do not fit the parameters.
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (6, 16)
+    dense_widths: Sequence[int] = (120, 84)
+    kernel_size: int = 5
+    downsample: Downsample = "average"
+    padding: Padding | None = None
+    activation: Any = nn.tanh
+    mean: Sequence[float] = (0.5,)
+    std: Sequence[float] = (0.25,)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> tuple[Float[Array, "batch num_classes"], Activations]:
+        check_fields(self, positive=("num_classes", "kernel_size"), widths=(*self.widths, *self.dense_widths))
+        if (len(self.widths), len(self.dense_widths)) != (2, 2):
+            raise InputError(f"LeNet5: widths={self.widths} and dense_widths={self.dense_widths} must be two and two")
+        check_images(images)
+        wide = at_least_float32(self.dtype)
+        activations: Activations = {}
+        x = standardize(images, self.mean, self.std)
+        for number, width in zip((1, 3), self.widths, strict=True):
+            conv, pool = f"c{number}", f"s{number + 1}"
+            x = Conv(
+                width,
+                self.kernel_size,
+                padding=self._padding(number, images),
+                kernel_init=lecun_normal,
+                dtype=self.dtype,
+                name=conv,
+            )(x)
+            x = activations[conv] = self.activation(x)
+            padding = "valid" if self.padding is None else self.padding
+            x = activations[pool] = Pool(self.downsample, 2, padding, dtype=self.dtype, name=pool)(x, train=train)
+        x = flatten(self, x, layer="c5")
+        for name, width in zip(("c5", "f6"), self.dense_widths, strict=True):
+            x = nn.Dense(width, kernel_init=lecun_normal, dtype=self.dtype, param_dtype=wide, name=name)(x)
+            x = activations[name] = self.activation(x)
+        dense = nn.Dense(self.num_classes, kernel_init=lecun_normal, dtype=wide, param_dtype=wide, name="logits")
+        logits = activations["logits"] = dense(x)
+        return logits, activations
+
+    def _padding(self, layer: int, images: Array) -> Padding:
+        if self.padding is not None:
+            return self.padding
+        if layer > 1:
+            return "valid"
+        missing = [max(CANVAS - n, 0) for n in images.shape[1:3]]
+        return [(n // 2, n - n // 2) for n in missing]
+
+
+lenet5 = LeNet5

@@ -1,0 +1,108 @@
+"""AlexNet's towers on a device each, as the paper trained them (Krizhevsky et al. 2012, section 3.2 and figure 2).
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=2 python -c '
+    import jax, jax.numpy as jnp
+    from jax.sharding import AxisType
+    from cnnjax import models
+
+    mesh = jax.make_mesh((2,), ("model",), axis_types=(AxisType.Auto,))
+    model, images = models.alexnet_small(num_classes=10), jnp.ones((4, 32, 32, 3))
+    variables = model.init(jax.random.key(0), images)
+    placed = models.split_towers(variables, mesh)
+    logits, activations = jax.jit(models.two_devices(model, mesh))(placed, images)
+    print(activations["conv1"].sharding, abs(logits - model.apply(variables, images)[0]).max())
+    '
+
+Nothing here is specific to a kind of device: the flag only makes two out of one CPU.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, PyTree
+
+from cnnjax.errors import InputError
+from cnnjax.models.alexnet import AlexNet
+from cnnjax.models.contract import Activations
+
+AXIS = "model"
+"""The mesh axis that the towers lie along."""
+
+
+def two_devices(model: AlexNet, mesh: Mesh) -> Callable[..., tuple[Float[Array, "batch classes"], Activations]]:
+    """`model.apply` with each tower computed on a device of its own: the same numbers to rounding, gradients too.
+
+    The result is called as `apply(variables, images, *, train=False, rngs=None)`, inside `jax.jit`, on variables placed
+    by `split_towers`; every device sees all images. Logits are on both devices, other activations split along their
+    channels or units. Differentiated with respect to the variables, gradients come back placed as those are.
+
+    Devices exchange maps before conv3 and fc6 and units before fc7 (all-gather; in the gradient reduce-scatter), and
+    add up what their units of fc7 contribute to the logits (all-reduce, which has no counterpart in the gradient). This
+    needs `num_classes` values for each image where gathering fc7 would need all its units, and any number of classes
+    will do. Nothing else is communicated, but for the gradient with respect to the images: the sum of both towers'.
+
+    Raises `InputError` unless the mesh has an axis "model" with one device for each of the model's towers, and for the
+    polyphase pools, which choose one phase for both towers and so would have to communicate.
+    """
+    _check_axis(mesh)
+    if model.towers != mesh.shape[AXIS]:
+        raise InputError(
+            f"{type(model).__name__}: towers={model.towers} need as many devices along the mesh axis {AXIS!r}, which "
+            f"has {mesh.shape[AXIS]}"
+        )
+    if model.downsample in ("polyphase", "learned_polyphase"):
+        raise InputError(f"downsample={model.downsample!r} chooses one phase for both towers: use another pool")
+    tower = model.clone(tower_axis=AXIS)
+
+    def apply(
+        variables: PyTree, images: Float[Array, "batch height width channels"], *, train: bool = False, rngs: Any = None
+    ) -> tuple[Float[Array, "batch classes"], Activations]:
+        def one_tower(variables: PyTree, images: Array, rngs: Any) -> tuple[Array, Activations]:
+            return tower.apply(variables, images, train=train, rngs=rngs)  # pyright: ignore[reportReturnType]
+
+        def both(variables: PyTree, images: Array, rngs: Any) -> tuple[Array, Activations]:
+            return model.apply(variables, images, train=train, rngs=rngs)  # pyright: ignore[reportReturnType]
+
+        _, shapes = jax.eval_shape(both, variables, images, rngs)
+        whole = PartitionSpec()
+        activations = {name: whole if name == "logits" else _along_last(x.ndim) for name, x in shapes.items()}
+        specs = jax.tree_util.tree_map_with_path(_spec, variables)
+        run = jax.shard_map(one_tower, mesh=mesh, in_specs=(specs, whole, whole), out_specs=(whole, activations))
+        return run(variables, images, rngs)
+
+    return apply
+
+
+def split_towers(tree: PyTree, mesh: Mesh) -> PyTree:
+    """The same tree, placed so that each device holds its tower: half of all parameters, but for the logits' bias.
+
+    `tree` is an AlexNet's variables or parameters, or what is shaped like them, such as an optimiser's momentum; values
+    and shapes stay as they are, so a checkpoint of either placement restores to both. Raises `InputError` as
+    `two_devices` does.
+    """
+    return jax.device_put(tree, tower_shardings(tree, mesh))
+
+
+def tower_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
+    """The placement of `split_towers` for each leaf, which needs to have a shape only: for `jit` and for restoring."""
+    _check_axis(mesh)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, _spec(path, leaf)), tree)
+
+
+def _spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
+    """Along outputs, of which a tower has the first half or the second; the logits' kernel along its inputs."""
+    names = [getattr(entry, "key", None) for entry in path]
+    if "logits" not in names:
+        return _along_last(leaf.ndim)
+    return PartitionSpec(AXIS) if leaf.ndim > 1 else PartitionSpec()
+
+
+def _along_last(rank: int) -> PartitionSpec:
+    return PartitionSpec(*(None,) * (rank - 1), AXIS)
+
+
+def _check_axis(mesh: Mesh) -> None:
+    if AXIS not in mesh.axis_names:
+        raise InputError(f"the mesh has axes {mesh.axis_names}: expected one named {AXIS!r}, jax.make_mesh((2,), ...)")

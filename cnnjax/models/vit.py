@@ -1,0 +1,167 @@
+"""Vision transformers (Dosovitskiy et al. 2021) for small images: the reference without a convolution's locality."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cnnjax.errors import InputError
+from cnnjax.layers import Conv, StochasticDepth, lecun_normal, standardize
+from cnnjax.layers.precision import at_least_float32
+from cnnjax.models.contract import Activations, check_fields, check_images
+
+narrow = nn.initializers.truncated_normal(0.02)
+exact_gelu = functools.partial(nn.gelu, approximate=False)
+EPSILON = 1e-6
+
+
+class EncoderBlock(nn.Module):
+    """`y = x + attention(norm(x))`, then `y + mlp(norm(y))` (Dosovitskiy et al. 2021, equations 2 and 3).
+
+    Attention has `heads` heads, the MLP one hidden layer of `mlp_ratio` times the width of x. Dropout follows every
+    dense layer but those of queries, keys and values (appendix B.1). Either branch is left out with probability
+    1 − survival while training (`StochasticDepth`). Sums, softmax and normalisation are float32 at least.
+    """
+
+    heads: int
+    mlp_ratio: int = 4
+    dropout: float | int = 0.0
+    survival: float | int = 1.0
+    activation: Any = exact_gelu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch tokens width"], *, train: bool) -> Float[Array, "batch tokens width"]:
+        wide, width = at_least_float32(self.dtype), x.shape[-1]
+        fields: dict[str, Any] = dict(dtype=self.dtype, param_dtype=wide, kernel_init=narrow)
+
+        def dropped(y: Array) -> Array:
+            return nn.Dropout(self.dropout, deterministic=not train)(y)
+
+        def kept(y: Array) -> Array:
+            return StochasticDepth(self.survival)(dropped(y), train=train)
+
+        attend = nn.MultiHeadDotProductAttention(self.heads, attention_fn=attention, name="attention", **fields)
+        x = x + kept(attend(normalised(x, self.dtype, name="norm1")))
+        y = nn.Dense(self.mlp_ratio * width, name="mlp1", **fields)(normalised(x, self.dtype, name="norm2"))
+        return x + kept(nn.Dense(width, name="mlp2", **fields)(dropped(self.activation(y))))
+
+
+class ViT(nn.Module):
+    """An image as square patches, an encoder of `depth` blocks over them, class scores read from a class token.
+
+    A patch of `patch_size` pixels becomes a token of `width` numbers by one linear map; each place in the image, and
+    the class token, has a learned position added. The class token, which sees every patch and is none, is what the
+    scores are read from (section 3.1; a mean over the patches would do as well, appendix D.3). With `patch_size=16`,
+    224 pixels and 1000 classes `vit_tiny` is DeiT-Ti (Touvron et al. 2021, table 1), weight for weight.
+
+    `dropout` is that of the blocks, and of the tokens once they have positions. `survival` is that of the last block;
+    it falls linearly with depth, to `1 − (l / depth) (1 − survival)` in block l (Huang et al. 2016, equation 4). Both
+    draw from the random stream "dropout", in training alone.
+
+    Weights start as truncated normal numbers of standard deviation 0.02 (Touvron et al. 2021, section 6), those of the
+    patches as √(1 / fan in).
+
+    Images are `(batch, height, width, channels)` in [0, 1], in multiples of `patch_size`. There is a position for every
+    patch, so a network with parameters takes images of the size that it was initialised on alone.
+    Activations: `patches`, a map (batch, rows, columns, width) with its positions; `block1`, ..., each (batch,
+    1 + patches, width) with the class token first; `pool`, that token normalised; `logits`. Multiply-adds are in
+    `dtype`, parameters in float32, or float64 where `dtype` is.
+    Raises `InputError` for fields out of range and for images of a size that does not fit.
+    """
+
+    num_classes: int
+    width: int
+    depth: int
+    heads: int
+    patch_size: int = 4
+    mlp_ratio: int = 4
+    dropout: float | int = 0.0
+    survival: float | int = 1.0
+    activation: Any = exact_gelu
+    mean: Sequence[float] = (0.5,)
+    std: Sequence[float] = (0.25,)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> tuple[Float[Array, "batch num_classes"], Activations]:
+        check_images(images)
+        self._check(*images.shape[1:3])
+        wide = at_least_float32(self.dtype)
+        activations: Activations = {}
+        x = standardize(images, self.mean, self.std)
+        x = Conv(
+            self.width,
+            self.patch_size,
+            strides=self.patch_size,
+            padding="valid",
+            kernel_init=lecun_normal,
+            dtype=self.dtype,
+            name="patches",
+        )(x)
+        positions = self.param("positions", narrow, x.shape[1:], wide)
+        x = x + positions[None].astype(self.dtype)
+        x = activations["patches"] = nn.Dropout(self.dropout, deterministic=not train)(x)
+        token, position = (self.param(name, narrow, (self.width,), wide) for name in ("token", "token_position"))
+        token = jnp.broadcast_to((token + position).astype(self.dtype), (x.shape[0], 1, self.width))
+        token = nn.Dropout(self.dropout, deterministic=not train)(token)
+        x = jnp.concatenate([token, x.reshape(x.shape[0], -1, self.width)], axis=1)
+        for layer in range(1, self.depth + 1):
+            name = f"block{layer}"
+            survival = 1 - layer / self.depth * (1 - self.survival)
+            block = EncoderBlock(
+                self.heads, self.mlp_ratio, self.dropout, survival, self.activation, self.dtype, name=name
+            )
+            x = activations[name] = block(x, train=train)
+        x = activations["pool"] = normalised(x[:, 0], wide, name="norm")
+        head = nn.Dense(self.num_classes, kernel_init=narrow, dtype=wide, param_dtype=wide, name="logits")
+        logits = activations["logits"] = head(x)
+        return logits, activations
+
+    def _check(self, height: int, width: int) -> None:
+        check_fields(self, positive=("num_classes", "width", "depth", "heads", "patch_size", "mlp_ratio"))
+        if self.width % self.heads:
+            raise InputError(f"ViT: width={self.width} must be a multiple of heads={self.heads}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"ViT: dropout={self.dropout} must lie in [0, 1)")
+        size = self.patch_size
+        if height % size or width % size:
+            raise InputError(
+                f"ViT: images of {height}×{width} pixels cannot be cut into patches of patch_size={size}: both sides "
+                "must be multiples of it"
+            )
+        if self.has_variable("params", "positions"):
+            rows, columns = np.shape(self.get_variable("params", "positions"))[:2]
+            if (height, width) != (rows * size, columns * size):
+                raise InputError(
+                    f"ViT: it was initialised on images of {rows * size}×{columns * size} pixels and has no positions "
+                    f"for {height}×{width}: give images of that size"
+                )
+
+
+def attention(
+    query: Float[Array, "batch tokens heads features"],
+    key: Float[Array, "batch tokens heads features"],
+    value: Float[Array, "batch tokens heads features"],
+) -> Float[Array, "batch tokens heads features"]:
+    """`softmax(query · keyᵀ / √features) · value` for each head, the softmax in float32 at least."""
+    wide = at_least_float32(query.dtype)
+    scores = jnp.einsum("bqhf,bkhf->bhqk", query, key, preferred_element_type=wide) / math.sqrt(query.shape[-1])
+    return jnp.einsum("bhqk,bkhf->bqhf", nn.softmax(scores).astype(value.dtype), value)
+
+
+def normalised(x: Float[Array, "*batch width"], dtype: Any, *, name: str) -> Float[Array, "*batch width"]:
+    """Layer normalisation over the last axis, in float32 at least, as `dtype`."""
+    wide = at_least_float32(dtype)
+    norm = nn.LayerNorm(EPSILON, dtype=wide, param_dtype=wide, force_float32_reductions=False, name=name)
+    return norm(x.astype(wide)).astype(dtype)
+
+
+vit_tiny = functools.partial(ViT, width=192, depth=12, heads=3)

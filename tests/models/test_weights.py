@@ -1,0 +1,240 @@
+"""Weights in files: names and shapes as torchvision has them, and one message for whatever else a file holds."""
+
+import math
+import pickle
+import re
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from torchvision_scheme import RESNETS, alexnet_shapes, resnet_shapes
+
+from cnnjax import InputError, models
+from cnnjax.models import torch_names
+
+NARROW = dict(depth=(2, 1, 1, 1), widths=(2, 3, 4, 5))
+
+
+def narrow(name):
+    """Random arrays with that network's names, for the few blocks and channels of `NARROW`."""
+    return draw(resnet_shapes(RESNETS[name][0], NARROW["depth"], widths=NARROW["widths"], num_classes=7))
+
+
+def draw(shapes):
+    rng = np.random.default_rng(0)
+    return {
+        name: np.asarray(rng.integers(1, 9)) if name.endswith("tracked") else rng.normal(size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def error_of(call, *arguments, **keywords):
+    with pytest.raises(InputError) as error:
+        call(*arguments, **keywords)
+    return str(error.value)
+
+
+# As torchvision's documentation of each network gives them.
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("alexnet", 61_100_840),
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("resnet101", 44_549_160),
+        ("resnet152", 60_192_808),
+    ],
+)
+def test_names_and_shapes_are_torchvisions(name, parameters):
+    if name == "alexnet":
+        model, layers, shapes = models.alexnet_one_tower(num_classes=1000), torch_names.ALEXNET, alexnet_shapes()
+    else:
+        model, layers = getattr(models, name)(num_classes=1000), torch_names.RESNET
+        shapes = resnet_shapes(*RESNETS[name], counters=False)
+    assert sum(math.prod(shape) for key, shape in shapes.items() if "running" not in key) == parameters
+    tensors = jax.tree.leaves(torch_names.tensors(model, layers))
+    assert len(tensors) == len(shapes)
+    assert {tensor.name: tensor.torch_shape for tensor in tensors} == shapes
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_a_file_comes_back_to_the_bit(name, tmp_path):
+    arrays = narrow(name)
+    save_file(arrays, tmp_path / "a.safetensors")
+    model, variables = models.load_weights(name, tmp_path / "a.safetensors", **NARROW)
+    assert model.num_classes == 7
+    models.save_weights(name, tmp_path / "b.safetensors", variables, **NARROW)
+    written = load_file(tmp_path / "b.safetensors")
+    assert written.keys() == arrays.keys()
+    for key, array in arrays.items():
+        expected = np.zeros((), np.int64) if key.endswith("tracked") else array
+        assert (written[key].dtype, written[key].shape) == (expected.dtype, expected.shape)
+        assert written[key].tobytes() == expected.tobytes(), key
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_variables_are_those_of_init(tmp_path):
+    save_file(narrow("resnet18"), tmp_path / "a.safetensors")
+    model, variables = models.load_weights("resnet18", tmp_path / "a.safetensors", **NARROW)
+    fresh = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), variables) == jax.tree.map(lambda x: (x.shape, x.dtype), fresh)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(variables))
+
+
+def test_pixels_are_standardised_as_on_imagenet_unless_told_otherwise(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(narrow("resnet18"), path)
+    model, _ = models.load_weights("resnet18", path, **NARROW)
+    assert (model.mean, model.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    model, _ = models.load_weights("resnet18", path, mean=(0.5,), std=(0.5,), padding="circular", **NARROW)
+    assert (model.mean, model.std, model.padding) == ((0.5,), (0.5,), "circular")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_other_floats_become_float32(dtype, tmp_path):
+    arrays = {key: array.astype(dtype) if array.ndim else array for key, array in narrow("resnet18").items()}
+    save_file(arrays, tmp_path / "a.safetensors")
+    _, variables = models.load_weights("resnet18", tmp_path / "a.safetensors", **NARROW)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    np.testing.assert_array_equal(variables["params"]["logits"]["kernel"], arrays["fc.weight"].astype(np.float32).T)
+
+
+def test_bfloat16_variables_are_written_as_float32(tmp_path):
+    save_file(narrow("resnet18"), tmp_path / "a.safetensors")
+    _, variables = models.load_weights("resnet18", tmp_path / "a.safetensors", **NARROW)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    models.save_weights("resnet18", tmp_path / "b.safetensors", rounded, **NARROW)
+    written = load_file(tmp_path / "b.safetensors")["fc.weight"]
+    assert written.dtype == np.float32
+    np.testing.assert_array_equal(written.T, rounded["params"]["logits"]["kernel"].astype(jnp.float32))
+
+
+def test_counters_may_be_absent(tmp_path):
+    arrays = {key: array for key, array in narrow("resnet18").items() if not key.endswith("tracked")}
+    save_file(arrays, tmp_path / "a.safetensors")
+    models.load_weights("resnet18", tmp_path / "a.safetensors", **NARROW)
+
+
+def test_one_message_lists_everything_that_does_not_fit(tmp_path):
+    arrays = narrow("resnet18")
+    arrays["bn1.bias"] = np.zeros(64, np.float32)
+    arrays["conv1.weight"] = np.zeros((2, 3, 7, 7), np.int8)
+    arrays["head.num_batches_tracked"] = np.zeros((), np.int64)
+    for key in [key for key in arrays if key.startswith("layer1.1.")]:
+        arrays[f"module.{key}"] = arrays.pop(key)
+    save_file(arrays, tmp_path / "a.safetensors")
+    message = error_of(models.load_weights, "resnet18", tmp_path / "a.safetensors", **NARROW)
+    first, missing, unexpected, shapes = message.split("\n  ")
+    assert first == f"{tmp_path / 'a.safetensors'} does not hold the weights of resnet18:"
+    # 2 kernels and 4 values for each of 2 normalisations.
+    names = [
+        "layer1.1.bn1.bias",
+        "layer1.1.bn1.running_mean",
+        "layer1.1.bn1.running_var",
+        "layer1.1.bn1.weight",
+        "layer1.1.bn2.bias",
+        "layer1.1.bn2.running_mean",
+        "layer1.1.bn2.running_var",
+        "layer1.1.bn2.weight",
+    ]
+    assert missing == f"missing (10): {', '.join(names)}, ..."
+    assert unexpected.startswith("unexpected (13): head.num_batches_tracked, module.layer1.1.bn1.bias, ")
+    assert shapes == (
+        "of another shape (2): bn1.bias is [64], not [2], conv1.weight is I8 [2, 3, 7, 7], not [2, 3, 7, 7]"
+    )
+
+
+def test_the_weights_of_another_network_are_refused(tmp_path):
+    save_file(narrow("resnet50"), tmp_path / "a.safetensors")
+    message = error_of(models.load_weights, "resnet18", tmp_path / "a.safetensors", **NARROW)
+    assert "missing" not in message
+    # A convolution and a normalisation (five arrays with its counter) more in each of 5 blocks and to project stage 1.
+    assert "unexpected (36): layer1.0.bn3.bias, " in message
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "a.safetensors")
+    message = error_of(models.load_weights, "resnet18", tmp_path / "a.safetensors")
+    assert "missing (102): bn1.bias, " in message
+    assert "unexpected (1): w" in message
+
+
+def test_a_number_of_classes_given_is_checked(tmp_path):
+    save_file(narrow("resnet18"), tmp_path / "a.safetensors")
+    message = error_of(models.load_weights, "resnet18", tmp_path / "a.safetensors", num_classes=9, **NARROW)
+    assert "of another shape (2): fc.bias is [7], not [9], fc.weight is [7, 5], not [9, 5]" in message
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet50v2", "vit", ""])
+def test_networks_that_those_libraries_do_not_have_are_refused(name, tmp_path):
+    message = error_of(models.load_weights, name, tmp_path / "a.safetensors")
+    assert f"no weights for {name!r}: one of alexnet, resnet18, " in message
+
+
+@pytest.mark.parametrize("fields", [dict(pre_activation=True), dict(norm="group"), dict(norm="none")])
+def test_fields_with_parameters_of_another_name_are_refused(fields, tmp_path):
+    save_file(narrow("resnet18"), tmp_path / "a.safetensors")
+    error_of(models.load_weights, "resnet18", tmp_path / "a.safetensors", **NARROW, **fields)
+
+
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return exec, (f"open({str(self.path)!r}, 'w').close()",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("suffix", [".pth", ".bin", ".safetensors"])
+def test_no_pickle_is_opened(protocol, suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(pickle.dumps(Trap(tmp_path / "sprung"), protocol))
+    message = error_of(models.load_weights, "resnet18", path)
+    assert not (tmp_path / "sprung").exists()
+    if protocol or suffix != ".safetensors":
+        assert "reading one can execute anything" in message
+        assert "save_file(torch.load(" in message
+        assert repr(str(tmp_path / "a.converted.safetensors")) in message
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_no_zip_is_opened(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", pickle.dumps(Trap(tmp_path / "sprung")))
+    assert "save_file(torch.load(" in error_of(models.load_weights, "resnet18", path)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><title>Not found</title>", None])
+def test_a_damaged_file_is_refused(content, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(narrow("resnet18"), path)
+    path.write_bytes(path.read_bytes()[:-1] if content is None else content)
+    message = error_of(models.load_weights, "resnet18", path)
+    assert re.search("no safetensors file, or a damaged one .*: fetch it again", message)
+
+
+def test_an_absent_file_or_folder_is_named(tmp_path):
+    assert error_of(models.load_weights, "resnet18", tmp_path / "a") == f"there is no file {tmp_path / 'a'}"
+    message = error_of(models.save_weights, "resnet18", tmp_path / "absent" / "a", {})
+    assert message == f"there is no folder {tmp_path / 'absent'} to write a to"
+
+
+def test_variables_of_another_network_are_not_written(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(narrow("resnet18"), path)
+    before = path.read_bytes()
+    _, variables = models.load_weights("resnet18", path, **NARROW)
+    others = {"params": variables["params"], "old": jnp.ones(3)}
+    message = error_of(models.save_weights, "resnet18", path, others, **NARROW)
+    assert message.startswith("the variables are not those of resnet18:\n  missing (28): batch_stats/conv1/norm/batch/")
+    assert "\n  unexpected (1): old" in message
+    wider = NARROW | dict(widths=(2, 3, 4, 6))
+    message = error_of(models.save_weights, "resnet18", path, variables, **wider)
+    assert "params/logits/kernel is [5, 7], not [6, 7]" in message
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
