@@ -1,0 +1,81 @@
+"""A traced program and all that it calls as one list of steps, and which of them an array needs."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jax.extend.core import ClosedJaxpr, Literal, Var
+
+from cnnjax.analysis.multiply_adds import CALLS, Program, Work, is_sum_of_products, programs, work
+
+
+class _Step(NamedTuple):
+    work: Work
+    reads: list[int]
+    makes: list[int]
+
+
+class Dataflow:
+    """Which arrays of a program are made of which, through its calls; arrays go by numbers."""
+
+    def __init__(self, program: ClosedJaxpr):
+        self.constants: dict[int, Any] = {}
+        """What the program and those inside it close over."""
+        self._known: dict[int, int] = {}
+        self._steps: list[_Step] = []
+        self._made_by: dict[int, int] = {}
+        self._claimed: set[int] = set()
+        self._count = 0
+        self.inputs = [self._new() for _ in program.jaxpr.invars]
+        self.results = self._inline(program, self.inputs, in_sum=False)
+
+    def position(self, array: int) -> int:
+        """The position of the step that makes an array; before all steps where none does."""
+        return self._made_by.get(array, -1)
+
+    def claim(self, array: int) -> tuple[Work, list[int]]:
+        """The work behind an array, and the inputs and constants it reads, without what was claimed before."""
+        total, read, pending = Work(), [], [array]
+        while pending:
+            array = pending.pop()
+            if array in self._claimed:
+                continue
+            if array in self._made_by:
+                step = self._steps[self._made_by[array]]
+                self._claimed.update(step.makes)
+                total += step.work
+                pending += step.reads
+            else:
+                self._claimed.add(array)
+                read.append(array)
+        return total, read
+
+    def _inline(self, program: Program, arguments: Sequence[int], *, in_sum: bool) -> list[int]:
+        """Append the steps of a program; its results."""
+        jaxpr, constants = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, [])
+        env: dict[Var, int] = dict(zip(jaxpr.constvars, map(self._constant, constants), strict=True))
+        env |= zip(jaxpr.invars, arguments, strict=True)
+
+        def read(atom: Var | Literal) -> int:
+            return self._new() if isinstance(atom, Literal) else env[atom]
+
+        for eqn in jaxpr.eqns:
+            reads = [read(atom) for atom in eqn.invars]
+            if eqn.primitive.name in CALLS:
+                (inner,) = programs(eqn)
+                makes = self._inline(inner, reads, in_sum=in_sum or is_sum_of_products(eqn))
+            else:
+                makes = [self._new() for _ in eqn.outvars]
+                self._made_by |= dict.fromkeys(makes, len(self._steps))
+                self._steps.append(_Step(work(eqn, in_sum=in_sum), reads, makes))
+            env |= zip(eqn.outvars, makes, strict=True)
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def _constant(self, constant: Any) -> int:
+        if id(constant) not in self._known:
+            self._known[id(constant)] = array = self._new()
+            self.constants[array] = constant
+        return self._known[id(constant)]
+
+    def _new(self) -> int:
+        self._count += 1
+        return self._count

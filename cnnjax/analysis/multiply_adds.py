@@ -1,0 +1,138 @@
+"""How many multiply-adds an equation of a traced program performs, read off its shapes."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+from cnnjax.ops.grouped import depthwise_by_shifts
+
+Program = Jaxpr | ClosedJaxpr
+
+CALLS = (
+    *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"),
+    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
+)
+"""Primitives that hand their operands to one program, once, and return its results."""
+
+OPAQUE = frozenset(
+    [
+        *("cholesky", "cholesky_update", "eig", "eigh", "fft", "geqrf", "hessenberg", "householder_product", "lu"),
+        *("ormqr", "qr", "schur", "svd", "symmetric_product", "triangular_solve", "tridiagonal", "tridiagonal_solve"),
+        *("cudnn_fusion", "dot_product_attention_bwd", "dot_product_attention_fwd", "ragged_dot_general"),
+        *("scaled_matmul", "ffi_call", "io_callback", "pallas_call", "pure_callback"),
+    ]
+)
+"""Primitives that multiply and add in ways of their own: they are named, not counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Multiply-adds, and the primitives for which their number is a bound or a guess."""
+
+    multiply_adds: int = 0
+    inexact: frozenset[str] = frozenset()
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.multiply_adds + other.multiply_adds, self.inexact | other.inexact)
+
+    def __mul__(self, times: int) -> "Work":
+        return dataclasses.replace(self, multiply_adds=self.multiply_adds * times)
+
+
+def work(eqn: JaxprEqn, *, in_sum: bool) -> Work:
+    """The work of one equation: of products in its own right, of control flow by the programs inside.
+
+    `in_sum` says that element-wise products are added to others, so that they count.
+    """
+    name = eqn.primitive.name
+    if name in PRODUCTS:
+        return Work(PRODUCTS[name](eqn))
+    if name == "mul" and in_sum:
+        return Work(_elementwise(eqn))
+    if name in OPAQUE:
+        return Work(0, frozenset([name]))
+    in_sum |= is_sum_of_products(eqn)
+    parts = [sum((work(e, in_sum=in_sum) for e in equations(program)), Work()) for program in programs(eqn)]
+    if name == "cond":
+        return _costliest(parts)
+    total = sum(parts, Work())
+    if name == "scan":
+        return total * eqn.params["length"]
+    if name in CALLS or not total.multiply_adds:
+        return total
+    # A loop whose rounds nobody knows beforehand, or a primitive that may run its program any number of times.
+    return Work(total.multiply_adds, total.inexact | {name})
+
+
+def is_sum_of_products(eqn: JaxprEqn) -> bool:
+    """Whether this is the program in which a CPU computes a depthwise convolution, or one derived from it.
+
+    It multiplies shifted maps by weights and adds up the products, element by element; and so do its derivatives.
+    """
+    return eqn.params.get("name") == depthwise_by_shifts.__name__  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def programs(eqn: JaxprEqn) -> list[Program]:
+    """The programs that an equation runs."""
+    found = (value if isinstance(value, tuple) else (value,) for value in eqn.params.values())
+    return [program for values in found for program in values if isinstance(program, Program)]
+
+
+def equations(program: Program) -> list[JaxprEqn]:
+    """The equations of a program, in order."""
+    return (program.jaxpr if isinstance(program, ClosedJaxpr) else program).eqns
+
+
+def _costliest(branches: list[Work]) -> Work:
+    most = max(branches, key=lambda branch: branch.multiply_adds)
+    if all(branch.multiply_adds == most.multiply_adds for branch in branches):
+        return most
+    return Work(most.multiply_adds, most.inexact | {"cond"})
+
+
+def _elementwise(eqn: JaxprEqn) -> int:
+    result: Any = eqn.outvars[0].aval
+    return math.prod(result.shape) if jnp.issubdtype(result.dtype, jnp.floating) else 0
+
+
+def _matrix_product(eqn: JaxprEqn) -> int:
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    x = _shape(eqn.invars[0])
+    return math.prod(_shape(eqn.outvars[0])) * math.prod(x[axis] for axis in contracted)
+
+
+def _convolution(eqn: JaxprEqn) -> int:
+    """For each number of the result a product with each weight that it reads, those on padding included.
+
+    What a transposed convolution puts between the numbers of its input is no product: there the result skips weights.
+    """
+    spec = eqn.params["dimension_numbers"]
+    kernel, result = _shape(eqn.invars[1]), _shape(eqn.outvars[0])
+    total = result[spec.out_spec[0]] * result[spec.out_spec[1]] * kernel[spec.rhs_spec[1]]
+    for out_axis, kernel_axis, stride, dilation, spacing, (before, _) in zip(
+        spec.out_spec[2:],
+        spec.rhs_spec[2:],
+        eqn.params["window_strides"],
+        eqn.params["rhs_dilation"],
+        eqn.params["lhs_dilation"],
+        eqn.params["padding"],
+        strict=True,
+    ):
+        starts, offsets = stride * np.arange(result[out_axis]), dilation * np.arange(kernel[kernel_axis])
+        total *= int(((starts[:, None] + offsets[None] - before) % spacing == 0).sum())
+    return total
+
+
+def _shape(atom: Any) -> tuple[int, ...]:
+    return atom.aval.shape
+
+
+PRODUCTS: Mapping[str, Callable[[Any], int]] = {
+    "conv_general_dilated": _convolution,
+    "dot_general": _matrix_product,
+}

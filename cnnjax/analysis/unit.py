@@ -1,0 +1,65 @@
+"""One unit of one activation of a function of images, as a function to differentiate."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnnjax.analysis.receptive_field import image_struct
+from cnnjax.errors import InputError
+
+Response = Callable[[jax.Array], jax.Array]
+
+
+def unit_response(
+    f: Callable[[jax.Array], Any], images: Any, layer: str | None, unit: int | Sequence[int] | None
+) -> tuple[Response, tuple[int, ...]]:
+    """The function from images to `activation[:, *unit]` for the layer's activation, and the unit's index.
+
+    `layer` is the activation's key, or its path in what `f` returns, "1/conv1"; None where there is one activation.
+    `unit` indexes the axes after the batch, an int the first of them; None is the middle of a map, the lower index of
+    two. Axes left over, the channels of a pixel, are kept.
+
+    Raises InputError for images that are none or not finite, an unknown layer and a unit that there is not.
+    """
+    struct = image_struct(images)
+    if not np.isfinite(np.asarray(images, np.float64)).all():
+        raise InputError("images contain NaN or infinity: derivatives there mean nothing; repair or drop them")
+    paths, _ = jax.tree.flatten_with_path(jax.eval_shape(f, struct))
+    shapes = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in paths}
+    position = _find(layer, list(shapes))
+    index = _checked_unit(unit, list(shapes.values())[position], space=struct.shape[1:-1])
+    return lambda x: jax.tree.leaves(f(x))[position][:, *index], index
+
+
+def _find(layer: str | None, names: list[str]) -> int:
+    keys = [name.rpartition("/")[-1] for name in names]
+    known = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
+    if layer is None:
+        if len(names) != 1:
+            raise InputError(f"f returns {len(names)} activations: name the layer, one of {known}")
+        return 0
+    found = [i for i, name in enumerate(names) if layer == name] or [i for i, key in enumerate(keys) if layer == key]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"layer={layer!r} is ambiguous: give the path, one of {', '.join(names[i] for i in found)}")
+    near = difflib.get_close_matches(layer, {*names, *keys}, n=3)
+    raise InputError(f"no layer {layer!r}: " + (f"perhaps {' or '.join(near)}" if near else f"one of {known}"))
+
+
+def _checked_unit(
+    unit: int | Sequence[int] | None, shape: tuple[int, ...], *, space: tuple[int, ...]
+) -> tuple[int, ...]:
+    if not shape:
+        raise InputError("the activation is a scalar for the whole batch: it has no units")
+    if unit is None:
+        if len(shape) != len(space) + 2:
+            raise InputError(f"the activation of shape {shape} has no spatial axes and so no middle: give the unit")
+        return tuple((n - 1) // 2 for n in shape[1:-1])
+    index = tuple(unit) if isinstance(unit, Sequence) else (unit,)
+    if len(index) >= len(shape) or not all(0 <= i < n for i, n in zip(index, shape[1:], strict=False)):
+        raise InputError(f"unit={unit!r}: give up to {len(shape) - 1} indices, from 0 and below {shape[1:]}")
+    return index
