@@ -1,0 +1,65 @@
+"""The networks of `cnnjax.models` at the images and classes that they were made for."""
+
+import dataclasses
+import difflib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from cnnjax import models
+from cnnjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Square images and classes."""
+
+    side: int
+    channels: int
+    classes: int
+
+
+DIGITS, OBJECTS, IMAGENET = Setting(28, 1, 10), Setting(32, 3, 10), Setting(224, 3, 1000)
+
+_SMALL = (
+    *("mlp", "base_cnn_c", "strided_cnn_c", "conv_pool_cnn_c", "all_cnn_c", "group_all_conv", "alexnet_small"),
+    *("plain20", "plain32", "plain44", "plain56"),
+    *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "group_resnet", "vit_tiny"),
+)
+_LARGE = (
+    *("alexnet", "alexnet_one_tower", "plain18", "plain34"),
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+)
+CATALOGUE = {"lenet5": DIGITS, **dict.fromkeys(_SMALL, OBJECTS), **dict.fromkeys(_LARGE, IMAGENET)}
+"""Names in `cnnjax.models`, smaller images first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network that has the shapes of its parameters, but no parameters."""
+
+    name: str
+    model: nn.Module
+    images: jax.ShapeDtypeStruct
+    variables: PyTree
+
+
+def find(name: str, *, side: int | None = None) -> Network:
+    """A network by name for one image of its setting, `side` pixels wide if given.
+
+    Raises InputError for an unknown name, and for images that the network cannot take.
+    """
+    if name not in CATALOGUE:
+        near = difflib.get_close_matches(name, CATALOGUE, n=3) or list(CATALOGUE)
+        raise InputError(f"there is no network {name!r}; perhaps {' or '.join(near)}?")
+    setting = CATALOGUE[name]
+    side = setting.side if side is None else side
+    model = getattr(models, name)(num_classes=setting.classes)
+    images = jax.ShapeDtypeStruct((1, side, side, setting.channels), jnp.float32)
+    try:
+        variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    except InputError as error:
+        raise InputError(f"{name} cannot take images of {side}×{side} pixels: {error}") from error
+    return Network(name, model, images, variables)

@@ -1,0 +1,112 @@
+"""The cost experiment end to end on two small networks, and what it refuses."""
+
+import functools
+import inspect
+import re
+import sys
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cnnjax import models
+from cnnjax.study import cli, read_config
+from experiments import cost
+from experiments.common.catalogue import CATALOGUE
+from experiments.common.cost_figures import short
+
+SMALL = ("--models", "lenet5", "mlp", "--sides", "8", "16")
+
+
+def command(monkeypatch, *flags):
+    monkeypatch.setattr(sys, "argv", ["cost", *map(str, flags)])
+    cli.main(cost.Config, cost.run, prog="cost")
+
+
+def test_two_networks_end_to_end(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run"
+    command(monkeypatch, *SMALL, "--out", path)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == str(path)
+    assert re.search(r"lenet5 +28² +61\.7 k +417 k +6\.75 +32\.4 kB +16 +4", printed)
+    assert re.search(r"mlp +32² +855 k +855 k +1\.00 +2\.09 kB +image +–", printed)
+    assert read_config(path)["config"]["models"] == ["lenet5", "mlp"]
+
+    summary = pd.read_csv(path / "summary.csv").set_index("network")
+    lenet = 28**2 * 25 * 6 + 10**2 * 25 * 6 * 16 + 400 * 120 + 120 * 84 + 84 * 10
+    assert list(summary.loc["lenet5", ["parameters", "multiply_adds", "receptive_field", "stride"]]) == [
+        61_706,
+        lenet,
+        16,
+        4,
+    ]
+    mlp = 32 * 32 * 3 * 256 + 256 * 256 + 256 * 10
+    assert list(summary.loc["mlp", ["parameters", "multiply_adds"]]) == [mlp + 256 + 256 + 10, mlp]
+
+    layers = pd.read_csv(path / "layers.csv")
+    assert list(layers[layers["network"] == "lenet5"]["layer"]) == ["c1", "s2", "c3", "s4", "c5", "f6", "logits"]
+    assert list(layers[layers["network"] == "lenet5"]["receptive_field"]) == [5, 6, 14, 16, 28, 28, 28]
+    for column in ("parameters", "multiply_adds", "activation_bytes"):
+        assert layers.groupby("network")[column].sum().to_dict() == summary[column].to_dict()
+
+    growth = pd.read_csv(path / "growth.csv").set_index(["what", "side"])
+    for n in (8, 16):
+        assert list(growth.loc[("dense", n)]) == [n**2 * 3 * 64] * 2
+        assert list(growth.loc[("dense_map", n)]) == [n**4 * 3 * 64] * 2
+        assert list(growth.loc[("convolution", n)]) == [9 * 3 * 64, n**2 * 9 * 3 * 64]
+        assert growth.loc[("all_cnn_c", n), "parameters"] == 1_369_738
+        assert growth.loc[("mlp", n), "parameters"] == n**2 * 3 * 256 + 256 + 257 * 256 + 257 * 10
+
+    assert "| lenet5 " in (path / "table.md").read_text()
+    for name in ("networks", "growth"):
+        with Image.open(path / "figures" / f"{name}.png") as figure:
+            assert len(figure.getcolors(figure.width * figure.height)) > 100  # type: ignore[arg-type]
+
+
+def test_another_size(tmp_path):
+    path = cost.run(cost.Config(models=("mlp",), size=16, sides=(8,), out=tmp_path / "run"))
+    row = pd.read_csv(path / "summary.csv").iloc[0]
+    assert (row["side"], row["parameters"]) == (16, 16 * 16 * 3 * 256 + 256 + 257 * 256 + 257 * 10)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--models", "resnet19"), "there is no network 'resnet19'; perhaps resnet"),
+        (("--models", "mlp", "mlp"), "models has mlp more than once"),
+        (("--models", "alexnet", "--size", "16"), "alexnet cannot take images of 16×16 pixels: layer "),
+        (("--models", "mlp", "--size", "-1"), "size=-1 must not be negative"),
+        (("--models", "mlp", "--sides", "0"), "sides=(0,) must be at least 1"),
+        (("--models", "mlp", "--kernel-size", "0"), "kernel_size=0 must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(
+    flags, message, tmp_path, monkeypatch, capsys, without_type_checks
+):
+    with pytest.raises(SystemExit) as stopped:
+        command(monkeypatch, *flags, "--out", tmp_path / "run")
+    assert stopped.value.code == 2
+    assert message in re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_catalogue_has_every_network():
+    public = {name: getattr(models, name) for name in models.__all__ if name.islower()}
+    makers = {name for name, maker in public.items() if isinstance(maker, functools.partial) or inspect.isclass(maker)}
+    assert makers - {"all_conv", "resnet"} == set(CATALOGUE)  # these two are classes, to be given fields
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (999, "999"),
+        (6.75, "6.75"),
+        (61_706, "61.7 k"),
+        (10**6, "1.00 M"),
+        (4_089_184_000, "4.09 G"),
+    ],
+)
+def test_numbers_keep_three_digits(value, text):
+    assert short(value) == text
