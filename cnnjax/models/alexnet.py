@@ -14,9 +14,11 @@ from cnnjax import ops
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, Downsample, Pool, he_normal, standardize
 from cnnjax.layers.precision import at_least_float32
-from cnnjax.models.contract import Activations, check_fields, check_images
+from cnnjax.models.contract import Activations, check_choice, check_fields, check_images
 from cnnjax.models.flatten import flatten
 from cnnjax.ops import Padding
+
+ResponseNorm = Literal["local_response", "none"]
 
 TOWER = (2, 4, 5)
 """The convolutions that read the maps of their own tower alone. Their biases start at 1."""
@@ -67,7 +69,7 @@ class AlexNet(nn.Module):
     towers: int = 2
     downsample: Downsample = "max"
     padding: Padding | None = None
-    norm: Literal["local_response", "none"] = "local_response"
+    norm: ResponseNorm = "local_response"
     activation: Any = nn.relu
     dropout: float | int = 0.5
     kernel_init: Callable = gaussian
@@ -142,8 +144,7 @@ class AlexNet(nn.Module):
                 raise InputError(f"AlexNet: {name}={values} must be {count} positive integers")
             if name != "kernel_sizes" and any(width % self.towers for width in values):
                 raise InputError(f"AlexNet: {name}={values} must be multiples of towers={self.towers}")
-        if self.norm not in ("local_response", "none"):
-            raise InputError(f"AlexNet: unknown normalisation {self.norm!r}: one of 'local_response', 'none'")
+        check_choice(self, "norm", ResponseNorm)
         if not 0 <= self.dropout < 1:
             raise InputError(f"AlexNet: dropout={self.dropout} must lie in [0, 1)")
 

@@ -231,7 +231,7 @@ def test_seeds_are_initialised_together():
         (lambda: narrow(widths=(4, 8, 11, 8, 8)), (1, 16, 16, 3), "widths=(4, 8, 11, 8, 8) must be multiples of tower"),
         (lambda: narrow(dense_widths=(4, 3)), (1, 16, 16, 3), "dense_widths=(4, 3) must be multiples of towers=2"),
         (lambda: narrow(towers=0), (1, 16, 16, 3), "towers=0 must be at least 1"),
-        (lambda: narrow(norm="batch"), (1, 16, 16, 3), "unknown normalisation 'batch'"),
+        (lambda: narrow(norm="batch"), (1, 16, 16, 3), "unknown norm 'batch': one of 'local_response'"),
         (lambda: narrow(downsample="median"), (1, 16, 16, 3), "layer pool1: unknown downsampling 'median'"),
         (lambda: narrow(dropout=1.0), (1, 16, 16, 3), "dropout=1.0 must lie in [0, 1)"),
         (lambda: narrow(), (16, 16, 3), "images have shape (16, 16, 3)"),
