@@ -180,10 +180,12 @@ def _report(path: Path, networks: list[dict[str, Any]], growth: list[dict[str, A
             [_network_row(row) for row in networks],
         )
     ]
-    for key, name in cost_figures.QUANTITIES.items():
+    for column, (key, name) in enumerate(cost_figures.QUANTITIES.items()):
+        formulas = {what: texts[column] for what, texts in cost_figures.FORMULAS.items()}
         about = (
-            f"One layer from c = {c} channels to m = {m} features: dense (n²cm weights), dense to a map of the "
-            f"features (n⁴cm), a convolution with k = {k} (k²cm). Then whole networks."
+            f"One layer from c = {c} channels to m = {m} features: dense ({formulas['dense']}), dense to a map of the "
+            f"features ({formulas['dense_map']}), a convolution with k = {k} ({formulas['convolution']}). Then whole "
+            "networks."
         )
         rows = [_growth_row(growth, side, key) for side in config.sides]
         tables.append((f"On growing images: {name}", about, rows))

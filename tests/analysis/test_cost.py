@@ -23,8 +23,8 @@ def by_xla(f, *operands):
     return jax.jit(f).lower(*operands).compile().cost_analysis()["flops"] / 2
 
 
-def xla_conv(x, kernel, *, strides=(1, 1), **options):
-    return lax.conv_general_dilated(x, kernel, strides, ((0, 0), (0, 0)), dimension_numbers=MAPS, **options)
+def xla_conv(x, kernel, *, strides=(1, 1), padding=((0, 0), (0, 0)), **options):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=MAPS, **options)
 
 
 # XLA counts no product with padding, so these have none.
@@ -38,6 +38,7 @@ def xla_conv(x, kernel, *, strides=(1, 1), **options):
         ({"feature_group_count": 4}, (2, 3, 1, 8)),
         ({"lhs_dilation": (2, 3)}, (3, 4, 4, 5)),
         ({"lhs_dilation": (3, 2), "strides": (2, 1), "rhs_dilation": (1, 2)}, (3, 2, 4, 5)),
+        ({"lhs_dilation": (2, 3), "padding": ((-1, 0), (-2, -1))}, (3, 4, 4, 5)),
         ({"batch_group_count": 2}, (3, 3, 4, 6)),
     ],
 )
@@ -96,6 +97,12 @@ def test_vmapped_depthwise_convolution_counts_every_example():
     x, kernels = struct(2, 9, 8, 4), struct(5, 3, 3, 1, 4)
     conv = jax.vmap(lambda kernel, x: ops.conv(x, kernel, groups=4), in_axes=(0, None))
     assert cost(conv, x, kernels).multiply_adds == 5 * 2 * (9 * 8) * 9 * 4
+
+
+def test_depthwise_convolution_in_a_loop_counts_in_every_round():
+    x, kernel = struct(5, 9, 8, 4), struct(3, 3, 1, 4)
+    found = cost(lambda kernel, x: lax.map(lambda m: ops.conv(m[None], kernel, groups=4), x), x, kernel)
+    assert found.multiply_adds == 5 * (9 * 8) * 9 * 4
 
 
 @pytest.mark.parametrize(("window", "padding"), [(2, "valid"), (3, "same"), (4, 1)])
@@ -262,6 +269,21 @@ def test_shared_parameters_count_once_and_unread_ones_not_at_all():
 
     found = cost(f, struct(1, 2, 2, 1), {"shared": struct(4, 4), "unread": struct(7)})
     assert [(layer.multiply_adds, layer.parameters) for layer in found.layers.values()] == [(16, 16), (16, 0)]
+
+
+def test_an_array_that_several_programs_close_over_is_one_parameter():
+    weight = jnp.ones((4, 4))
+    first, second = jax.jit(lambda x: x @ weight), jax.jit(lambda x: weight @ x)
+    assert cost(lambda x: second(first(x[0, :, :, 0])), struct(1, 4, 4, 1)).parameters == 16
+
+
+def test_one_step_with_two_results_counts_once():
+    def f(weight, x):
+        last, all_rounds = lax.scan(lambda x, _: (x @ weight, x), x[0, :, :, 0], length=3)
+        return {"last": last, "all": all_rounds}
+
+    found = cost(f, struct(1, 4, 4, 1), struct(4, 4))
+    assert [(layer.multiply_adds, layer.parameters) for layer in found.layers.values()] == [(3 * 64, 16), (0, 0)]
 
 
 def square(x):
