@@ -21,20 +21,25 @@ def all_poses(images, group):
 
 
 @pytest.mark.parametrize(
-    ("make", "group"),
+    ("make", "group", "side"),
     [
-        (functools.partial(all_conv, norm="none"), "p4m"),
-        (functools.partial(all_conv, downsample="polyphase", padding="circular", stem="3x3", head="average"), "p4"),
-        (functools.partial(resnet, norm="group"), "p4"),
-        (functools.partial(resnet, block="bottleneck", pre_activation=True, shortcut="B", downsample="average"), "p4m"),
-        # With strides, sizes have to be odd: 33, 17, 9, 5.
-        (functools.partial(resnet, stem="7x7", downsample="stride", shortcut="B", head="convolutional"), "p4"),
+        (functools.partial(all_conv, norm="none"), "p4m", 12),
+        (functools.partial(all_conv, downsample="polyphase", padding="circular", stem="3x3", head="average"), "p4", 12),
+        # The maximum at every position of an even map is odd, as the blur needs it.
+        (functools.partial(all_conv, downsample="max_blur", padding="valid"), "p4", 28),
+        (functools.partial(resnet, norm="group", padding="valid"), "p4", 16),
+        (
+            functools.partial(resnet, block="bottleneck", pre_activation=True, shortcut="B", downsample="average"),
+            "p4m",
+            12,
+        ),
+        # With strides, all maps have to be odd: 33, 17, 9, 5.
+        (functools.partial(resnet, stem="7x7", downsample="stride", shortcut="B", head="convolutional"), "p4", 33),
     ],
-    ids=["all_conv", "all_conv, polyphase", "resnet", "bottlenecks, version 2", "resnet, strides"],
+    ids=["all_conv", "polyphase", "blur", "resnet", "bottlenecks, version 2", "strides"],
 )
-def test_logits_do_not_change_as_the_image_turns(make, group):
+def test_logits_do_not_change_as_the_image_turns(make, group, side):
     model = make(group=group)
-    side = 33 if model.downsample == "stride" else 12
     images = pixels(1, side, side, 2)
     poses = all_poses(images, "p4m")  # four turns, then four turns of the mirror image
     logits, activations = quick_jit(model.apply)(drawn_variables(model, images), poses)
