@@ -1,6 +1,7 @@
 """Group convolution as layers: maps have an axis for the orientations of a pattern. `Norm` takes them as they are."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,20 @@ from cnnjax.layers.downsampling import TAPS, Pool
 from cnnjax.layers.polyphase import Phase
 
 
-class LiftingConv(KernelLayer):
+class GroupKernelLayer(KernelLayer):
+    """The fields that convolutions over a group share."""
+
+    group: str = "p4"
+    exact: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """What the ops of `ops.group_convolution` take beside arrays."""
+        return dict(
+            group=self.group, stride=self.strides, padding=self.padding, dilation=self.dilation, exact=self.exact
+        )
+
+
+class LiftingConv(GroupKernelLayer):
     """From an image to a map over positions and orientations (`ops.lifting_conv`), plus a bias that they share.
 
     x is (batch, height, width, channels), the kernel (height, width, in, features), the result
@@ -21,47 +35,25 @@ class LiftingConv(KernelLayer):
     where stride and padding would keep the layer from commuting with quarter turns.
     """
 
-    group: str = "p4"
-    exact: bool = True
-
     def kernel_shape(self, x: Array) -> tuple[int, ...]:
         return (*self.window(2), x.shape[-1], self.features)
 
     def operation(self, x: Array, kernel: Array) -> Array:
-        return ops.lifting_conv(
-            x,
-            kernel,
-            group=self.group,
-            stride=self.strides,
-            padding=self.padding,
-            dilation=self.dilation,
-            exact=self.exact,
-        )
+        return ops.lifting_conv(x, kernel, **self.options())
 
 
-class GroupConv(KernelLayer):
+class GroupConv(GroupKernelLayer):
     """From one map over positions and orientations to another (`ops.group_conv`), plus a bias that they share.
 
     x is (batch, height, width, |group|, channels), the kernel (height, width, |group|, in, features): the fan-in counts
     the group axis. Raises `InputError`, naming this layer, as the op does.
     """
 
-    group: str = "p4"
-    exact: bool = True
-
     def kernel_shape(self, x: Array) -> tuple[int, ...]:
         return (*self.window(2), *x.shape[-2:], self.features)
 
     def operation(self, x: Array, kernel: Array) -> Array:
-        return ops.group_conv(
-            x,
-            kernel,
-            group=self.group,
-            stride=self.strides,
-            padding=self.padding,
-            dilation=self.dilation,
-            exact=self.exact,
-        )
+        return ops.group_conv(x, kernel, **self.options())
 
 
 class GroupMapPool(Pool):
