@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
-from cnnjax.analysis.multiply_adds import CALLS, Program, Work, is_sum_of_products, programs, work
+from cnnjax.analysis.calls import CALLS
+from cnnjax.analysis.multiply_adds import Program, Work, is_sum_of_products, programs, work
 
 
 class _Step(NamedTuple):

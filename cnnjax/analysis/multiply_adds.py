@@ -9,15 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from cnnjax.analysis.calls import CALLS
 from cnnjax.ops.grouped import depthwise_by_shifts
 
 Program = Jaxpr | ClosedJaxpr
-
-CALLS = (
-    *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"),
-    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
-)
-"""Primitives that hand their operands to one program, once, and return its results."""
 
 OPAQUE = frozenset(
     [

@@ -37,7 +37,8 @@ def everything_below(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_a_new_run_tells_where_it_comes_from(tmp_path):
+def test_a_new_run_tells_where_it_comes_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "experiments.demo", "--out", "two words"])
     with open_run("demo", Config(), root=tmp_path) as run:
         assert run.path.parent == tmp_path / "demo"
         assert run.path.name.startswith("digits-")
@@ -49,7 +50,7 @@ def test_a_new_run_tells_where_it_comes_from(tmp_path):
     assert document["device"]["platform"] == "cpu"
     assert document["device"]["count"] == 4
     assert document["device"]["cpu"]
-    assert "pytest" in document["command"]
+    assert document["command"] == "python3 -m experiments.demo --out 'two words'"
     assert document["started"].endswith("+00:00")
     assert document["resumed"] == []
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import JaxprEqn
 
+from cnnjax.analysis.calls import CALLS
 from cnnjax.analysis.reach.known import Call, Known
 from cnnjax.analysis.reach.merge import concatenate
 from cnnjax.analysis.reach.reach import Reach
@@ -136,13 +137,8 @@ def _stack(known: Known, parts: Sequence[Value]) -> Value:
     return flagged(Value(known, tuple(reaches)), reading, ())
 
 
-INLINED = (
-    *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"),
-    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
-)
-
 CONTROL: Mapping[str, Callable[[Follow, JaxprEqn, list[Value]], list[Value]]] = {
-    **dict.fromkeys(INLINED, _inline),
+    **dict.fromkeys(CALLS, _inline),
     "cond": _cond,
     "while": _while,
     "scan": _scan,

@@ -1,0 +1,7 @@
+"""The calls in a traced program that every reader of one looks into."""
+
+CALLS = (
+    *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"),
+    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
+)
+"""Primitives that hand their operands to one program, once, and return its results."""
