@@ -11,10 +11,27 @@ from cnnjax.analysis.consistency import (
     scores,
 )
 from cnnjax.analysis.cost import Cost, LayerCost, cost
+from cnnjax.analysis.deconvnet import deconvnet
 from cnnjax.analysis.effective_field import EffectiveField, GaussianFit, effective_receptive_field
+from cnnjax.analysis.equivariance import equivariance_error
+from cnnjax.analysis.flip_rate import flip_rate
+from cnnjax.analysis.generators import Generator
+from cnnjax.analysis.goodfellow import GoodfellowInvariance, goodfellow_invariance
+from cnnjax.analysis.gradient_flow import GradientFlow, NotFiniteError, Signal, gradient_flow
 from cnnjax.analysis.influence import influence
+from cnnjax.analysis.intervene import intervene
+from cnnjax.analysis.lie_attribution import LieContribution, lie_attribution
+from cnnjax.analysis.lie_derivative import LocalError, lie_derivative, local_equivariance_error
+from cnnjax.analysis.linearity import Linearity, LinearityError, is_linear, linearity_error
+from cnnjax.analysis.normalized_variance import NormalizedVariance, normalized_variance
 from cnnjax.analysis.orbits import Fill, Orbit, quarter_turns, rotations, shifts, subpixel_shifts
+from cnnjax.analysis.project import Projection, Projector, project
 from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
+from cnnjax.analysis.rectifiers import Nonlinearity, Rectifiers, rectifiers
+from cnnjax.analysis.relu_rules import with_relu_rule
+from cnnjax.analysis.shift_terms import ShiftTerms, shift_terms
+from cnnjax.analysis.transforms import Flip, Rotation, Scale, Shift, Transform
+from cnnjax.analysis.translation_sensitivity import TranslationSensitivity, translation_sensitivity_map
 
 __all__ = [
     "PROTOCOL",
@@ -22,22 +39,60 @@ __all__ = [
     "Cost",
     "EffectiveField",
     "Fill",
+    "Flip",
     "GaussianFit",
+    "Generator",
+    "GoodfellowInvariance",
+    "GradientFlow",
     "LayerCost",
+    "LieContribution",
+    "Linearity",
+    "LinearityError",
+    "LocalError",
+    "Nonlinearity",
+    "NormalizedVariance",
+    "NotFiniteError",
     "Orbit",
     "Predictions",
+    "Projection",
+    "Projector",
     "ReceptiveField",
+    "Rectifiers",
+    "Rotation",
+    "Scale",
+    "Shift",
+    "ShiftTerms",
+    "Signal",
+    "Transform",
+    "TranslationSensitivity",
     "classify_all",
     "consistency",
     "cost",
+    "deconvnet",
     "effective_receptive_field",
+    "equivariance_error",
+    "flip_rate",
+    "goodfellow_invariance",
+    "gradient_flow",
     "image_columns",
     "influence",
+    "intervene",
+    "is_linear",
+    "lie_attribution",
+    "lie_derivative",
+    "linearity_error",
+    "local_equivariance_error",
+    "normalized_variance",
     "predict",
+    "project",
     "quarter_turns",
     "receptive_field",
+    "rectifiers",
     "rotations",
     "scores",
+    "shift_terms",
     "shifts",
     "subpixel_shifts",
+    "translation_sensitivity_map",
+    "with_relu_rule",
 ]

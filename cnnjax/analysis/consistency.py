@@ -53,18 +53,21 @@ def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> 
     """Classify every example under every transform of the orbit, in batches inside `jit`.
 
     `classify` maps float images `(batch, height, width, channels)` to logits `(batch, classes)`. Given as a
-    `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation. `examples` is an
-    array of images, or any pytree with a leading example axis that `orbit.apply` turns into images.
+    `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation; any other function
+    is traced anew, for what it closes over may have changed. `examples` is an array of images, or any pytree with a
+    leading example axis that `orbit.apply` turns into images.
     """
     n = len(jax.tree.leaves(examples)[0])
     if n == 0:
         raise InputError("no examples: invariance needs at least one image")
     members = np.concatenate([orbit.identity[None], orbit.parameters])
-    classify = classify if isinstance(classify, Partial) else Partial(classify)
+    if isinstance(classify, Partial):
+        probabilities_of = _shared_probabilities(orbit.apply)
+    else:
+        classify, probabilities_of = Partial(classify), _probabilities(orbit.apply)
     most = _checked(classify, jax.eval_shape(orbit.apply, examples, orbit.identity))
     batch = min(n, most)
     together = min(max(1, most // batch), len(members))
-    probabilities_of = _probabilities(orbit.apply)
     classes = np.empty((len(members), n), np.int32)
     variation = np.empty((len(orbit.parameters), n), np.float32)
     for first in range(0, n, batch):
@@ -103,20 +106,23 @@ def classify_all(classify: Callable[[Array], Array], images: np.ndarray) -> np.n
     """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches."""
     if not len(images):
         raise InputError("no images: there is nothing to classify")
-    classify = classify if isinstance(classify, Partial) else Partial(classify)
+    classes_of = _shared_classes
+    if not isinstance(classify, Partial):
+        classify, classes_of = Partial(classify), runtime.jit(functools.partial(_classes))
     batch = min(len(images), _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32)))
     parts = [
-        _classes(classify, _take(images, slice(start, len(images)), batch)) for start in range(0, len(images), batch)
+        classes_of(classify, _take(images, slice(start, len(images)), batch)) for start in range(0, len(images), batch)
     ]
     return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
 
 
-@runtime.jit
 def _classes(classify: Partial, images: Array) -> Array:
     return classify(images.astype(jnp.float32) / 255).argmax(-1)
 
 
-@functools.lru_cache(maxsize=32)
+_shared_classes = runtime.jit(_classes)
+
+
 def _probabilities(apply: Callable) -> Callable:
     def probabilities(classify, examples, parameters):
         images = jax.vmap(apply, (None, 0))(examples, parameters)
@@ -126,12 +132,15 @@ def _probabilities(apply: Callable) -> Callable:
     return runtime.jit(probabilities)
 
 
+_shared_probabilities = functools.lru_cache(maxsize=32)(_probabilities)
+
+
 def image_columns(
     predictions: Predictions, labels: np.ndarray, orbit: Orbit, *, among: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """What the scores are made of, for each image: `{name: (images,)}`. Means of these over images give the scores.
 
-    `among` `(transforms,)` bool takes a part of the orbit; the flip rate then has no path and is left out.
+    `among` `(transforms,)` bool takes a part of the orbit; without a path the flip rate is left out.
     """
     if labels.shape != predictions.classes.shape[1:]:
         raise InputError(f"labels have shape {labels.shape} for {predictions.classes.shape[1]} images: one for each")
@@ -151,7 +160,7 @@ def image_columns(
         "agree_and_correct": agree.mean(0) * correct,
         "variation": predictions.total_variation[keep].mean(0),
     }
-    if among is None:
+    if among is None and orbit.paths:
         steps = [predictions.classes[list(path)] for path in orbit.paths]
         flips = np.concatenate([walk[1:] != walk[:-1] for walk in steps])
         columns["flips"] = flips.mean(0)
@@ -204,4 +213,4 @@ def consistency(
     truth = predictions.classes[0] if labels is None else np.asarray(labels)
     columns = image_columns(predictions, truth, transforms)
     found = {name: float(value) for name, value in scores({k: v.mean() for k, v in columns.items()}).items()}
-    return found if labels is not None else {name: found[name] for name in LABEL_FREE}
+    return found if labels is not None else {name: found[name] for name in LABEL_FREE if name in found}

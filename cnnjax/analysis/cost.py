@@ -1,6 +1,5 @@
 """What a function of images costs, read off its jaxpr: multiply-adds, parameters and activations, layer by layer."""
 
-import collections
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -8,9 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import DictKey, keystr
+from jax.tree_util import DictKey
 
 from cnnjax.analysis.dataflow import Dataflow
+from cnnjax.analysis.names import named
 from cnnjax.analysis.receptive_field import image_struct
 
 
@@ -88,7 +88,7 @@ def cost(f: Callable[..., Any], images: Any, params: Any = None) -> Cost:
     else:
         sizes = dict(zip(flow.inputs, _sizes(params), strict=False))
     layers: dict[str, LayerCost] = {}
-    for name, value, array in _in_order(result, flow):
+    for value, (name, array) in named(result, flow).items():
         total, read = flow.claim(value)
         layers[name] = LayerCost(
             multiply_adds=total.multiply_adds,
@@ -108,18 +108,3 @@ def _sizes(params: Any) -> list[int]:
 
 def _size(array: Any) -> int:
     return math.prod(jnp.shape(array)) if jnp.issubdtype(jnp.result_type(array), jnp.floating) else 0
-
-
-def _in_order(result: Any, flow: Dataflow) -> list[tuple[str, int, jax.ShapeDtypeStruct]]:
-    """The name, the value and the shape of each array of a result, in the order of computation."""
-    found: dict[int, tuple[Any, jax.ShapeDtypeStruct]] = {}
-    for value, (path, array) in zip(flow.results, jax.tree.leaves_with_path(result), strict=True):
-        # The logits come alone and among the activations; there they have a name.
-        if value not in found or len(path) > len(found[value][0]):
-            found[value] = path, array
-    # Not in the order of the result, where `jit` sorts the names.
-    order = sorted(found, key=flow.position)
-    names = {value: keystr(found[value][0], simple=True, separator="/") or "output" for value in order}
-    keys = {value: name.rpartition("/")[2] for value, name in names.items()}
-    often = collections.Counter(keys.values())
-    return [(keys[v] if often[keys[v]] == 1 else names[v], v, found[v][1]) for v in order]

@@ -24,6 +24,7 @@ class Dataflow:
         self._known: dict[int, int] = {}
         self._steps: list[_Step] = []
         self._made_by: dict[int, int] = {}
+        self._read_by: dict[int, int] = {}
         self._claimed: set[int] = set()
         self._count = 0
         self.inputs = [self._new() for _ in program.jaxpr.invars]
@@ -32,6 +33,10 @@ class Dataflow:
     def position(self, array: int) -> int:
         """The position of the step that makes an array; before all steps where none does."""
         return self._made_by.get(array, -1)
+
+    def first_read(self, array: int) -> int:
+        """The position of the first step that reads an array; after all steps where none does."""
+        return self._read_by.get(array, len(self._steps))
 
     def claim(self, array: int) -> tuple[Work, list[int]]:
         """The work behind an array, and the inputs and constants it reads, without what was claimed before."""
@@ -67,6 +72,8 @@ class Dataflow:
             else:
                 makes = [self._new() for _ in eqn.outvars]
                 self._made_by |= dict.fromkeys(makes, len(self._steps))
+                for array in reads:
+                    self._read_by.setdefault(array, len(self._steps))
                 self._steps.append(_Step(work(eqn, in_sum=in_sum), reads, makes))
             env |= zip(eqn.outvars, makes, strict=True)
         return [read(atom) for atom in jaxpr.outvars]

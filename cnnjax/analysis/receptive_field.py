@@ -41,6 +41,9 @@ class ReceptiveField:
     aligned: tuple[bool, ...]
     """Whether all branches that meet have one stride and one centre. Those that see the whole image have neither, and
     the slices of one map that a filter adds up are no branches."""
+    axis: tuple[int | None, ...]
+    """The axis of the activation that its units along each image axis are on: (1, 2) for maps (batch, height, width,
+    channels), one and the same where rows and columns of tokens share it, None where all units are alike."""
     unfollowed: tuple[str, ...]
     """Primitives on the way that were bounded, not followed: "while", or one that counts as reading everything."""
     selected: bool

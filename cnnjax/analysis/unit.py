@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
+from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.errors import InputError
 
@@ -24,17 +24,19 @@ def unit_response(
 
     Raises InputError for images that are none or not finite, an unknown layer and a unit that there is not.
     """
-    struct = image_struct(images)
-    if not np.isfinite(np.asarray(images, np.float64)).all():
-        raise InputError("images contain NaN or infinity: derivatives there mean nothing; repair or drop them")
+    struct = image_struct(finite_images(images))
     paths, _ = jax.tree.flatten_with_path(jax.eval_shape(f, struct))
     shapes = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in paths}
-    position = _find(layer, list(shapes))
+    position = find_layer(layer, list(shapes))
     index = _checked_unit(unit, list(shapes.values())[position], space=struct.shape[1:-1])
     return lambda x: jax.tree.leaves(f(x))[position][:, *index], index
 
 
-def _find(layer: str | None, names: list[str]) -> int:
+def find_layer(layer: str | None, names: list[str]) -> int:
+    """The position of a layer among activations that go by these paths: by its path, or by its key.
+
+    None stands for the only one. Raises InputError for one that there is not, with near names, or that is ambiguous.
+    """
     keys = [name.rpartition("/")[-1] for name in names]
     known = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
     if layer is None:

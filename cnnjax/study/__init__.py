@@ -4,9 +4,16 @@ pandas, matplotlib, rich and tyro are imported by the functions that use them: t
 """
 
 from cnnjax.study.cli import main
+from cnnjax.study.depth_figures import depth_figure
 from cnnjax.study.grid import Cell, grid
 from cnnjax.study.intervals import Interval, over_images, over_seeds
 from cnnjax.study.progress import Progress
+from cnnjax.study.receptive_field_figures import (
+    draw_effective_field,
+    draw_receptive_fields,
+    effective_field_figure,
+    receptive_field_figure,
+)
 from cnnjax.study.records import RunWarning, read_config, read_metrics, read_summary
 from cnnjax.study.result_figures import score_dots, training_curves
 from cnnjax.study.run_directory import RunDirectory, open_run
@@ -22,6 +29,10 @@ __all__ = [
     "RunWarning",
     "angle_curves",
     "colours",
+    "depth_figure",
+    "draw_effective_field",
+    "draw_receptive_fields",
+    "effective_field_figure",
     "format_interval",
     "grid",
     "main",
@@ -33,6 +44,7 @@ __all__ = [
     "read_config",
     "read_metrics",
     "read_summary",
+    "receptive_field_figure",
     "save",
     "score_dots",
     "training_curves",

@@ -62,7 +62,7 @@ def sweep(
     `state.safetensors`. Each file is written whole, so a run killed at any instant goes on from the last that is
     there.
     """
-    _check_same_data(run.path / "data.json", dataset)
+    check_same_data(run.path / "data.json", dataset)
     outcomes: dict[str, Outcome] = {}
     compiled: set[Any] = set()
     for plan in plans:
@@ -74,7 +74,7 @@ def sweep(
             continue
         progress.cell(plan.name)
         try:
-            networks = _trained(run, plan, folder, dataset, range(seeds), progress, compiled)
+            networks = trained(run, plan, folder, dataset, range(seeds), progress, compiled)
         except DivergedError as error:
             write_atomic(folder / "failure.json", json.dumps({"failure": str(error)}) + "\n")
             progress.note(f"{plan.name} failed: {error}")
@@ -89,7 +89,7 @@ def sweep(
     return outcomes
 
 
-def _check_same_data(path: Path, dataset: Dataset) -> None:
+def check_same_data(path: Path, dataset: Dataset) -> None:
     """Raise `InputError` unless the images are those that the run began with; a new run notes which they are."""
     digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
     for split in (dataset.train, dataset.test):
@@ -119,7 +119,7 @@ def _finished(folder: Path) -> Outcome | None:
     return None
 
 
-def _trained(
+def trained(
     run: RunDirectory,
     plan: CellPlan,
     folder: Path,
@@ -128,6 +128,10 @@ def _trained(
     progress: Progress,
     compiled: set[Any],
 ) -> list[Any]:
+    """The variables of each seed's network, trained to the end or read from where they were kept.
+
+    `folder` is the cell's; `compiled` says which steps were compiled already, for the progress, and is added to.
+    """
     spec = StepSpec(plan.model, plan.train.optimizer, plan.train.batch_size, apply_augmentation)
     weights, checkpoint = folder / "weights.safetensors", folder / "state.safetensors"
     if not weights.exists():

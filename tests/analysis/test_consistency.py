@@ -193,3 +193,24 @@ def test_what_cannot_be_measured_is_refused(images, classify, count, labels, mes
 def test_no_images_cannot_be_classified():
     with pytest.raises(InputError, match="no images"):
         analysis.classify_all(lambda x: x.mean((1, 2)), np.zeros((0, 4, 4, 3), np.uint8))
+
+
+def test_a_network_that_has_changed_is_measured_anew(images):
+    weights = {"sign": jnp.ones(())}
+
+    def classify(x):
+        return weights["sign"] * jnp.stack([x.mean((1, 2, 3)), jnp.full(len(x), 0.5)], 1)
+
+    orbit = analysis.shifts(1)
+    before = analysis.predict(classify, images, orbit).classes
+    pixels = np.asarray(images * 255, np.uint8)
+    all_before = analysis.classify_all(classify, pixels)
+    weights["sign"] = -jnp.ones(())
+    np.testing.assert_array_equal(analysis.predict(classify, images, orbit).classes, 1 - before)
+    np.testing.assert_array_equal(analysis.classify_all(classify, pixels), 1 - all_before)
+
+
+def test_an_orbit_without_paths_has_no_flip_rate(images):
+    orbit = dataclasses.replace(analysis.shifts(1), paths=())
+    found = analysis.consistency(lambda x: x.reshape(len(x), -1)[:, :3], images, orbit)
+    assert set(found) == {"consistency", "pairwise_consistency", "total_variation"}

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
@@ -53,19 +52,20 @@ def run(config: Config) -> Path:
     if config.seeds == 7:
         raise ValueError("a bug")
     warnings.warn("the last line is torn", stacklevel=1)
-    print("a table")
+    print("a table", config.seeds)
     return config.out or Path.cwd() / "runs" / config.data.name
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.invariance")
+    presets = {"paper": Config(data=Data(name="mnist"), seeds=10)}
+    main(Config, run, prog="python -m experiments.invariance", presets=presets)
 '''
 
 
 @pytest.fixture
 def command(tmp_path):
     script = tmp_path / "invariance.py"
-    script.write_text(textwrap.dedent(EXPERIMENT))
+    script.write_text(EXPERIMENT)
     environment = {**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": ""}
 
     def call(*arguments):
@@ -81,7 +81,7 @@ def command(tmp_path):
 def test_the_path_is_the_last_line_and_warnings_are_one_line(command):
     done = command("--data.name", "mnist")
     assert done.returncode == 0
-    assert done.stdout == "a table\nruns/mnist\n"
+    assert done.stdout == "a table 5\nruns/mnist\n"
     assert done.stderr == "warning: the last line is torn\n"
 
 
@@ -104,6 +104,36 @@ def test_help_shows_the_question_the_options_and_their_defaults(command):
         assert text in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ([], "a table 5\nruns/digits\n"),
+        (["--preset", "default"], "a table 5\nruns/digits\n"),
+        (["--preset", "paper"], "a table 10\nruns/mnist\n"),
+        (["--preset=paper", "--seeds", "3"], "a table 3\nruns/mnist\n"),
+        (["--data.name", "digits", "--preset", "paper"], "a table 10\nruns/digits\n"),
+    ],
+)
+def test_a_preset_is_what_other_options_change(command, arguments, printed):
+    assert command(*arguments).stdout == printed
+
+
+def test_help_shows_the_defaults_of_the_preset(command):
+    plain, paper = command("--help").stdout, command("--preset", "paper", "--help").stdout
+    assert "--preset {default,paper}" in plain
+    assert "--preset paper --help shows" in plain
+    assert "(default: 5)" in plain
+    assert "(default: 10)" in paper
+
+
+def test_an_experiment_without_presets_has_no_such_option(command):
+    command.script.write_text(EXPERIMENT.replace(", presets=presets", ""))
+    done = command("--preset", "paper")
+    assert done.returncode == 2
+    assert "Unrecognized options: --preset" in done.stderr
+    assert "--preset" not in command("--help").stdout
+
+
 def test_an_input_error_is_one_line_and_status_2(command):
     done = command("--seeds", "0")
     assert (done.returncode, done.stdout) == (2, "")
@@ -116,6 +146,9 @@ def test_an_input_error_is_one_line_and_status_2(command):
         (["--sedes", "3"], ["--sedes", "Perhaps you meant", "--seeds INT"]),
         (["--data.name", "mnits"], ["mnits", "'digits', 'mnist'"]),
         (["--seeds", "many"], ["--seeds", "many"]),
+        (["--preset", "papre"], ["papre", "'default', 'paper'"]),
+        (["--preset"], ["--preset", "Missing"]),
+        (["--perset", "paper"], ["--perset", "Perhaps you meant", "--preset"]),
     ],
 )
 def test_mistakes_get_a_suggestion_and_status_2(command, arguments, hints):

@@ -22,6 +22,8 @@ class Summary:
     exact: bool
     border: str
     aligned: bool
+    axis: int | None
+    """The array's axis that the units are on; None where all are alike, or no one axis tells them apart."""
     reads: np.ndarray
     """bool `(units, positions)`."""
 
@@ -40,7 +42,7 @@ def summarize(reaches: Sequence[Reach]) -> list[Summary]:
 
 def nothing(positions: int) -> Summary:
     """The summary of an array that reads no position."""
-    return _one_span(np.zeros((1, positions), bool), aligned=True)
+    return _one_span(np.zeros((1, positions), bool), aligned=True, axis=None)
 
 
 def _summarize(reach: Reach) -> Summary:
@@ -53,21 +55,23 @@ def _summarize(reach: Reach) -> Summary:
     sets = np.bitwise_or.reduce(reach.sets, axis=tuple(others), keepdims=True)
     reads = _unpacked(sets.reshape(-1, sets.shape[-1]), reach.extent)
     if main is None:
-        return _one_span(reads, aligned=reach.aligned)
+        return _one_span(reads, aligned=reach.aligned, axis=None)
     if not moving and len(differing) > 1:
-        return _one_span(np.logical_or.reduce(reads, axis=0, keepdims=True), each=False, aligned=reach.aligned)
+        union = np.logical_or.reduce(reads, axis=0, keepdims=True)
+        return _one_span(union, each=False, aligned=reach.aligned, axis=None)
     units, slope = digits[main]
+    place = [axis for axis, row in enumerate(reach.axes) for _ in row][main]
     reads = np.broadcast_to(reads, (units, reach.extent))
     rules = [fit(*_hull(reads), reach.extent)]
     if reach.ends is not None and slope:
         rules.insert(0, (slope, *spread(reach.ends, (digits[i] for i in others))))
     judged = [(rule, verdict) for rule in rules if rule is not None and (verdict := _judge(rule, reads)) is not None]
     if not judged:
-        return _one_span(reads, aligned=reach.aligned)
+        return _one_span(reads, aligned=reach.aligned, axis=place)
     # What was followed step by step may be wider than need be.
     (slope, first, last), verdict = next((both for both in judged if both[1][0]), judged[0])
     size, stride, padding = exact(last - first + 1), exact(slope), exact(-first)
-    return Summary(size, stride, padding, units, *verdict, reach.aligned, reads)
+    return Summary(size, stride, padding, units, *verdict, reach.aligned, place, reads)
 
 
 def _unpacked(sets: np.ndarray, positions: int) -> np.ndarray:
@@ -80,12 +84,12 @@ def _hull(reads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(some, reads.argmax(1), n), np.where(some, n - 1 - reads[:, ::-1].argmax(1), -1)
 
 
-def _one_span(reads: np.ndarray, *, aligned: bool, each: bool = True) -> Summary:
+def _one_span(reads: np.ndarray, *, aligned: bool, axis: int | None, each: bool = True) -> Summary:
     first, last = _hull(reads)
     low, high = int(first.min()), int(last.max())
     attained = each and bool((first == low).all() and (last == high).all())
     size, padding = (high - low + 1, -low) if low <= high else (0, 0)
-    return Summary(size, 0, padding, len(reads), attained, "clipped", aligned, reads)
+    return Summary(size, 0, padding, len(reads), attained, "clipped", aligned, axis, reads)
 
 
 def _judge(rule: tuple[Number, Number, Number], reads: np.ndarray) -> tuple[bool, str] | None:

@@ -1,0 +1,140 @@
+"""How many units of AlexNet are mapped back to pixels in a second, and how many does captum map?
+
+One image of 224×224 pixels, the maximum of every map of the fifth convolution, the same random weights in both. Three
+programs take turns, so that other work on the machine falls on all: `Projector` (one forward pass, then the units in
+batches), captum's `NeuronDeconvolution` (a forward pass for each unit), and a forward pass of this network alone, once
+for each unit. Of the last two some units are timed. The pictures of the first two must agree.
+
+    pip install captum torch
+    python -m experiments.benchmarks.visualise
+
+Expected: about two minutes on two cores; the first ratio above 1.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax import analysis, models, runtime
+from cnnjax.errors import InputError
+from cnnjax.files import write_atomic
+from cnnjax.study import main, markdown, open_run, print_table
+from experiments.benchmarks.measure import interleave, speed_ratio
+
+LAYER = "conv5"
+NAMES = {"projector": "Projector", "captum": "captum", "forward": "a forward pass for each unit"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of the benchmark."""
+
+    side: int = 224
+    """Height and width of the image, in pixels."""
+    batch_size: int = 32
+    """How many units go down at a time."""
+    sample: int = 8
+    """Of how many units captum and the forward passes are timed in each round."""
+    seconds: float = 60.0
+    """How long to measure, all programs together."""
+    out: Path | None = None
+    """The run directory (by default runs/benchmarks_visualise/, under a name that follows from the options)."""
+
+
+def run(config: Config) -> Path:
+    """Measure, print the table, write it as Markdown, and return the run directory."""
+    for name in ("batch_size", "sample", "seconds"):
+        if getattr(config, name) <= 0:
+            raise InputError(f"{name}={getattr(config, name)} must be positive")
+    if config.side < 63:
+        raise InputError(f"side={config.side} leaves no map behind AlexNet's pools: give at least 63")
+    runtime.configure()
+    with open_run("benchmarks_visualise", config, out=config.out) as directory:
+        image = np.random.default_rng(0).random((config.side, config.side, 3), np.float32)
+        model = models.alexnet_one_tower(
+            num_classes=10, dense_widths=(8, 8), kernel_init=jax.nn.initializers.he_normal()
+        )
+        variables = model.init(jax.random.key(0), jnp.asarray(image)[None])
+
+        def forward(x: jax.Array) -> Any:
+            return model.apply(variables, x)
+
+        projector = analysis.Projector(forward, LAYER, batch_size=config.batch_size)
+        found = projector(image)
+        units = found.units[: config.sample]
+        captum = _captum(variables["params"], image, units)
+        layer = runtime.jit(lambda x: forward(x)[1][LAYER])
+        for ours, value, theirs in zip(found.pictures, found.values, captum(), strict=False):
+            if np.abs(ours - value * theirs).max() > 1e-4 * np.abs(ours).max():
+                raise ArithmeticError("the pictures differ from captum's")
+        taken = interleave(
+            {
+                "projector": lambda: projector(image),
+                "captum": captum,
+                "forward": lambda: [layer(jnp.asarray(image)[None]).block_until_ready() for _ in units],
+            },
+            seconds=config.seconds,
+        )
+        counts = {"projector": len(found.units), "captum": len(units), "forward": len(units)}
+        each = {name: seconds / counts[name] for name, seconds in taken.items()}
+        rows = [
+            {
+                "program": NAMES[name],
+                "units/s": f"{1 / np.median(seconds):.1f}",
+                "ms per unit": f"{1000 * np.median(seconds):.1f}",
+                "Projector's speed over it": str(speed_ratio(each["projector"], seconds)),
+            }
+            for name, seconds in each.items()
+        ]
+        caption = (
+            f"AlexNet (one tower, random weights), {config.side}×{config.side} pixels, {len(found.units)} maps of "
+            f"{LAYER}, batches of {config.batch_size}. "
+            f"Ratio: median (quartiles) over {len(each['captum'])} rounds in turn."
+        )
+        print_table(rows, title="Units mapped back to pixels", caption=caption)
+        write_atomic(directory.path / "throughput.md", markdown(rows, caption=caption))
+        return directory.path
+
+
+def _captum(params: Any, image: np.ndarray, units: np.ndarray) -> Callable[[], list[np.ndarray]]:
+    """The pictures of the units, of activation 1, by captum."""
+    try:
+        import torch
+        from captum.attr import NeuronDeconvolution
+    except ImportError as error:
+        raise InputError(f"the peer is captum, and {error.name} is missing: pip install captum torch") from error
+    import warnings
+
+    from torch import nn
+
+    layers: list[nn.Module] = []
+    for number, (stride, padding) in enumerate(((4, 2), (1, 2), (1, 1), (1, 1), (1, 1)), 1):
+        kernel, bias = (torch.from_numpy(np.array(params[f"conv{number}"][name])) for name in ("kernel", "bias"))
+        conv = nn.Conv2d(*kernel.shape[2:], kernel_size=kernel.shape[0], stride=stride, padding=padding)
+        conv.weight.data, conv.bias.data = kernel.permute(3, 2, 0, 1).contiguous(), bias  # pyright: ignore
+        layers += [conv, nn.ReLU(), *([nn.MaxPool2d(3, 2)] if number < 3 else [])]
+
+    class Standardised(nn.Sequential):
+        def forward(self, input: Any) -> Any:
+            return super().forward((input - 0.5) * 255)
+
+    attribution = NeuronDeconvolution(Standardised(*layers), layers[-1])
+    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None].requires_grad_()
+    selectors = [(int(c), int(i), int(j)) for i, j, c in units]
+
+    def pictures() -> list[np.ndarray]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of the hooks that it sets and removes
+            found = [attribution.attribute(pixels, neuron_selector=selector) for selector in selectors]
+        return [picture[0].detach().numpy().transpose(1, 2, 0) for picture in found]
+
+    return pictures
+
+
+if __name__ == "__main__":
+    main(Config, run, prog="python -m experiments.benchmarks.visualise")
