@@ -148,7 +148,7 @@ def turn(degrees):
         (Flip("height"), lambda x: x[:, ::-1]),
         (Scale(1.25), lambda x: warped(x, np.eye(2) / 1.25, order=1)),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) and not hasattr(value, "check") else str(value),
 )
 def test_turns_flips_and_zooms_are_about_the_centre_of_each_map(transform, moved, stride):
     f = network(2, stride, "same")
