@@ -12,6 +12,7 @@ Expected: about two minutes on two cores; the first ratio above 1.
 """
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def _captum(params: Any, image: np.ndarray, units: np.ndarray) -> Callable[[], l
     """The pictures of the units, of activation 1, by captum."""
     try:
         import torch
-        from captum.attr import NeuronDeconvolution
+
+        captum = importlib.import_module("captum.attr")
     except ImportError as error:
         raise InputError(f"the peer is captum, and {error.name} is missing: pip install captum torch") from error
     import warnings
@@ -123,7 +125,7 @@ def _captum(params: Any, image: np.ndarray, units: np.ndarray) -> Callable[[], l
         def forward(self, input: Any) -> Any:
             return super().forward((input - 0.5) * 255)
 
-    attribution = NeuronDeconvolution(Standardised(*layers), layers[-1])
+    attribution = captum.NeuronDeconvolution(Standardised(*layers), layers[-1])
     pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None].requires_grad_()
     selectors = [(int(c), int(i), int(j)) for i, j, c in units]
 
