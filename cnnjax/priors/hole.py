@@ -1,0 +1,88 @@
+"""What filling a hole needs to know of it: the levels, the window around it, how deep its patches lie."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from cnnjax.priors.patches import GRAIN, NearestPatches, allowed_patches
+
+_BLOCK = 16  # sizes of windows are multiples of this, so that holes of nearly one size share a program
+_FALL_OFF = 1.3  # of a patch's weight, for each pixel into the hole
+
+
+def pyramid(image: np.ndarray, hole: np.ndarray, patch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Image and hole, halved until the hole is about a patch wide or too few patches to copy from remain."""
+    levels = [(image, hole)]
+    while True:
+        image, hole = levels[-1]
+        depth: Any = ndimage.distance_transform_edt(np.pad(hole, 1))
+        smaller = _halve(image, hole)
+        if depth.max() <= patch_size / 2 or min(smaller[1].shape) < 3 * patch_size:
+            return levels
+        allowed = np.asarray(allowed_patches(jnp.asarray(smaller[1]), patch_size=patch_size))
+        if allowed.sum() < 4 * patch_size**2 or not smaller[1].any():
+            return levels
+        levels.append(smaller)
+
+
+def _halve(image: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half the size: means of the known among each four pixels; in the hole where none is known."""
+    height, width, _ = image.shape
+    even = (0, height % 2), (0, width % 2)
+    weight = np.pad(~hole, even).astype(np.float32)[:, :, None]
+    weighted = np.pad(image, [*even, (0, 0)]) * weight
+    sums = [x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2, -1).sum((1, 3)) for x in (weighted, weight)]
+    known = sums[1] > 0
+    mean = np.where(known, sums[0] / np.maximum(sums[1], 1), 0)
+    return (np.round(mean * GRAIN) / GRAIN).astype(np.float32), ~known[:, :, 0]
+
+
+def window(hole: np.ndarray, patch_size: int) -> tuple[slice, slice]:
+    """The part of the image that holds every patch that touches the hole, in blocks where the image has room."""
+    window = []
+    for axis, size in enumerate(hole.shape):
+        where = np.flatnonzero(hole.any(axis=1 - axis))
+        start, stop = max(0, where[0] - patch_size + 1), min(size, where[-1] + patch_size)
+        length = min(size, -(-(stop - start) // _BLOCK) * _BLOCK)
+        start = int(min(start, size - length))
+        window.append(slice(start, start + length))
+    return window[0], window[1]
+
+
+def patch_weights(hole: np.ndarray, patch_size: int) -> np.ndarray:
+    """w_q of the patches by their top left corners, for all of the image (zero where a patch does not touch)."""
+    depth: Any = ndimage.distance_transform_edt(hole)
+    before, after = patch_size // 2, patch_size - 1 - patch_size // 2
+    touching = ~np.asarray(allowed_patches(jnp.asarray(hole), patch_size=patch_size))
+    centres = depth[before : hole.shape[0] - after, before : hole.shape[1] - after]
+    weights = np.zeros(hole.shape, np.float32)
+    weights[: centres.shape[0], : centres.shape[1]] = np.where(touching, _FALL_OFF**-centres, 0)
+    return weights
+
+
+def enlarge(
+    found: np.ndarray, coarse_corner: tuple[int, int], corner: tuple[int, int], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Positions for a level of twice the size: a patch follows the one at half its place, twice as far away.
+
+    found: (rows, columns, 2), of the window at `coarse_corner`; the result is for the window of `shape` at `corner`.
+    """
+    y, x = (np.arange(n) + c for n, c in zip(shape, corner, strict=True))
+    rows = np.clip(y // 2 - coarse_corner[0], 0, found.shape[0] - 1)
+    columns = np.clip(x // 2 - coarse_corner[1], 0, found.shape[1] - 1)
+    return 2 * found[rows][:, columns] + np.stack(np.meshgrid(y % 2, x % 2, indexing="ij"), -1)
+
+
+def stay(corner: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Positions of the patches of a window themselves."""
+    return np.stack(np.meshgrid(*(np.arange(n) + c for n, c in zip(shape, corner, strict=True)), indexing="ij"), -1)
+
+
+def nearest_allowed(position: np.ndarray, allowed: np.ndarray) -> NearestPatches:
+    """The field of the patches closest to these positions (rows, columns, 2) that do not touch the hole."""
+    moved: Any = ndimage.distance_transform_edt(~allowed, return_distances=False, return_indices=True)
+    y, x = (np.clip(position[..., i], 0, allowed.shape[i] - 1) for i in (0, 1))
+    position = np.stack([moved[0][y, x], moved[1][y, x]], -1)[:, :, None]
+    return NearestPatches(jnp.asarray(position, jnp.int32), jnp.full(position.shape[:3], jnp.inf, jnp.float32))

@@ -1,0 +1,167 @@
+"""Filling a hole in an image with patches of the rest of it, coarse to fine."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Key
+
+from cnnjax.errors import InputError
+from cnnjax.priors.hole import enlarge, nearest_allowed, patch_weights, pyramid, stay, window
+from cnnjax.priors.patches import GRAIN, allowed_patches
+from cnnjax.priors.patchmatch import patchmatch
+
+_ROUNDS = (12, 10, 8, 6, 4)  # at the coarsest level, the next, and so on; the last number from there on
+_LIKE = (1 / 255) ** 2  # a mean squared difference at which a patch is half as similar as an equal one
+
+
+class Level(NamedTuple):
+    """A finished level of the pyramid, and the energy after each of its rounds (see `inpaint`)."""
+
+    image: Float32[np.ndarray, "height width c"]
+    mask: Bool[np.ndarray, "height width"]
+    energies: list[float]
+
+
+def inpaint(
+    image: Float[Array | np.ndarray, "height width c"],
+    mask: Bool[Array | np.ndarray, "height width"],
+    key: Key[Array, ""],
+    *,
+    patch_size: int = 7,
+    report: Callable[[Level, int, int], None] | None = None,
+) -> Float32[np.ndarray, "height width c"]:
+    """The image with the hole, where `mask` is True, filled so that each of its patches looks like one outside.
+
+    At every level of a pyramid, coarse to fine, it lowers the energy E = −Σ_q w_q s(d(q, n(q))) / Σ_q w_q over the
+    patches q that touch the hole: d is the mean squared difference to the known patch n(q), s = 1 / (1 + d / d₀) with
+    d₀ of one grey level the similarity, and w_q = 1.3^(−pixels into the hole). Rounds alternate the search for n
+    (`patchmatch`, going on from the round before) and the vote: each pixel of the hole becomes the mean of what the
+    patches over it copy there, weighted by w_q s², which no other value beats while s is expanded about the present
+    one. Neither raises E. The next level begins with a vote on the same n, enlarged. At the end every pixel is copied
+    by the patch around it: the mean would blur.
+
+    Values lie in [0, 1]; known pixels come back unchanged to the bit. It is no function to be jitted: the levels'
+    sizes follow from the mask. `report(level, number, count)` is called after each level. Raises InputError for a mask
+    of another size or that leaves no patch, and for an image that is not of floats or smaller than a patch.
+
+    Wexler, Shechtman & Irani 2007, "Space-time completion of video", equations 1–5, with the search of Barnes et al.
+    2009, section 4, and a similarity with heavier tails, which keeps patches that disagree from being averaged.
+    """
+    given = np.asarray(image)
+    hole = np.asarray(mask)
+    check(given, hole, patch_size)
+    if not hole.any():
+        return given.astype(np.float32)
+    known = np.where(hole[:, :, None], 0, np.round(np.clip(given, 0, 1) * GRAIN) / GRAIN).astype(np.float32)
+    levels = pyramid(known, hole, patch_size)
+    filled, found = known, None
+    for number, (pixels, inside) in enumerate(reversed(levels)):
+        level, found = _fill_level(
+            pixels,
+            inside,
+            found,
+            jax.random.fold_in(key, number),
+            patch_size=patch_size,
+            rounds=_ROUNDS[min(number, len(_ROUNDS) - 1)],
+            last=number == len(levels) - 1,
+        )
+        filled = level.image
+        if report is not None:
+            report(level, number + 1, len(levels))
+    return np.where(hole[:, :, None], filled, given.astype(np.float32))
+
+
+def check(image: np.ndarray, hole: np.ndarray, patch_size: int) -> None:
+    """Raise InputError for an image, a hole and patches that `inpaint` cannot work with."""
+    if image.ndim != 3 or not np.issubdtype(image.dtype, np.floating):
+        raise InputError(
+            f"image has shape {image.shape} and dtype {image.dtype}; give floats (height, width, channels)"
+        )
+    if hole.shape != image.shape[:2]:
+        size = "×".join(map(str, image.shape[:2]))
+        raise InputError(f"mask is {'×'.join(map(str, hole.shape))} pixels, but the image is {size}; they must agree")
+    if not 1 <= patch_size <= min(hole.shape):
+        raise InputError(
+            f"patch_size={patch_size} does not fit into an image of {hole.shape[0]}×{hole.shape[1]} pixels"
+        )
+    if hole.all():
+        raise InputError("the mask covers the whole image; leave something to copy from")
+    if not np.asarray(allowed_patches(jnp.asarray(hole), patch_size=patch_size)).any():
+        raise InputError(
+            f"no patch of {patch_size}×{patch_size} pixels lies outside the mask; give a smaller patch_size or mask"
+        )
+
+
+def _fill_level(
+    image: np.ndarray,
+    hole: np.ndarray,
+    coarse: tuple[np.ndarray, tuple[int, int]] | None,
+    key: Array,
+    *,
+    patch_size: int,
+    rounds: int,
+    last: bool,
+) -> tuple[Level, tuple[np.ndarray, tuple[int, int]]]:
+    """Fill a level, and say what its patches found and where its window lies; `coarse` is that of the one before."""
+    rows, columns = window(hole, patch_size)
+    target, inside = jnp.asarray(image[rows, columns]), jnp.asarray(hole[rows, columns])
+    weights = patch_weights(hole, patch_size)[rows, columns][: inside.shape[0] - patch_size + 1]
+    weights = jnp.asarray(weights[:, : inside.shape[1] - patch_size + 1])
+    source, mask = jnp.asarray(image), jnp.asarray(hole)
+    corner = (rows.start, columns.start)
+    start = stay(corner, weights.shape) if coarse is None else enlarge(*coarse, corner, weights.shape)
+    nearest = nearest_allowed(start, np.asarray(allowed_patches(mask, patch_size=patch_size)))
+    target = _vote(source, target, inside, nearest.position, weights, patch_size=patch_size)
+    search = partial(patchmatch, patch_size=patch_size, mask=mask)
+    energies = []
+    for i in range(rounds):
+        nearest = search(source, target, jax.random.fold_in(key, i), initial=nearest, iterations=2 if i else 5)
+        similarity = 1 / (1 + nearest.distance[..., 0] / _LIKE)
+        energies.append(-float(jnp.sum(weights * similarity) / jnp.sum(weights)))
+        target = _vote(source, target, inside, nearest.position, weights * similarity**2, patch_size=patch_size)
+    if last:
+        target = _copy(source, target, inside, nearest.position, patch_size=patch_size)
+    filled = image.copy()
+    filled[rows, columns] = np.where(np.asarray(inside)[:, :, None], np.asarray(target), filled[rows, columns])
+    return Level(filled, hole, energies), (np.asarray(nearest.position)[:, :, 0], corner)
+
+
+@partial(jax.jit, static_argnames=("patch_size",))
+def _vote(source: Array, target: Array, inside: Array, position: Array, weights: Array, *, patch_size: int) -> Array:
+    """The target with each pixel of the hole the weighted mean of what the patches over it copy there, rounded.
+
+    Rounded to the steps of the distance: of these values none has a lower energy.
+    """
+    height, width, channels = target.shape
+    corner = position[..., 0, 0] * source.shape[1] + position[..., 0, 1]
+    flat = source.reshape(-1, channels)
+
+    def add(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        y, x = i // patch_size, i % patch_size
+        copied = flat.at[corner + y * source.shape[1] + x].get(mode="promise_in_bounds")
+        new = (copied * weights[..., None], weights[..., None])
+        size = weights.shape
+        parts = [jax.lax.dynamic_slice(s, (y, x, 0), (*size, s.shape[2])) + n for s, n in zip(sums, new, strict=True)]
+        first, second = (jax.lax.dynamic_update_slice(s, p, (y, x, 0)) for s, p in zip(sums, parts, strict=True))
+        return first, second
+
+    zeros = (jnp.zeros((height, width, channels)), jnp.zeros((height, width, 1)))
+    total, weight = jax.lax.fori_loop(0, patch_size**2, add, zeros)
+    mean = jnp.round(total / jnp.maximum(weight, 1e-30) * GRAIN) / GRAIN
+    return jnp.where(inside[..., None] & (weight > 0), mean, target)
+
+
+@partial(jax.jit, static_argnames=("patch_size",))
+def _copy(source: Array, target: Array, inside: Array, position: Array, *, patch_size: int) -> Array:
+    """The target with each pixel of the hole copied by the patch around it (at the border, by the nearest to that)."""
+    y, x = (jnp.arange(n) for n in inside.shape)
+    rows, columns = (
+        jnp.clip(along - patch_size // 2, 0, n - 1) for along, n in zip((y, x), position.shape[:2], strict=True)
+    )
+    corner = position[rows[:, None], columns[None], 0]
+    copied = source[corner[..., 0] + (y - rows)[:, None], corner[..., 1] + (x - columns)[None]]
+    return jnp.where(inside[..., None], copied, target)

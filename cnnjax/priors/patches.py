@@ -1,0 +1,125 @@
+"""Patches and their distances: what exact and randomised searches for nearest patches share.
+
+Distances are sums of squared integers. They do not depend on the order of summation, so that a distance that is stored
+and one that is computed anew agree to the bit, on every device and for every search.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int
+
+from cnnjax.errors import InputError
+
+GRAIN = 1020
+"""Steps in [0, 1] to which values are rounded: four in each of an 8-bit image's, whose values are thus exact."""
+
+_BITS, _PER_WORD = 10, 3
+_LOW = (1 << _BITS) - 1
+
+
+class NearestPatches(NamedTuple):
+    """For every patch of a target, by its top left corner, the k nearest patches of a source, the nearest first.
+
+    `position`: their top left corners (y, x). `distance`: the mean squared difference over a patch's values, which lie
+    in [0, 1], at a resolution of 1/1020; infinite where fewer than k patches were allowed.
+    """
+
+    position: Int[Array, "rows columns k 2"]
+    distance: Float[Array, "rows columns k"]
+
+
+def check_patches(source: Array, target: Array, mask: Array | None, *, patch_size: int, exclusion: int, k: int) -> None:
+    """Raise InputError for what no search for patches can work with."""
+    for name, image in (("source", source), ("target", target)):
+        if image.ndim != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
+            raise InputError(
+                f"{name} has shape {image.shape} and dtype {image.dtype}; give an image (height, width, channels) "
+                "of floats in [0, 1]"
+            )
+        if not 1 <= patch_size <= min(image.shape[:2]):
+            raise InputError(
+                f"patch_size={patch_size} does not fit into the {name} of {image.shape[0]}×{image.shape[1]} pixels"
+            )
+    if source.shape[2] != target.shape[2]:
+        raise InputError(f"source has {source.shape[2]} channels, target {target.shape[2]}; they must agree")
+    values = patch_size**2 * source.shape[2]
+    if values * GRAIN**2 >= 2**31:
+        raise InputError(f"patch_size={patch_size} makes patches of {values} values; at most {2**31 // GRAIN**2}")
+    if exclusion < 0 or k < 1:
+        raise InputError(f"exclusion={exclusion} must not be negative, and k={k} must be at least 1")
+    if mask is None:
+        return
+    if mask.shape != source.shape[:2]:
+        raise InputError(
+            f"mask is {'×'.join(map(str, mask.shape))}, but the source is {source.shape[0]}×"
+            f"{source.shape[1]}; they must agree"
+        )
+    if not isinstance(mask, Tracer) and not allowed_patches(mask, patch_size=patch_size).any():
+        raise InputError(
+            f"no patch of {patch_size}×{patch_size} pixels lies outside the mask; give a smaller patch_size or mask"
+        )
+
+
+def allowed_patches(mask: Bool[Array, "height width"], *, patch_size: int) -> Bool[Array, "rows columns"]:
+    """Which patches, by their top left corners, touch nothing of the mask."""
+    touched = jax.lax.reduce_window(mask, False, jax.lax.bitwise_or, (patch_size, patch_size), (1, 1), "valid")
+    return ~touched
+
+
+def quantize(image: Float[Array, "height width c"]) -> Int[Array, "height width c"]:
+    """Values of [0, 1] as integers of 0 to 1020; what lies outside is clipped."""
+    return jnp.round(jnp.clip(image.astype(jnp.float32), 0, 1) * GRAIN).astype(jnp.int32)
+
+
+def pack(values: Int[Array, "height width c"]) -> tuple[Array, ...]:
+    """Three values below 1024 in each word: words (height, width) of uint32, as one load brings three."""
+    channels = values.shape[2]
+    words = jnp.pad(values, ((0, 0), (0, 0), (0, -channels % _PER_WORD))).astype(jnp.uint32)
+    return tuple(
+        words[..., i] | (words[..., i + 1] << _BITS) | (words[..., i + 2] << 2 * _BITS)
+        for i in range(0, channels, _PER_WORD)
+    )
+
+
+def squared_difference(a: Array, b: Array) -> Array:
+    """`Σ (aᵢ − bᵢ)²` over the values packed in each word, int32."""
+    total = jnp.zeros((), jnp.int32)
+    for shift in range(0, _BITS * _PER_WORD, _BITS):
+        difference = ((a >> shift) & _LOW).astype(jnp.int32) - ((b >> shift) & _LOW).astype(jnp.int32)
+        total = total + difference * difference
+    return total
+
+
+def take(table: Array, index: Array) -> Array:
+    """`table[index]` of a flattened table, for an index that is known to lie inside."""
+    return table.reshape(-1).at[index].get(mode="promise_in_bounds")
+
+
+def patch_distances(
+    source: tuple[Array, ...], target: tuple[Array, ...], y: Array, x: Array, *, patch_size: int
+) -> Int[Array, "rows columns"]:
+    """Sums of squared differences of each target patch and the source patch whose corner is (y, x), both packed.
+
+    y and x: (rows, columns), the positions of the target's patches.
+    """
+    width = source[0].shape[1]
+    # Else every one of the loads below computes the corner anew.
+    corner = jax.lax.optimization_barrier(y * width + x)
+
+    def add_row(row: Array, total: Array) -> Array:
+        here = [jax.lax.dynamic_slice_in_dim(words, row, y.shape[0], 0) for words in target]
+        for column in range(patch_size):
+            for theirs, ours in zip(source, here, strict=True):
+                mine = jax.lax.slice_in_dim(ours, column, column + y.shape[1], axis=1)
+                total = total + squared_difference(take(theirs, corner + (row * width + column)), mine)
+        return total
+
+    return jax.lax.fori_loop(0, patch_size, add_row, jnp.zeros(y.shape, jnp.int32))
+
+
+def mean_squared(total: Int[Array, "*shape"], *, values: int, forbidden: int) -> Float[Array, "*shape"]:
+    """Sums of squares as means in units of the image, infinite where they are `forbidden`."""
+    return jnp.where(total == forbidden, jnp.inf, total.astype(jnp.float32) / (values * GRAIN**2))

@@ -1,0 +1,203 @@
+"""PatchMatch and hole filling against the exact search and other programs, on photographs that packages carry.
+
+First table: the mean distance that PatchMatch reaches in five iterations, relative to the exact nearest patches', and
+its speed. Second: the central hole of 64×64 pixels in ten images of 256×256, filled by cnnjax, PyPatchMatch, OpenCV
+and scikit-image, in turn in one process. PSNR rewards blur, so two more numbers stand beside it: sharpness, the
+gradient's energy in the hole relative to the truth's (1 is right), and coherence, the mean distance of the hole's
+patches to the nearest known one, in grey levels.
+
+    python -m experiments.benchmarks.priors
+
+Expected: about ten minutes on two cores, most of it the exact searches. Needs pip install scikit-image
+opencv-python-headless PyPatchMatch
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax import priors, runtime
+from cnnjax.data.require import require
+from cnnjax.errors import InputError
+from cnnjax.files import write_atomic
+from cnnjax.study import Progress, main, markdown, open_run, print_table
+
+PAIRS = (("motorcycle_right", "motorcycle", 0), ("astronaut", "astronaut", 7), ("flower", "china", 0))
+"""Source, target, and the exclusion radius."""
+
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower", *priors.TEXTURES)
+
+_SIDE, _TOP, _BOTTOM = 256, 96, 160
+_PATCH = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of the benchmark."""
+
+    images: tuple[str, ...] = PHOTOGRAPHS
+    """What to fill the hole in: carried images or files."""
+    pairs: int = len(PAIRS)
+    """How many of the pairs to search."""
+    repeats: int = 3
+    """Keys, for the spread of the search and the times."""
+    out: Path | None = None
+    """The run directory (by default runs/benchmarks_priors/, under a name that follows from the options)."""
+
+
+def run(config: Config) -> Path:
+    """Measure, print both tables, write them as Markdown, and return the run directory."""
+    if config.repeats < 1 or not 0 <= config.pairs <= len(PAIRS) or not config.images:
+        raise InputError(f"give repeats of at least 1, pairs of 0 to {len(PAIRS)}, and at least one of images")
+    import pandas as pd
+
+    programs = _programs()
+    runtime.configure()
+    texts = []
+    with open_run("benchmarks_priors", config, out=config.out) as directory:
+        with Progress(config.pairs + len(config.images)) as progress:
+            searches = []
+            for pair in PAIRS[: config.pairs]:
+                progress.cell(f"PatchMatch: {pair[0]} to {pair[1]}")
+                searches.append(_search(*pair, repeats=config.repeats))
+            fillings = []
+            for name in config.images:
+                progress.cell(f"filling: {name}")
+                fillings += _fill(name, programs, config.repeats)
+        if searches:
+            about = (
+                f"Mean RMS distance after 5 iterations over the exact one's; {_PATCH}×{_PATCH} patches, median (least "
+                f"to greatest) of {config.repeats} keys. Speed in megapixels times iterations per second, compilation "
+                f"aside. {jax.default_backend()}, jax {jax.__version__}."
+            )
+            texts.append(_show("PatchMatch", searches, about, digits=3))
+        directory.write_summary(pd.DataFrame(fillings))
+        about = (
+            f"Mean over {len(config.images)} images of {_SIDE}², hole of {_BOTTOM - _TOP}²; seconds: median of "
+            f"{config.repeats} runs after the first, which took cnnjax {fillings[0]['first']:.0f} s."
+        )
+        texts.append(_show("A hole filled", _means(fillings), about, digits=2))
+        about = "Mean distance of the hole's patches to the nearest known, in grey levels."
+        texts.append(_show("Coherence", _coherence(fillings), about, digits=2))
+        write_atomic(directory.path / "table.md", "\n".join(texts))
+        return directory.path
+
+
+def _show(title: str, rows: list[dict[str, Any]], about: str, *, digits: int) -> str:
+    print_table(rows, title=title, caption=about, scale=1, digits=digits)
+    return f"{title}\n\n{markdown(rows, caption=about, scale=1, digits=digits)}"
+
+
+def _search(source_name: str, target_name: str, exclusion: int, *, repeats: int) -> dict[str, Any]:
+    source, target = (
+        jnp.asarray(priors.resize(image, (image.shape[0] // 2, image.shape[1] // 2)))
+        for image in map(priors.load_image, (source_name, target_name))
+    )
+    exact = float(jnp.sqrt(priors.nearest_patches(source, target, exclusion=exclusion).distance).mean())
+    ratios, speeds = [], []
+    for seed in range(repeats + 1):  # the first one compiles
+        begin = time.perf_counter()
+        found = jax.block_until_ready(priors.patchmatch(source, target, jax.random.key(seed), exclusion=exclusion))
+        seconds = time.perf_counter() - begin
+        ratios.append(float(jnp.sqrt(found.distance).mean()) / exact)
+        speeds.append(5 * target.shape[0] * target.shape[1] / 1e6 / seconds)
+    return {
+        "pair": f"{source_name} to {target_name}",
+        "pixels": f"{target.shape[1]}×{target.shape[0]}",
+        "exact, grey levels": 255 * exact,
+        "relative": _spread(ratios[1:]),
+        "megapixel-iterations/s": _spread(speeds[1:]),
+    }
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.3f} ({min(values):.3f}–{max(values):.3f})"
+
+
+def _programs() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """What fills a hole: functions of an image with values in [0, 1] and a mask."""
+    purpose = "the comparison"
+    cv2 = require("cv2", purpose=purpose, install="opencv-python-headless")
+    peer = require("patchmatch.patch_match", purpose=purpose, install="PyPatchMatch")
+    biharmonic = require("skimage.restoration", purpose=purpose, install="scikit-image").inpaint_biharmonic
+
+    def levels(image: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.round(image * 255).astype(np.uint8))
+
+    def pypatchmatch(size: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        return lambda image, mask: peer.inpaint(levels(image), mask, patch_size=size) / np.float32(255)
+
+    return {
+        "cnnjax": lambda image, mask: priors.inpaint(image, mask, jax.random.key(0), patch_size=_PATCH),
+        "PyPatchMatch, 7×7": pypatchmatch(7),
+        "PyPatchMatch, 11×11": pypatchmatch(11),
+        "OpenCV Telea": lambda image, mask: (
+            cv2.inpaint(levels(image), mask.astype(np.uint8), 5, cv2.INPAINT_TELEA) / np.float32(255)
+        ),
+        "scikit-image biharmonic": lambda image, mask: biharmonic(image, mask, channel_axis=-1),
+    }
+
+
+def _fill(name: str, programs: dict[str, Callable], repeats: int) -> list[dict[str, Any]]:
+    truth = priors.central_square(priors.load_image(name), _SIDE)
+    truth = np.round(truth * 255).astype(np.float32) / np.float32(255)  # what every program can return
+    hole = np.zeros((_SIDE, _SIDE), bool)
+    hole[_TOP:_BOTTOM, _TOP:_BOTTOM] = True
+    given = np.where(hole[:, :, None], np.float32(0), truth)
+    rows = [{"image": name, "program": "truth", **_quality(truth, truth, hole), "seconds": np.nan, "first": np.nan}]
+    for program, fill in programs.items():
+        times, filled = [], given
+        for _ in range(repeats + 1):
+            begin = time.perf_counter()
+            filled = fill(given, hole)
+            times.append(time.perf_counter() - begin)
+        quality = _quality(truth, np.clip(filled, 0, 1).astype(np.float32), hole)
+        rows.append(
+            {"image": name, "program": program, **quality, "seconds": statistics.median(times[1:]), "first": times[0]}
+        )
+    return rows[1:] + rows[:1]
+
+
+def _quality(truth: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> dict[str, float]:
+    inside = slice(_TOP, _BOTTOM)
+    error = float(np.mean((truth - filled)[inside, inside] ** 2))
+    window = slice(_TOP - _PATCH + 1, _BOTTOM + _PATCH - 1)
+    nearest = priors.nearest_patches(
+        jnp.asarray(filled), jnp.asarray(filled[window, window]), patch_size=_PATCH, mask=jnp.asarray(hole)
+    )
+    return {
+        "PSNR": -10 * np.log10(error) if error else np.inf,
+        "sharpness": _gradient(filled[inside, inside]) / _gradient(truth[inside, inside]),
+        "coherence": 255 * float(jnp.sqrt(nearest.distance).mean()),
+    }
+
+
+def _gradient(image: np.ndarray) -> float:
+    return float(sum(np.sum(np.diff(image, axis=axis) ** 2) for axis in (0, 1)))
+
+
+def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    programs = dict.fromkeys(row["program"] for row in rows)
+    names = ("PSNR", "sharpness", "coherence", "seconds")
+    return [
+        {"program": program, **{n: float(np.mean([r[n] for r in rows if r["program"] == program])) for n in names}}
+        for program in programs
+    ]
+
+
+def _coherence(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"image": name, **{row["program"]: row["coherence"] for row in rows if row["image"] == name}}
+        for name in dict.fromkeys(row["image"] for row in rows)
+    ]
+
+
+if __name__ == "__main__":
+    main(Config, run, prog="python -m experiments.benchmarks.priors")

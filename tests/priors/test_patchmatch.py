@@ -1,0 +1,153 @@
+import itertools
+
+import brute_force
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnjax import InputError, priors
+
+SIZE = 5
+
+
+def smooth(seed, side=32, channels=3):
+    """A random image with structure at several scales, quickly made."""
+    rng = np.random.default_rng(seed)
+    image = sum(np.kron(rng.random((side // n, side // n, channels)), np.ones((n, n, 1))) / 3 for n in (1, 4, 8))
+    return jnp.asarray(image, jnp.float32)
+
+
+SOURCE, TARGET = smooth(0), smooth(1)
+MASK = jnp.zeros((32, 32), bool).at[8:20, 10:24].set(True)
+
+
+def search(source=SOURCE, target=TARGET, key=0, **options):
+    return priors.patchmatch(source, target, jax.random.key(key), patch_size=SIZE, **options)
+
+
+def forbidden(corners, our_corners, *, masked, exclusion):
+    mask = np.asarray(MASK)
+    touched = np.array([mask[y : y + SIZE, x : x + SIZE].any() for y, x in corners]) & masked
+    near = np.abs(our_corners[:, None] - corners[None]).max(axis=2) < exclusion
+    return touched[None] | near
+
+
+@pytest.mark.parametrize(("masked", "exclusion", "k"), [(False, 0, 1), (True, 0, 3), (True, 6, 3)])
+def test_exact_search_is_brute_force(masked, exclusion, k):
+    mask = MASK if masked else None
+    found = priors.nearest_patches(SOURCE, TARGET, patch_size=SIZE, k=k, mask=mask, exclusion=exclusion)
+    every, ours, theirs = brute_force.all_distances(SOURCE, TARGET, SIZE)
+    every = np.where(forbidden(theirs, ours, masked=masked, exclusion=exclusion), np.inf, every)
+    expected = np.sort(every, axis=1)[:, :k].reshape(28, 28, k)
+    np.testing.assert_allclose(found.distance, expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        brute_force.distances_at(SOURCE, TARGET, np.asarray(found.position), SIZE), expected, rtol=1e-6
+    )
+
+
+def test_tiles_do_not_show():
+    """More patches than one tile holds, in source and target."""
+    source, target = smooth(2, side=72), smooth(3, side=40)
+    found = priors.nearest_patches(source, target, patch_size=3)
+    every, _, _ = brute_force.all_distances(source, target[:10, :10], 3)
+    np.testing.assert_allclose(found.distance[:8, :8, 0], every.min(axis=1).reshape(8, 8), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("masked", "exclusion", "k"), [(False, 0, 1), (True, 6, 3)])
+def test_no_match_is_nearer_than_the_nearest_nor_forbidden(masked, exclusion, k):
+    options = {"mask": MASK if masked else None, "exclusion": exclusion, "k": k}
+    found = search(**options)
+    exact = priors.nearest_patches(SOURCE, TARGET, patch_size=SIZE, **options)
+    assert np.all(np.asarray(found.distance) >= np.asarray(exact.distance))
+    # And it is a search: far better than chance.
+    ratio = np.sqrt(found.distance[..., 0]).mean() / np.sqrt(exact.distance[..., 0]).mean()
+    assert ratio < 1.1
+    position = np.asarray(found.position).reshape(-1, k, 2)
+    ours = np.stack(np.mgrid[:28, :28], -1).reshape(-1, 1, 2)
+    assert np.all(np.abs(position - ours).max(axis=2) >= exclusion)
+    if masked:
+        mask = np.asarray(MASK)
+        assert not any(mask[y : y + SIZE, x : x + SIZE].any() for y, x in position.reshape(-1, 2))
+
+
+def test_stored_distances_are_those_of_the_positions_ascending_and_distinct():
+    found = search(k=3)
+    np.testing.assert_allclose(
+        found.distance, brute_force.distances_at(SOURCE, TARGET, np.asarray(found.position), SIZE), rtol=1e-6
+    )
+    assert np.all(np.diff(found.distance, axis=2) >= 0)
+    flat = np.asarray(found.position[..., 0] * 100 + found.position[..., 1]).reshape(-1, 3)
+    assert all(len(set(row)) == 3 for row in flat)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_distances_never_rise(k):
+    fields = [search(iterations=n, k=k) for n in range(4)]
+    for before, after in itertools.pairwise(fields):
+        assert np.all(np.asarray(after.distance) <= np.asarray(before.distance))
+    assert np.mean(fields[-1].distance) < np.mean(fields[0].distance)
+    resumed = search(key=7, iterations=1, k=k, initial=fields[1])
+    assert np.all(np.asarray(resumed.distance) <= np.asarray(fields[1].distance))
+
+
+def test_the_same_key_gives_the_same_field_and_another_another():
+    first, second, other = search(iterations=1), search(iterations=1), search(iterations=1, key=1)
+    np.testing.assert_array_equal(first.position, second.position)
+    assert np.any(np.asarray(first.position) != np.asarray(other.position))
+
+
+def test_a_shifted_copy_gives_the_shift_everywhere():
+    wide = smooth(4, side=40)
+    source, target = wide[:32, :32], wide[3:35, 5:37]
+    found = np.asarray(search(source, target, iterations=8).position)[:, :, 0]
+    shift = found - np.stack(np.mgrid[:28, :28], -1)
+    # Patches that reach beyond the source are not in it.
+    np.testing.assert_array_equal(shift[:25, :23], np.broadcast_to([3, 5], (25, 23, 2)))
+
+
+def test_a_planted_copy_is_found():
+    source = SOURCE.at[20:29, 18:27].set(TARGET[2:11, 4:13])
+    found = search(source, iterations=8)
+    inner = np.asarray(found.distance)[2:7, 4:9, 0]
+    np.testing.assert_array_equal(inner, 0)
+    np.testing.assert_array_equal(np.asarray(found.position)[2, 4, 0], [20, 18])
+
+
+@pytest.mark.parametrize(("size", "channels"), [(1, 1), (4, 2), (8, 4)])
+def test_any_patch_size_and_number_of_channels(size, channels):
+    source, target = smooth(5, side=16, channels=channels), smooth(6, side=16, channels=channels)
+    found = priors.patchmatch(source, target, jax.random.key(0), patch_size=size)
+    expected = brute_force.distances_at(source, target, np.asarray(found.position), size)
+    np.testing.assert_allclose(found.distance, expected, rtol=1e-6)
+
+
+def test_stops_early_and_runs_inside_jit():
+    stopped = search(iterations=50, stop_below=1)
+    np.testing.assert_array_equal(stopped.position, search(iterations=1).position)
+    inside = jax.jit(lambda s, t, m: search(s, t, mask=m))(SOURCE, TARGET, MASK)
+    np.testing.assert_array_equal(inside.position, search(mask=MASK).position)
+
+
+def test_a_target_that_nothing_may_match_is_infinitely_far():
+    found = search(SOURCE[:8, :8], TARGET[:8, :8], exclusion=20)
+    assert np.all(np.isinf(found.distance))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((SOURCE, TARGET[:4]), {}, "patch_size=5 does not fit into the target of 4×32"),
+        ((SOURCE[:4], TARGET), {}, "patch_size=5 does not fit into the source"),
+        ((SOURCE, TARGET[..., :1]), {}, "source has 3 channels, target 1"),
+        ((SOURCE, TARGET), {"mask": jnp.ones((32, 32), bool)}, "no patch of 5×5 pixels lies outside the mask"),
+        ((SOURCE, TARGET), {"mask": jnp.ones((31, 32), bool)}, "mask is 31×32"),
+        ((SOURCE, TARGET), {"k": 0}, "k=0"),
+        ((SOURCE, TARGET), {"iterations": -1}, "iterations=-1"),
+        ((jnp.zeros((32, 32, 3), jnp.uint8), TARGET), {}, "floats"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_refuses_what_it_cannot_search(arguments, options, message):
+    with pytest.raises(InputError, match=message):
+        search(*arguments, **options)

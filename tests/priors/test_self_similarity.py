@@ -1,0 +1,51 @@
+import brute_force
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnjax import InputError, priors
+
+IMAGE = jnp.asarray(np.random.default_rng(0).random((24, 30, 3)), jnp.float32)
+
+
+def test_similar_patches_are_the_nearest_that_overlap_no_other():
+    found = priors.similar_patches(IMAGE, 9, 11, k=4, patch_size=5)
+    every, _, corners = brute_force.all_distances(IMAGE, IMAGE[9:14, 11:16], 5)
+    distance, taken = every[0], [(9, 11)]
+    for i in range(4):
+        free = [np.abs(corners - other).max(axis=1) >= 5 for other in taken]
+        least = np.argmin(np.where(np.all(free, axis=0), distance, np.inf))
+        np.testing.assert_array_equal(found.position[0, 0, i], corners[least])
+        np.testing.assert_allclose(found.distance[0, 0, i], distance[least], rtol=1e-6)
+        taken.append(tuple(corners[least]))
+
+
+def test_similar_patches_end_where_no_room_is_left():
+    found = priors.similar_patches(IMAGE[:10, :5], 0, 0, k=3, patch_size=5)
+    assert np.isfinite(found.distance[0, 0, 0])
+    assert np.all(np.isinf(found.distance[0, 0, 1:]))
+
+
+def test_similar_patches_refuse_a_patch_outside():
+    with pytest.raises(InputError, match=r"the patch at \(20, 11\) leaves the image"):
+        priors.similar_patches(IMAGE, 20, 11, patch_size=5)
+
+
+@pytest.mark.parametrize("size", [(24, 30), (23, 31)])
+def test_phase_randomised_keeps_the_amplitudes_and_the_colours_relations(size):
+    # Of little contrast, so that nothing is clipped.
+    image = 0.5 + (IMAGE[:23, :30] if size == (24, 30) else jnp.pad(IMAGE, ((0, 0), (0, 1), (0, 0))))[: size[0]] * 0.02
+    copy = priors.phase_randomised(image, jax.random.key(0))
+    theirs, ours = (np.fft.fft2(np.asarray(x, np.float64), axes=(0, 1)) for x in (image, copy))
+    np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)
+    cross = [f[..., 0] * np.conj(f[..., 1]) for f in (theirs, ours)]
+    np.testing.assert_allclose(cross[1], cross[0], atol=1e-2)
+    assert np.abs(np.asarray(copy - image)).max() > 1e-3
+
+
+def test_pixel_shuffled_keeps_the_pixels_and_nothing_else():
+    copy = priors.pixel_shuffled(IMAGE, jax.random.key(0))
+    rows = [np.asarray(x).reshape(-1, 3) for x in (IMAGE, copy)]
+    np.testing.assert_array_equal(*(r[np.lexsort(r.T)] for r in rows))
+    assert np.mean(rows[0] == rows[1]) < 0.05
