@@ -32,6 +32,8 @@ class OrbitActivations:
     """
 
     def __init__(self, f: Callable[[Array], Any], images: Any, orbit: Orbit, *, at_least: int = 1):
+        if not isinstance(orbit, Orbit):
+            raise InputError(f"{orbit!r} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
         self.images = finite_images(images)
         if len(self.images) < at_least:
             raise InputError(f"{len(self.images)} image: this measure compares images and needs at least {at_least}")
@@ -43,6 +45,7 @@ class OrbitActivations:
             self._evaluate = runtime.jit(functools.partial(_evaluated, orbit.apply, f))
         transformed = jax.eval_shape(orbit.apply, self.images, orbit.identity)
         paths, self._structure = jax.tree.flatten_with_path(jax.eval_shape(f, transformed))
+        check_returns_arrays(paths)
         self._names = [keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
         for name, (_, leaf) in zip(self._names, paths, strict=True):
             if leaf.shape[:1] != self.images.shape[:1] or jnp.issubdtype(leaf.dtype, jnp.complexfloating):
@@ -78,6 +81,12 @@ class OrbitActivations:
     def tree(self, results: Sequence[Any]) -> Any:
         """One result for each activation as a tree like that of `f`."""
         return jax.tree.unflatten(self._structure, results)
+
+
+def check_returns_arrays(leaves: Sequence[Any]) -> None:
+    """Raise InputError where a function has returned nothing to measure."""
+    if not leaves:
+        raise InputError("f returns no array: return the activations that you want to know about")
 
 
 def finite_images(images: Any) -> np.ndarray:

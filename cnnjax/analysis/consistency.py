@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from cnnjax import runtime
 from cnnjax.analysis.orbits import Orbit
+from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.errors import InputError
 
 PROTOCOL = "cnnjax-invariance-1"
@@ -57,15 +58,15 @@ def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> 
     is traced anew, for what it closes over may have changed. `examples` is an array of images, or any pytree with a
     leading example axis that `orbit.apply` turns into images.
     """
-    n = len(jax.tree.leaves(examples)[0])
-    if n == 0:
-        raise InputError("no examples: invariance needs at least one image")
+    if not isinstance(orbit, Orbit):
+        raise InputError(f"{orbit!r} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
+    n = _count(examples)
     members = np.concatenate([orbit.identity[None], orbit.parameters])
     if isinstance(classify, Partial):
         probabilities_of = _shared_probabilities(orbit.apply)
     else:
         classify, probabilities_of = Partial(classify), _probabilities(orbit.apply)
-    most = _checked(classify, jax.eval_shape(orbit.apply, examples, orbit.identity))
+    most = _checked(classify, image_struct(jax.eval_shape(orbit.apply, examples, orbit.identity)))
     batch = min(n, most)
     together = min(max(1, most // batch), len(members))
     classes = np.empty((len(members), n), np.int32)
@@ -85,6 +86,18 @@ def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> 
             distance = 0.5 * np.abs(probabilities - reference).sum(-1)
             variation[max(0, rows.start - 1) : rows.stop - 1, images] = distance[rows.start == 0 :]
     return Predictions(classes, variation)
+
+
+def _count(examples: Any) -> int:
+    """How many examples there are; raises InputError for none, and for numbers that are not finite."""
+    leaves = jax.tree.leaves(examples)
+    if not leaves or not all(np.ndim(leaf) for leaf in leaves):
+        raise InputError("examples must be an array of images, or arrays with a leading example axis")
+    if len(leaves[0]) == 0:
+        raise InputError("no examples: invariance needs at least one image")
+    if not all(np.isfinite(leaf).all() for leaf in map(np.asarray, leaves) if leaf.dtype.kind == "f"):
+        raise InputError("images contain NaN or infinity: what is said of them means nothing; repair or drop them")
+    return len(leaves[0])
 
 
 def _take(a: Any, rows: slice, size: int) -> Any:

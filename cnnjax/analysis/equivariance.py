@@ -11,9 +11,10 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Inexact
 
 from cnnjax import runtime
-from cnnjax.analysis.activations import finite_images
+from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.maps import Layout, layouts
-from cnnjax.analysis.transforms import Transform
+from cnnjax.analysis.norms import norm
+from cnnjax.analysis.transforms import Rotation, Transform
 from cnnjax.errors import InputError
 
 Layouts = tuple[Layout, ...]
@@ -60,6 +61,7 @@ def plan_comparison(
     transform.check(jax.ShapeDtypeStruct(x.shape, x.dtype))
     found, structure = jax.tree.flatten(layouts(f, x))
     plan = tuple(found)
+    check_returns_arrays(plan)
     if not any(layout.axes for layout in plan):
         raise InputError(
             f"no activation of f has spatial axes, only {', '.join(layout.name for layout in plan)}: return maps as "
@@ -82,6 +84,14 @@ def plan_comparison(
                 f"activation {layout.name} has shape {actual.shape} of the transformed images, but {expected.shape} if "
                 "transformed itself: f does not treat height and width alike, so give it square images"
             )
+    if isinstance(transform, Rotation) and transform.degrees % 180:
+        for layout in plan:
+            if len(set(layout.stride)) > 1:
+                raise InputError(
+                    f"activation {layout.name} has strides {' and '.join(map(str, layout.stride))}: a map whose units "
+                    "lie farther apart, or the other way round, along one axis does not turn as the image does; leave "
+                    "it out of what f returns, or take lie_derivative"
+                )
     return plan, structure
 
 
@@ -103,11 +113,6 @@ def moved(activation: Inexact[Array, "..."], *, layout: Layout, transform: Trans
 def wide(a: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     """The array in float32 at least, to sum in."""
     return a.astype(np.promote_types(a.dtype, np.float32))
-
-
-def norm(a: Inexact[Array, "..."]) -> Float[Array, ""]:
-    """The Euclidean norm."""
-    return jnp.linalg.norm(wide(a).ravel())
 
 
 def ratio(difference: Any, reference: Any, *, layout: Layout) -> float:

@@ -21,6 +21,6 @@ def flip_rate(classify: Callable[[Array], Array], examples: Any, path: Orbit) ->
     Source: Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and
     Perturbations", section 4.2, the flip probability FP; what they call the flip rate is that over AlexNet's.
     """
-    if not path.paths:
+    if isinstance(path, Orbit) and not path.paths:
         raise InputError(f"the orbit {path.name} has no paths: give it walks in small steps, `Orbit.paths`")
     return consistency(classify, examples, path)["flip_rate"]

@@ -9,14 +9,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import GetAttrKey, KeyPath, Partial, keystr
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from cnnjax import runtime
 from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.intervene import intervene
 from cnnjax.analysis.names import named
+from cnnjax.analysis.norms import norm
 from cnnjax.errors import InputError
 
 
@@ -42,12 +42,12 @@ class Signal:
     @property
     def rms(self) -> float:
         """The root mean square of the numbers, ‖a‖ / √size; that of an activation is over units and images."""
-        return self.norm / math.sqrt(self.size)
+        return self.norm / math.sqrt(self.size) if self.size else math.nan
 
     @property
     def gradient_rms(self) -> float:
         """The root mean square of the gradient, ‖∂loss/∂a‖ / √size."""
-        return self.gradient_norm / math.sqrt(self.size)
+        return self.gradient_norm / math.sqrt(self.size) if self.size else math.nan
 
     @property
     def relative_gradient(self) -> float:
@@ -171,15 +171,7 @@ _compiled = runtime.jit(_signals)
 
 
 def _signal(name: str, layer: str, array: Array, gradient: Array) -> Signal:
-    return Signal(name, layer, math.prod(jnp.shape(array)), _norm(array), _norm(gradient))
-
-
-def _norm(array: Array) -> Float[Array, ""]:
-    """The root of the sum of squares, in float32 at least, also where the squares are beyond its range."""
-    array = jnp.abs(array.astype(np.promote_types(array.dtype, np.float32)))
-    largest = array.max(initial=0)
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, jnp.ones_like(largest))
-    return scale * jnp.sqrt(jnp.sum(jnp.square(array / scale)))
+    return Signal(name, layer, math.prod(jnp.shape(array)), norm(array), norm(gradient))
 
 
 def _names(path: KeyPath) -> tuple[str, str]:

@@ -42,8 +42,8 @@ def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
     Raises InputError, when the result is called, where `edit` changes a shape or dtype.
     """
 
-    def edited_f(*args: Any) -> Any:
-        program, result = jax.make_jaxpr(f, return_shape=True)(*args)
+    def edited_f(*args: Any, **options: Any) -> Any:
+        program, result = jax.make_jaxpr(functools.partial(f, **options), return_shape=True)(*args)
         flow = Dataflow(program)
         found = named(result, flow)
         names = [found[value][0] for value in flow.results]

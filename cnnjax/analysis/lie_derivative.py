@@ -13,7 +13,7 @@ from jax.tree_util import keystr
 from jaxtyping import Array, Float
 
 from cnnjax import runtime
-from cnnjax.analysis.activations import finite_images
+from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.generators import Generator
 from cnnjax.analysis.maps import Layout, layouts
 from cnnjax.errors import InputError
@@ -105,7 +105,9 @@ def prepare(f: Callable[[jax.Array], Any], images: Any, action: Generator) -> tu
     """The images, the generator and the layouts of f's activations, all of them checked; f is traced, not run."""
     x = finite_images(images)
     action.check(jax.ShapeDtypeStruct(x.shape, x.dtype))
-    for path, leaf in jax.tree.leaves_with_path(jax.eval_shape(f, x)):
+    leaves = jax.tree.leaves_with_path(jax.eval_shape(f, x))
+    check_returns_arrays(leaves)
+    for path, leaf in leaves:
         if leaf.shape[:1] != x.shape[:1] or not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise InputError(
                 f"activation {keystr(path, simple=True, separator='/') or 'output'} is {leaf.dtype} of shape "

@@ -68,7 +68,8 @@ def _named(form: Form) -> Linearity:
 class LinearityError:
     """How far one activation is from linear: norms of differences over the sum of the norms of their parts, in [0, 1].
 
-    All three are rounding errors for a linear function; only `affine` is for one that is affine, with a bias.
+    All three are rounding errors, of the activation's dtype, for a linear function; only `affine` is for one that is
+    affine, with a bias.
     """
 
     additivity: float
@@ -97,7 +98,7 @@ def linearity_error(f: Callable[[Array], Any], images: Any, *, key: jax.Array | 
     points = [evaluate(point) for point in (jnp.zeros_like(x), x, y, x + y, a * x, a * x + b * y)]
     results = []
     for (path, _), *values in zip(paths, *points, strict=True):
-        at_0, at_x, at_y, at_sum, at_multiple, at_both = (np.asarray(value, np.float64) for value in values)
+        at_0, at_x, at_y, at_sum, at_multiple, at_both = map(_exact, values)
         if not all(np.isfinite(value).all() for value in values):
             name = keystr(path, simple=True, separator="/") or "output"
             raise InputError(f"activation {name} is not finite on combinations of these images")
@@ -110,6 +111,10 @@ def linearity_error(f: Callable[[Array], Any], images: Any, *, key: jax.Array | 
             )
         )
     return jax.tree.unflatten(structure, results)
+
+
+def _exact(value: Array) -> np.ndarray:
+    return np.asarray(value, np.complex128 if jnp.iscomplexobj(value) else np.float64)
 
 
 def _relative(whole: np.ndarray, *parts: np.ndarray) -> float:

@@ -7,6 +7,7 @@ import jax
 from jax.tree_util import keystr
 
 from cnnjax.analysis.dataflow import Dataflow
+from cnnjax.errors import InputError
 
 
 def named(result: Any, flow: Dataflow) -> dict[int, tuple[str, jax.ShapeDtypeStruct]]:
@@ -14,6 +15,7 @@ def named(result: Any, flow: Dataflow) -> dict[int, tuple[str, jax.ShapeDtypeStr
 
     An array goes by its key where that is its own, by its path in the result otherwise, as "0/conv1", and by "output"
     where it is all of the result. One that is returned twice has one name, the longer path's.
+    Raises InputError where two would have one name.
     """
     found: dict[int, tuple[Any, jax.ShapeDtypeStruct]] = {}
     for value, (path, array) in zip(flow.results, jax.tree.leaves_with_path(result), strict=True):
@@ -25,4 +27,9 @@ def named(result: Any, flow: Dataflow) -> dict[int, tuple[str, jax.ShapeDtypeStr
     paths = {value: keystr(found[value][0], simple=True, separator="/") or "output" for value in order}
     keys = {value: path.rpartition("/")[2] for value, path in paths.items()}
     often = collections.Counter(keys.values())
-    return {v: (keys[v] if often[keys[v]] == 1 else paths[v], found[v][1]) for v in order}
+    names = {v: keys[v] if often[keys[v]] == 1 else paths[v] for v in order}
+    if twice := [name for name, count in collections.Counter(names.values()).items() if count > 1]:
+        raise InputError(
+            f"two activations would both be called {twice[0]!r}: leave '/' out of the keys of what f returns"
+        )
+    return {v: (name, found[v][1]) for v, name in names.items()}

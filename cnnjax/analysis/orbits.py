@@ -39,11 +39,11 @@ def shifts(max_shift: int, *, fill: Fill = "zero") -> Orbit:
     by 2 max_shift moves over it, so all pixels are real, and the identity is the middle window. Parameters are (dy,
     dx) in pixels, the content's movement down and right. Paths are the rows and the columns of the grid.
     """
-    if max_shift < 1:
-        raise InputError(f"max_shift={max_shift} must be at least 1 pixel")
+    if not isinstance(max_shift, int) or max_shift < 1:
+        raise InputError(f"max_shift={max_shift} must be at least 1 pixel, a whole number")
     if fill not in ("zero", "circular", "crop"):
         raise InputError(f"unknown fill {fill!r}: one of 'zero', 'circular', 'crop'")
-    apply = _crop_of(max_shift) if fill == "crop" else _shift_of(fill)
+    apply = _crop_of(max_shift) if fill == "crop" else _shift_of(fill, max_shift)
     reach = range(-max_shift, max_shift + 1)
     offsets = [(dy, dx) for dy, dx in itertools.product(reach, reach) if (dy, dx) != (0, 0)]
     index = {(0, 0): 0} | {offset: i for i, offset in enumerate(offsets, 1)}
@@ -65,7 +65,7 @@ def subpixel_shifts(parts: int = 4) -> Orbit:
     grid = np.arange(parts * parts).reshape(parts, parts)
     paths = tuple(tuple(map(int, line)) for line in (*grid, *grid.T))
     parameters = np.array(steps[1:], np.float32) / parts
-    return Orbit("shift_subpixel", parameters, np.zeros(2, np.float32), _shift_of("fourier"), "Fourier phase", paths)
+    return Orbit("shift_subpixel", parameters, np.zeros(2, np.float32), _shift_of("fourier", 1), "Fourier phase", paths)
 
 
 def rotations(step: int | float = 15) -> Orbit:
@@ -89,18 +89,28 @@ def quarter_turns(orbit: Orbit) -> np.ndarray:
 
 
 @functools.cache
-def _shift_of(mode: Literal["zero", "circular", "fourier"]) -> Callable[[Array, Array], Array]:
-    return lambda images, offset: ops.shift(images, offset, mode=mode)
+def _shift_of(mode: Literal["zero", "circular", "fourier"], farthest: int) -> Callable[[Array, Array], Array]:
+    def shift(images: Array, offset: Array) -> Array:
+        height, width = _size(images)
+        if min(height, width) <= farthest:
+            raise InputError(
+                f"shifts by {farthest} pixels move images of {height}×{width} out of sight: move them less"
+            )
+        return ops.shift(images, offset, mode=mode)
+
+    return shift
 
 
 def _rotate(images: Array, degrees: Array) -> Array:
+    _size(images)
     return ops.rotate(images, degrees)
 
 
 @functools.cache
 def _crop_of(max_shift: int) -> Callable[[Array, Array], Array]:
     def crop(images: Array, offset: Array) -> Array:
-        batch, height, width, channels = images.shape
+        height, width = _size(images)
+        batch, channels = images.shape[0], images.shape[-1]
         if min(height, width) <= 2 * max_shift:
             raise InputError(f"max_shift={max_shift} leaves no window in images of {height}×{width} pixels")
         zero = jnp.zeros_like(offset[0])
@@ -108,3 +118,9 @@ def _crop_of(max_shift: int) -> Callable[[Array, Array], Array]:
         return jax.lax.dynamic_slice(images, start, (batch, height - 2 * max_shift, width - 2 * max_shift, channels))
 
     return crop
+
+
+def _size(images: Array) -> tuple[int, int]:
+    if images.ndim != 4:
+        raise InputError(f"images have shape {images.shape}: orbits move images (batch, height, width, channels)")
+    return images.shape[1], images.shape[2]

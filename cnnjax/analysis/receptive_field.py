@@ -114,6 +114,8 @@ def receptive_field(f: Callable[[jax.Array], Any], images: Any) -> Any:
 
 def image_struct(images: Any) -> jax.ShapeDtypeStruct:
     """The shape and dtype of a batch of images or signals; raises InputError where it is none."""
+    if not hasattr(images, "shape"):
+        raise InputError(f"images are a {type(images).__name__}: give an array, or a jax.ShapeDtypeStruct")
     shape, dtype = jnp.shape(images), jnp.result_type(images)
     if len(shape) not in (3, 4) or 0 in shape:
         raise InputError(

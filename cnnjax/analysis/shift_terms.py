@@ -14,8 +14,9 @@ from jaxtyping import Array
 
 from cnnjax import ops
 from cnnjax.analysis.activations import finite_images
-from cnnjax.analysis.equivariance import Layouts, evaluation, moved, norm, plan_comparison, ratio, wide
+from cnnjax.analysis.equivariance import Layouts, evaluation, moved, plan_comparison, ratio, wide
 from cnnjax.analysis.maps import Layout
+from cnnjax.analysis.norms import norm
 from cnnjax.analysis.transforms import Shift
 from cnnjax.errors import InputError
 

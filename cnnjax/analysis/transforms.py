@@ -37,7 +37,10 @@ class Shift:
     resampler: Resampler = "fourier"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "offset", tuple(self.offset))  # as a list it could not be compared by `jit`
+        if np.ndim(self.offset) != 1:
+            raise InputError(f"offset={self.offset} must have a number of pixels for each image axis, as (0, 1)")
+        # Plain numbers: arrays and lists could not be compared by `jit`.
+        object.__setattr__(self, "offset", tuple(d if isinstance(d, int) else float(d) for d in self.offset))
 
     def check(self, images: jax.ShapeDtypeStruct) -> None:
         """Raise InputError where images of this shape cannot be moved so."""
@@ -159,6 +162,12 @@ class Scale:
         _check_plane(images, "scaling")
         if not 0 < self.factor < math.inf:
             raise InputError(f"factor={self.factor} must be positive and finite: above 1 enlarges, below 1 shrinks")
+        most = max(images.shape[1:-1])
+        if not 1 / most < self.factor < most:
+            raise InputError(
+                f"factor={self.factor} leaves no more than a pixel of images of {_times(images.shape[1:-1])}: give one "
+                f"between 1/{most} and {most}"
+            )
         _check_resampling(self.fill, self.order)
 
     def __call__(

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from cnnjax.analysis.activations import Leaves, OrbitActivations, finite_images
+from cnnjax.analysis.norms import norm
 from cnnjax.analysis.orbits import Fill, shifts
 from cnnjax.errors import InputError
 
@@ -50,7 +50,7 @@ def translation_sensitivity_map(f: Callable[[Array], Any], images: Any, *, max_s
     """
     orbit = shifts(max_shift, fill=fill)
     images = finite_images(images)
-    if images.ndim != 4 or max_shift >= min(images.shape[1:3]):
+    if images.ndim == 4 and max_shift >= min(images.shape[1:3]):
         raise InputError(f"max_shift={max_shift} does not fit images of shape {images.shape}: give fewer pixels")
     activations = OrbitActivations(f, images, orbit, at_least=2)
     moved = np.zeros((len(activations.units), len(orbit.parameters)))
@@ -75,14 +75,14 @@ def translation_sensitivity_map(f: Callable[[Array], Any], images: Any, *, max_s
 
 @jax.jit
 def _distances(a: Leaves, b: Leaves) -> list[Float[Array, " batch"]]:
-    return [_norm(p - q) for p, q in zip(a, b, strict=True)]
+    return [norm(p - q, _units(p)) for p, q in zip(a, b, strict=True)]
 
 
 @jax.jit
 def _pairs(a: Leaves, b: Leaves) -> list[Float[Array, "batch batch"]]:
     # By rows, so that no more than one batch of differences is held; by differences, so that equal ones are 0.
-    return [jax.lax.map(lambda row, q=q: _norm(row[None] - q), p) for p, q in zip(a, b, strict=True)]
+    return [jax.lax.map(lambda row, q=q: norm(row[None] - q, _units(q)), p) for p, q in zip(a, b, strict=True)]
 
 
-def _norm(a: Array) -> Array:
-    return jnp.sqrt(jnp.square(a).sum(tuple(range(1, a.ndim))))
+def _units(a: Array) -> tuple[int, ...]:
+    return tuple(range(1, a.ndim))
