@@ -28,6 +28,7 @@ from cnnjax.files import write_atomic
 from cnnjax.priors import jigsaw, load_image
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
 from experiments.common import jigsaw_figures
+from experiments.common.jigsaw_answer import measures
 
 _NO_STRUCTURE = (
     "No structure seen: borders that fit each other best close no more 2×2 blocks than chance would, so the "
@@ -84,7 +85,7 @@ def run(config: Config) -> Path:
                 progress=progress.advance,
             )
             seconds = time.perf_counter() - began
-        row = _row(solution, mixed, truth) | {"seconds": seconds}
+        row = measures(solution, mixed, truth) | {"seconds": seconds}
         directory.log(**row)
         write_atomic(directory.path / "result.json", json.dumps(row, indent=2))
         _report(directory.path / "table.md", row, solution.diagnosis.structure)
@@ -92,28 +93,12 @@ def run(config: Config) -> Path:
         return directory.path
 
 
-def _row(solution: jigsaw.Solution, mixed: jigsaw.Shuffled, truth: jigsaw.Arrangement) -> dict[str, Any]:
-    strict = jigsaw.score(solution.arrangement, truth)
-    alike = jigsaw.score(solution.arrangement, truth, labels=jigsaw.frames(mixed.pieces))
-    return {
-        "pieces": len(mixed.pieces),
-        "direct": strict.direct,
-        "neighbour": strict.neighbour,
-        "perfect": strict.perfect,
-        "direct_twins_as_one": alike.direct,
-        "neighbour_twins_as_one": alike.neighbour,
-        "objective": solution.objective,
-        "objective_of_truth": solution.objective_of(truth),
-        **solution.diagnosis._asdict(),
-    }
-
-
 def _report(path: Path, row: dict[str, Any], structure: bool) -> None:
     percent = {
         "pieces in their place (direct)": "direct",
         "true neighbours found": "neighbour",
-        "in place, twins as one": "direct_twins_as_one",
-        "neighbours, twins as one": "neighbour_twins_as_one",
+        "in place, twins as one": "direct_twins",
+        "neighbours, twins as one": "neighbour_twins",
         "borders that are best buddies": "best_buddies",
     }
     rows = [{"measure": name, "value": f"{100 * row[key]:.1f} %"} for name, key in percent.items()]

@@ -7,8 +7,7 @@ networks that never saw it. The measure is the share of borders whose best fit a
 
     python -m experiments.jigsaw_learned
 
-Expected, in about a quarter of an hour on two cores: no. The network finds fewer neighbours than MGC, which knows
-nothing but the two pieces before it. The same command goes on where a killed one was.
+The compared formula, MGC, knows nothing but the two pieces before it. The same command goes on where a killed one was.
 """
 
 import dataclasses

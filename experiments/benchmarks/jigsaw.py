@@ -27,6 +27,7 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.priors import jigsaw, load_image, resize
 from cnnjax.study import Progress, main, markdown, open_run, over_seeds, print_table
+from experiments.common.jigsaw_answer import measures
 
 IMAGES = (
     "astronaut",
@@ -124,23 +125,7 @@ def solve_once(image: jax.Array, piece: int, seed: int, *, rotate: bool, progres
     solution = jigsaw.solve(mixed.pieces, puzzle.grid, for_search, rotate=rotate, progress=progress.advance)
     seconds = time.perf_counter() - began
     truth = jigsaw.true_arrangement(mixed, puzzle.grid)
-    strict = jigsaw.score(solution.arrangement, truth)
-    alike = jigsaw.score(solution.arrangement, truth, labels=jigsaw.frames(mixed.pieces))
-    return {
-        "pieces": len(mixed.pieces),
-        "direct": strict.direct,
-        "neighbour": strict.neighbour,
-        "perfect": strict.perfect,
-        "direct_twins": alike.direct,
-        "neighbour_twins": alike.neighbour,
-        "perfect_twins": alike.perfect,
-        "twins": solution.diagnosis.twins,
-        "loops": solution.diagnosis.loops,
-        "structure": solution.diagnosis.structure,
-        "objective": solution.objective,
-        "objective_of_truth": solution.objective_of(truth),
-        "seconds": seconds,
-    }
+    return {**measures(solution, mixed, truth), "seconds": seconds}
 
 
 def _report(directory: Any, rows: list[dict[str, Any]], best: list[dict[str, Any]], config: Config) -> None:

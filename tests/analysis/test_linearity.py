@@ -335,3 +335,12 @@ def test_images_that_are_not_finite_cannot_be_measured(value):
 def test_activations_that_are_not_finite_are_named():
     with pytest.raises(InputError, match="activation log is not finite"):
         analysis.linearity_error(lambda x: {"log": jnp.log(x)}, IMAGES)
+
+
+def test_noise_that_a_function_draws_itself_is_a_constant():
+    def noisy(x):
+        key = jax.random.key(0)
+        mask = jax.random.bernoulli(key, 0.5, x.shape).astype(x.dtype)
+        return {"added": x + jax.random.normal(key, x.shape), "dropped": x * mask}
+
+    assert analysis.is_linear(noisy, jnp.ones((2, 4, 4, 1))) == {"added": "affine", "dropped": "linear"}

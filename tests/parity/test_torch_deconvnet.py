@@ -12,6 +12,8 @@ attr = pytest.importorskip("captum.attr", reason="captum is not installed")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 nn = torch.nn
 
+from torchvision_alexnet import AlexNet  # noqa: E402
+
 THEIRS = {
     "gradient": attr.NeuronGradient,
     "deconvnet": attr.NeuronDeconvolution,
@@ -34,28 +36,6 @@ class Pixels(nn.Module):
     def forward(self, x):
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         return self.network((x - mean[:, None, None]) / std[:, None, None])
-
-
-class AlexNet(nn.Module):
-    def __init__(self, widths, dense_widths, num_classes):
-        super().__init__()
-        a, b, c, d, e = widths
-        f, g = dense_widths
-        self.features = nn.Sequential(
-            *(nn.Conv2d(3, a, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-            *(nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-            *(nn.Conv2d(b, c, 3, padding=1), nn.ReLU()),
-            *(nn.Conv2d(c, d, 3, padding=1), nn.ReLU()),
-            *(nn.Conv2d(d, e, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
-        )
-        self.classifier = nn.Sequential(
-            *(nn.Dropout(), nn.Linear(e * 6 * 6, f), nn.ReLU()),
-            *(nn.Dropout(), nn.Linear(f, g), nn.ReLU()),
-            nn.Linear(g, num_classes),
-        )
-
-    def forward(self, x):
-        return self.classifier(self.features(x).flatten(1))
 
 
 class Block(nn.Module):

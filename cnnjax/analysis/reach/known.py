@@ -47,9 +47,10 @@ class Known:
         return self.origins == {"position"} and self.determined
 
     @functools.cached_property
-    def value(self) -> np.ndarray:
-        """The value of what is determined."""
-        return np.asarray(self.array if self.call is None else self.call.results[self.index])
+    def value(self) -> Any:
+        """The value of what is determined: a NumPy array, but for keys of random numbers, which NumPy does not know."""
+        array = self.array if self.call is None else self.call.results[self.index]
+        return np.asarray(array) if isinstance(self.dtype, np.dtype) else array
 
     @functools.cached_property
     def bounds(self) -> Bounds:
