@@ -121,7 +121,10 @@ def test_carried_pictures(source, channels):
         (("--model", "mlp", "--side", "-1"), "side=-1 must not be negative"),
         (("--model", "lenet5", "--layer", "c2"), "lenet5 has no layer 'c2'; perhaps c"),
         (("--model", "lenet5", "--layer", "s4", "--unit", "9", "9"), "lenet5 has no such unit in s4: unit=(9, 9)"),
-        (("--model", "lenet5", "--image", "absent.jpg"), "absent.jpg is no image file; give the path of one, or one of"),
+        (
+            ("--model", "lenet5", "--image", "absent.jpg"),
+            "absent.jpg is no image file; give the path of one, or one of",
+        ),
         (("--model", "lenet5", "--image", __file__), "cannot be read (cannot identify image file"),
     ],
 )
