@@ -14,6 +14,7 @@ from cnnjax.analysis.cost import Cost, LayerCost, cost
 from cnnjax.analysis.deconvnet import deconvnet
 from cnnjax.analysis.effective_field import EffectiveField, GaussianFit, effective_receptive_field
 from cnnjax.analysis.equivariance import equivariance_error
+from cnnjax.analysis.filters import filter_chroma, filter_orientation, filter_rms
 from cnnjax.analysis.flip_rate import flip_rate
 from cnnjax.analysis.generators import Generator
 from cnnjax.analysis.goodfellow import GoodfellowInvariance, goodfellow_invariance
@@ -71,6 +72,9 @@ __all__ = [
     "deconvnet",
     "effective_receptive_field",
     "equivariance_error",
+    "filter_chroma",
+    "filter_orientation",
+    "filter_rms",
     "flip_rate",
     "goodfellow_invariance",
     "gradient_flow",
