@@ -7,6 +7,7 @@ from cnnjax.study.cli import main
 from cnnjax.study.depth_figures import depth_figure
 from cnnjax.study.grid import Cell, grid
 from cnnjax.study.intervals import Interval, over_images, over_seeds
+from cnnjax.study.page import Code, Picture, Section, Table, write_page
 from cnnjax.study.progress import Progress
 from cnnjax.study.receptive_field_figures import (
     draw_effective_field,
@@ -23,10 +24,14 @@ from cnnjax.study.transformation_figures import angle_curves, translation_maps
 
 __all__ = [
     "Cell",
+    "Code",
     "Interval",
+    "Picture",
     "Progress",
     "RunDirectory",
     "RunWarning",
+    "Section",
+    "Table",
     "angle_curves",
     "colours",
     "depth_figure",
@@ -49,4 +54,5 @@ __all__ = [
     "score_dots",
     "training_curves",
     "translation_maps",
+    "write_page",
 ]

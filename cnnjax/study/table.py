@@ -29,7 +29,7 @@ def print_table(
     import rich.console
     import rich.table
 
-    header, body, meaning = _read(rows, scale, digits)
+    header, body, meaning = as_text(rows, scale=scale, digits=digits)
     console = rich.console.Console(markup=False, highlight=False)
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for i, (name, *cells) in enumerate(zip(header, *body, strict=True)):
@@ -55,7 +55,7 @@ def markdown(
     digits: int = 1,
 ) -> str:
     """The table that `print_table` prints, as Markdown that is aligned in its source too; the caption follows it."""
-    header, body, meaning = _read(rows, scale, digits)
+    header, body, meaning = as_text(rows, scale=scale, digits=digits)
     widths = [max(3, *map(len, column)) for column in zip(header, *body, strict=True)]
     rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]
     lines = []
@@ -74,10 +74,10 @@ def format_interval(interval: Interval, *, scale: int | float = 100, digits: int
     return f"{mean} ± {(interval.high - interval.low) / 2 * scale:.{digits}f}"
 
 
-def _read(
-    rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]", scale: int | float, digits: int
+def as_text(
+    rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]", *, scale: int | float, digits: int
 ) -> tuple[list[str], list[list[str]], str]:
-    """The header, the cells as text, and what ± means in them."""
+    """The header, the cells as text, and what ± means in them; raises InputError for no rows."""
     records: Any = rows if isinstance(rows, Sequence) else rows.to_dict("records")
     if not records:
         raise InputError("The table has no rows; did every cell of the experiment fail?")
