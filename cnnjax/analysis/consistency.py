@@ -20,6 +20,7 @@ from cnnjax import runtime
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.errors import InputError
+from cnnjax.intervals import Interval, over_images
 
 PROTOCOL = "cnnjax-invariance-1"
 """Changes whenever a score or an orbit changes its meaning. Results of different versions do not compare."""
@@ -217,13 +218,16 @@ def _ratio(a: Any, b: Any, *, otherwise: float) -> np.ndarray:
 
 def consistency(
     classify: Callable[[Array], Array], images: Any, transforms: Orbit, *, labels: np.ndarray | None = None
-) -> dict[str, float]:
+) -> dict[str, Interval]:
     """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
 
-    See `predict` for `classify` and `images`, and `scores` for what is returned. `labels` is int `(images,)`.
+    Each has its mean over the images, and the 95 % bootstrap interval over them. See `predict` for `classify` and
+    `images`, and `scores` for what is returned. `labels` is int `(images,)`. How the scores differ between networks is
+    another question: train several, and give their means to `study.over_seeds`.
     """
     predictions = predict(classify, images, transforms)
     truth = predictions.classes[0] if labels is None else np.asarray(labels)
-    columns = image_columns(predictions, truth, transforms)
-    found = {name: float(value) for name, value in scores({k: v.mean() for k, v in columns.items()}).items()}
-    return found if labels is not None else {name: found[name] for name in LABEL_FREE if name in found}
+    columns = {name: values[None] for name, values in image_columns(predictions, truth, transforms).items()}
+    every = scores({name: values.mean() for name, values in columns.items()})
+    wanted = [name for name in every if labels is not None or name in LABEL_FREE]
+    return {name: over_images(columns, lambda means, name=name: scores(means)[name]) for name in wanted}

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxtyping import Array
 
-from cnnjax.analysis.consistency import consistency
+from cnnjax.analysis.consistency import image_columns, predict
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.errors import InputError
 
@@ -23,4 +23,5 @@ def flip_rate(classify: Callable[[Array], Array], examples: Any, path: Orbit) ->
     """
     if isinstance(path, Orbit) and not path.paths:
         raise InputError(f"the orbit {path.name} has no paths: give it walks in small steps, `Orbit.paths`")
-    return consistency(classify, examples, path)["flip_rate"]
+    predictions = predict(classify, examples, path)
+    return float(image_columns(predictions, predictions.classes[0], path)["flips"].mean())

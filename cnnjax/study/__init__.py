@@ -3,10 +3,10 @@
 pandas, matplotlib, rich and tyro are imported by the functions that use them: training waits for none of them.
 """
 
+from cnnjax.intervals import Interval, over_images, over_seeds
 from cnnjax.study.cli import main
 from cnnjax.study.depth_figures import depth_figure
 from cnnjax.study.grid import Cell, grid
-from cnnjax.study.intervals import Interval, over_images, over_seeds
 from cnnjax.study.page import Code, Picture, Section, Table, write_page
 from cnnjax.study.progress import Progress
 from cnnjax.study.receptive_field_figures import (

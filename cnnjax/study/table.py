@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnjax.errors import InputError
-from cnnjax.study.intervals import Interval
+from cnnjax.intervals import Interval
 
 if TYPE_CHECKING:
     import pandas

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.tree_util import Partial
+from scipy import stats
 
 from cnnjax import InputError, analysis, models, runtime
 
@@ -168,11 +169,26 @@ def test_consistency_in_one_call(images):
 
     halves = images.at[:3, :8].add(1).at[3:, 8:].add(1)
     found = analysis.consistency(brightest, halves, analysis.rotations(180), labels=np.array([0, 0, 0, 1, 1, 1]))
-    assert found["accuracy"] == 1
-    assert found["mean_accuracy"] == found["consistency"] == 0
+    assert found["accuracy"].mean == 1
+    assert found["mean_accuracy"].mean == found["consistency"].mean == 0
     without = analysis.consistency(brightest, halves, analysis.rotations(180))
     assert without == {name: found[name] for name in without}
     assert set(without) == {"consistency", "pairwise_consistency", "total_variation", "flip_rate"}
+
+
+def test_the_interval_of_a_consistency_is_that_of_its_images():
+    orbit = analysis.shifts(1, fill="circular")
+
+    def classify(x):
+        return jnp.stack([x[:, 0, 0, 0], x[:, 1, 1, 0]], 1)
+
+    images = jax.random.uniform(jax.random.key(5), (8, 4, 4, 1))
+    found = analysis.consistency(classify, images, orbit)["consistency"]
+    agree = analysis.image_columns(analysis.predict(classify, images, orbit), np.zeros(8, int), orbit)["agree"]
+    assert (found.n, found.over, found.level) == (8, "images", 0.95)
+    # Of a mean over independent images the interval is known: Student's, near enough.
+    half = stats.t.ppf(0.975, 7) * agree.std(ddof=1) / np.sqrt(8)
+    np.testing.assert_allclose([found.low, found.high], [agree.mean() - half, agree.mean() + half], atol=0.25 * half)
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ def test_consistency_is_1_exactly_when_the_prediction_is_constant_over_the_orbit
             for dx in (0, 1, -1)
         ]
     )
-    score = analysis.consistency(classify, x, orbit)["consistency"]
+    score = analysis.consistency(classify, x, orbit)["consistency"].mean
     constant = (classes == classes[:1]).all()
     assert (score == 1) == constant
     assert score == pytest.approx((classes[1:] == classes[:1]).mean(), abs=1e-6)
