@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from cnnjax.data import epoch_order
+from cnnjax.errors import InputError
 from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import TrainConfig
 from cnnjax.training.execution import run_steps, stack, unstack
@@ -34,6 +35,7 @@ def train(
     *,
     seeds: Sequence[int],
     checkpoint: Path | None = None,
+    snapshots: Mapping[int, Path] | None = None,
     log: Callable[..., Any] = lambda **record: None,
     progress: Callable[[int, int, str], Any] = lambda done, total, text: None,
 ) -> PyTree:
@@ -41,13 +43,18 @@ def train(
 
     `images` is uint8 `(n, height, width, channels)` and `labels` int `(n,)`. A seed fixes the initialisation, the
     order of every epoch and the augmentation. With `checkpoint`, the state is kept there after at most 200 steps, and
-    a training that finds it goes on to the same result. `log` is given each seed's mean loss and accuracy for each
+    a training that finds it goes on to the same result. `snapshots` are files by epoch: the variables, with their seed
+    axis, are written there after that many epochs, 0 for the start. `log` is given each seed's mean loss and accuracy for each
     chunk of steps, `progress` the steps done, of how many, and a line of text.
 
-    Raises `DivergedError` at the end of the chunk in which a loss is not finite, or of the training.
+    Raises `DivergedError` at the end of the chunk in which a loss is not finite, or of the training, and `InputError`
+    for a snapshot after the last epoch.
     """
     n = len(images)
     per_epoch, epochs = config.steps_per_epoch(n), config.passes(n)
+    snapshots = snapshots or {}
+    if late := [epoch for epoch in snapshots if not 0 <= epoch <= epochs]:
+        raise InputError(f"a snapshot after epoch {late[0]} of a training of {epochs}: give epochs from 0 to {epochs}")
     length = math.ceil(per_epoch / math.ceil(per_epoch / CHUNK))
     order_keys, step_keys = _keys(seeds, "order"), _keys(seeds, "step")
     states = init_states(spec, seeds, images.shape[1:])
@@ -57,6 +64,8 @@ def train(
     hyper = config.hyper(n)
     images_on_device, labels_on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
     progress(done, per_epoch * epochs, "")
+    if done == 0 and 0 in snapshots:
+        save_tree(snapshots[0], states.variables)
     while done < per_epoch * epochs:
         epoch, start = divmod(done, per_epoch)
         count = min(length, per_epoch - start)
@@ -78,6 +87,9 @@ def train(
                 accuracy=float(accuracy),
                 seconds=round(seconds / len(seeds), 3),
             )
+        if start + count == per_epoch and epoch + 1 in snapshots:
+            # Before the checkpoint: a training that goes on from it has them.
+            save_tree(snapshots[epoch + 1], states.variables)
         if checkpoint is not None:
             save_tree(checkpoint, states)
         progress(done, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")

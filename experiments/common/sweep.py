@@ -26,6 +26,7 @@ from cnnjax.training import (
     train,
     unstack,
 )
+from experiments.common.describe import describe
 from experiments.common.protocol import ProtocolConfig, measure
 
 
@@ -37,6 +38,8 @@ class CellPlan:
     model: nn.Module
     train: TrainConfig
     augmentation: Augmentation
+    snapshots: tuple[int, ...] = ()
+    """Epochs after which the networks are kept as they are then, 0 for the start: see `snapshot_path`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +149,18 @@ def trained(
             plan.augmentation.as_arrays(),
             seeds=seeds,
             checkpoint=checkpoint,
+            snapshots={epoch: snapshot_path(folder, epoch) for epoch in plan.snapshots},
             log=lambda **record: run.log(cell=plan.name, **record),
             progress=progress.advance,
         )
-        save_tree(weights, variables)
+        save_tree(weights, variables, network=describe(plan.model))
         checkpoint.unlink(missing_ok=True)
     else:
         like = jax.eval_shape(lambda: init_states(spec, range(len(seeds)), dataset.train.images.shape[1:]).variables)
         variables, _ = load_tree(weights, like)
     return unstack(variables, len(seeds))
+
+
+def snapshot_path(folder: Path, epoch: int) -> Path:
+    """Where the cell in `folder` keeps its networks, with their seed axis, as they are after an epoch."""
+    return folder / f"epoch{epoch:04d}.safetensors"

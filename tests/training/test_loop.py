@@ -61,6 +61,46 @@ def test_a_killed_training_ends_with_the_same_bits(problem, spec, strengths, tmp
     # The chunk whose checkpoint was not written is trained again, and nothing before it.
     assert seen[0]["step"] == logged[-1]["step"]
 
+def test_snapshots_are_the_networks_at_their_epochs_through_a_kill(problem, spec, strengths, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHUNK", 2)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    epochs = (0, 1, 3, 4)
+
+    def files(name):
+        return {epoch: tmp_path / name / f"{epoch}.safetensors" for epoch in epochs}
+
+    whole = train(spec, CONFIG, *problem, strengths, seeds=[3, 5], snapshots=files("a"))
+    start = init_states(spec, [3, 5], problem[0].shape[1:]).variables
+    kept = [load_tree(path, whole)[0] for path in files("a").values()]
+    assert_equal(kept[0], start)
+    assert_equal(kept[-1], whole)
+
+    # Killed between a snapshot and its checkpoint, and after it.
+    saved = []
+    real = loop.save_tree
+
+    def save(path, tree):
+        if len(saved) in (3, 9):
+            saved.append(None)
+            raise Killed
+        saved.append(path)
+        real(path, tree)
+
+    monkeypatch.setattr(loop, "save_tree", save)
+    options = dict(seeds=[3, 5], checkpoint=tmp_path / "state.safetensors", snapshots=files("b"))
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train(spec, CONFIG, *problem, strengths, **options)
+    train(spec, CONFIG, *problem, strengths, **options)
+    assert saved[2] == files("b")[1]
+    for a, b in zip(files("a").values(), files("b").values(), strict=True):
+        assert a.read_bytes() == b.read_bytes()
+
+    with pytest.raises(InputError, match="a snapshot after epoch 5 of a training of 4: give epochs from 0 to 4"):
+        train(spec, CONFIG, *problem, strengths, seeds=[3], snapshots={5: tmp_path / "late"})
+
+
 
 def test_a_seed_trains_the_same_alone_and_in_company(problem, spec, strengths):
     together = train(spec, CONFIG, *problem, strengths, seeds=[3, 5])

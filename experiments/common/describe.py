@@ -1,0 +1,92 @@
+"""A network as JSON beside its weights, so that a file of weights can be used without the experiment that made it."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax.errors import InputError
+
+PACKAGES = ("cnnjax", "experiments")
+"""A description names a class in one of these, and nothing else is imported."""
+
+NAMESPACES = {"nn": nn, "jnp": jnp, "jax.nn": jax.nn}
+"""Where functions are looked for, to be written by name."""
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """The class of a network and the fields in which it differs from the class's defaults, as JSON values.
+
+    A function that has no name here is written as what it is not: reading it back is refused.
+    """
+    kind = type(model)
+    fields = {
+        name: getattr(model, name)
+        for name, field in kind.__dataclass_fields__.items()
+        # How parameters are drawn at the start says nothing about those that are there.
+        if name not in ("parent", "name") and not name.endswith("_init") and field.init
+    }
+    defaults = {name: kind.__dataclass_fields__[name].default for name in fields}
+    return {
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "fields": {name: _encode(value) for name, value in fields.items() if not _same(value, defaults[name])},
+    }
+
+
+def build_described(description: Any) -> nn.Module:
+    """The network that `describe` described.
+
+    Raises InputError for what is no description of a network of this project.
+    """
+    if not isinstance(description, Mapping) or {"class", "fields"} - set(description):
+        raise InputError("there is no description of the network beside the weights: make the run anew")
+    module, _, name = str(description["class"]).partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name) if module.split(".")[0] in PACKAGES else None
+    except (ImportError, AttributeError):
+        found = None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"{description['class']!r}, described beside the weights, is no network of this project")
+    try:
+        return found(**{field: _decode(value) for field, value in description["fields"].items()})
+    except TypeError as error:
+        raise InputError(f"{name} is not as it was when these weights were written ({error})") from error
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and value == default)
+
+
+def _encode(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    if callable(value) and (name := _function_name(value)):
+        return {"function": name}
+    try:
+        return {"dtype": np.dtype(value).name}
+    except TypeError:
+        return {"unnamed": str(value)}
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(item) for item in value)
+    if not isinstance(value, Mapping):
+        return value
+    if "dtype" in value:
+        return jnp.dtype(value["dtype"]).type
+    space, _, name = str(value.get("function", "")).rpartition(".")
+    if space not in NAMESPACES or not hasattr(NAMESPACES[space], name):
+        raise InputError(f"a field of the network, {dict(value)}, was not written by a name: it cannot be read back")
+    return getattr(NAMESPACES[space], name)
+
+
+def _function_name(function: Callable[..., Any]) -> str | None:
+    name = getattr(function, "__name__", "")
+    return next((f"{space}.{name}" for space, of in NAMESPACES.items() if getattr(of, name, None) is function), None)
