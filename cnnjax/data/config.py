@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cnnjax.errors import InputError
 
-EMBEDDED = ("digits", "shapes", "folder")
+EMBEDDED = ("digits", "shapes", "coloured_shapes", "folder")
 """Names that need no tensorflow-datasets."""
 
 
@@ -14,7 +14,7 @@ class DataConfig:
     """Which images to use, and at what size."""
 
     name: str = "digits"
-    """digits, shapes, folder, or any image classification dataset of tensorflow-datasets (mnist, cifar10, ...)."""
+    """digits, shapes, coloured_shapes, folder, or any classification dataset of tensorflow-datasets (mnist, ...)."""
     data_dir: Path | None = None
     """Where tensorflow-datasets lie (by default its own place), or, for folder, the directory of class folders."""
     size: int | None = None

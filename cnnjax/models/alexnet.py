@@ -48,6 +48,8 @@ class AlexNet(nn.Module):
       in the paper (section 5). Biases start at 1 in conv2, conv4, conv5, fc6 and fc7, elsewhere at 0.
     - `mean` and `std`: by default conv1 sees pixels as the paper's does, from −127.5 to 127.5. The constants of the
       normalisation and of the initialisation are made for that scale.
+    - `exchange=False` lets no tower read the other's maps or units: conv3, fc6 and fc7 then read their own tower, too,
+      and the two meet in the logits alone. A dense kernel is then `(positions, 1, channels / towers, units)`.
     - `tower_axis`: the mesh axis along which the towers lie, one on each device; this module is then the tower of the
       device that it runs on. `two_devices` sets it.
 
@@ -75,6 +77,7 @@ class AlexNet(nn.Module):
     kernel_init: Callable = gaussian
     mean: Sequence[float] = (0.5,)
     std: Sequence[float] = (1 / 255,)
+    exchange: bool = True
     dtype: Any = jnp.float32
     tower_axis: str | None = None
 
@@ -86,6 +89,7 @@ class AlexNet(nn.Module):
         check_images(images)
         here = self.towers if self.tower_axis is None else 1
         wide = at_least_float32(self.dtype)
+        own = TOWER if self.exchange else (*TOWER, 3)
         activations: Activations = {}
         x = standardize(images, self.mean, self.std)
         for layer, (width, kernel_size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True), 1):
@@ -95,7 +99,7 @@ class AlexNet(nn.Module):
                 kernel_size,
                 strides=self.stem_stride if layer == 1 else 1,
                 padding=self.padding if self.padding is not None else 2 if layer == 1 else "same",
-                groups=here if layer in TOWER else 1,
+                groups=here if layer in own else 1,
                 kernel_init=self.kernel_init,
                 bias_init=nn.initializers.ones if layer in TOWER else nn.initializers.zeros,
                 dtype=self.dtype,
@@ -110,16 +114,7 @@ class AlexNet(nn.Module):
                 x = activations[f"pool{layer}"] = pool(x, train=train)
         for layer, width in enumerate(self.dense_widths, 6):
             name = f"fc{layer}"
-            x = self._both_towers(x, name)
-            x = nn.Dense(
-                width * here // self.towers,
-                kernel_init=self.kernel_init,
-                bias_init=nn.initializers.ones,
-                dtype=self.dtype,
-                param_dtype=wide,
-                name=name,
-            )(flatten(self, x, layer=name) if layer == 6 else x)
-            x = self.activation(x)
+            x = self.activation(self._dense(self._both_towers(x, name), width * here // self.towers, here, name))
             if train:
                 # Drawn for both towers, so that a tower on a device of its own drops what it drops beside the other.
                 kept = nn.Dropout(self.dropout, deterministic=False)(jnp.ones((x.shape[0], width), x.dtype))
@@ -148,8 +143,18 @@ class AlexNet(nn.Module):
         if not 0 <= self.dropout < 1:
             raise InputError(f"AlexNet: dropout={self.dropout} must lie in [0, 1)")
 
+    def _dense(self, x: Array, units: int, towers: int, name: str) -> Array:
+        options: Any = dict(kernel_init=self.kernel_init, bias_init=nn.initializers.ones, dtype=self.dtype, name=name)
+        values = flatten(self, x, layer=name, groups=1 if self.exchange else towers) if x.ndim == 4 else x
+        if self.exchange:
+            return nn.Dense(units, param_dtype=at_least_float32(self.dtype), **options)(values)
+        # A dense layer is a convolution whose window is the whole map; in groups, it reads its own tower's channels.
+        maps = values.reshape(len(x), -1, 1, x.shape[-1])
+        window = (maps.shape[1], 1)
+        return Conv(units, window, padding="valid", groups=towers, **options)(maps)[:, 0, 0]
+
     def _both_towers(self, x: Array, layer: str) -> Array:
-        if self.tower_axis is None:
+        if self.tower_axis is None or not self.exchange:
             return x
         with jax.named_scope(layer):
             return lax.all_gather(x, self.tower_axis, axis=x.ndim - 1, tiled=True)

@@ -9,16 +9,17 @@ from cnnjax.errors import InputError
 
 
 def flatten(
-    model: nn.Module, maps: Float[Array, "batch *space channels"], *, layer: str
+    model: nn.Module, maps: Float[Array, "batch *space channels"], *, layer: str, groups: int = 1
 ) -> Float[Array, "batch features"]:
     """The values of each image in the order (height, width, channels), for the dense layer of that name in `model`.
 
     Networks that keep channels first flatten in the order (channels, height, width): the rows of a kernel of theirs
-    have to be transposed. Raises `InputError` where `layer` already has a kernel, for maps of another size.
+    have to be transposed. `groups` are those of the layer where it is a convolution over the whole map.
+    Raises `InputError` where `layer` already has a kernel, for maps of another size.
     """
     features = math.prod(maps.shape[1:])
     if model.has_variable("params", layer):
-        expected = model.get_variable("params", layer)["kernel"].shape[0]
+        expected = groups * math.prod(model.get_variable("params", layer)["kernel"].shape[:-1])
         if features != expected:
             shape = "×".join(map(str, maps.shape[1:]))
             raise InputError(

@@ -102,7 +102,7 @@ def classifier(model: nn.Module, variables: PyTree) -> Partial:
 
 
 def measure(
-    config: ProtocolConfig,
+    config: ProtocolConfig | None,
     dataset: Dataset,
     model: nn.Module,
     networks: list[PyTree],
@@ -112,10 +112,10 @@ def measure(
     """Every prediction the scores need, for each network: arrays by `orbit/what`, with a leading seed axis.
 
     `orbit/classes` is `(seeds, transforms + 1, images)`, `orbit/total_variation` `(seeds, transforms, images)`, and
-    `test/classes` `(seeds, images)` over the whole test set.
+    `test/classes` `(seeds, images)` over the whole test set, which is all that there is without a `config`.
     """
-    todo = tasks(config, dataset, model)
-    copies = same_images(config, dataset)
+    todo = tasks(config, dataset, model) if config is not None else {}
+    copies = config is not None and same_images(config, dataset)
     found: dict[str, list[np.ndarray]] = {}
     total = len(networks) * (len(todo) + 1)
     for seed, variables in enumerate(networks):

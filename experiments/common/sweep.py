@@ -54,7 +54,7 @@ def sweep(
     run: RunDirectory,
     plans: Sequence[CellPlan],
     dataset: Dataset,
-    protocol: ProtocolConfig,
+    protocol: ProtocolConfig | None,
     *,
     seeds: int,
     progress: Progress,

@@ -151,6 +151,23 @@ def test_towers_see_each_other_in_conv3_and_in_the_dense_layers_alone():
     )
 
 
+def test_without_exchange_a_tower_is_the_network_whose_kernels_across_are_zero():
+    apart, images = narrow(exchange=False, std=(1 / 255,)), pixels(2, 16, 20, 3)
+    variables = drawn_variables(apart, images)
+    params = dict(variables["params"])
+    for name in ("conv3", "fc6", "fc7"):
+        kernel = np.asarray(params[name]["kernel"])
+        first, second = np.split(kernel, 2, -1)
+        nothing = np.zeros_like(first)
+        across = np.concatenate([np.concatenate([first, nothing], -1), np.concatenate([nothing, second], -1)], -2)
+        params[name] = params[name] | {"kernel": across if name == "conv3" else across.reshape(-1, across.shape[-1])}
+    expected = activations_of(narrow(std=(1 / 255,)), {"params": params}, images)
+    for name, value in activations_of(apart, variables, images).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-5 * expected[name].max(), err_msg=name)
+    with pytest.raises(InputError, match=r"layer fc6: it was initialised on \d+ values for each image and gets a map"):
+        jax.eval_shape(apart.apply, variables, pixels(1, 32, 32, 3))
+
+
 def test_response_normalisation_stays_within_a_tower():
     model, images = narrow(widths=(14, 8, 12, 12, 8), std=(1 / 255,)), pixels(2, 16, 16, 3)
     activations = activations_of(model, drawn_variables(model, images), images)

@@ -98,6 +98,16 @@ def test_devices_communicate_at_conv3_and_at_the_dense_layers_alone(mesh):
     assert collectives(to_images, images) == sorted([*forward, *backward, ("all-reduce", images.size)])
 
 
+def test_without_exchange_devices_add_up_the_scores_and_no_more(mesh):
+    model, images = models.alexnet_small(**NARROW, exchange=False), pixels(*IMAGES)
+    variables = drawn_variables(model, images)
+    apply = quick_jit(models.two_devices(model, mesh))
+    placed = models.split_towers(variables, mesh)
+    logits, expected = apply(placed, images)[0], model.apply(variables, images)[0]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    assert collectives(models.two_devices(model, mesh), placed, images) == [("all-reduce", logits.size)]
+
+
 def test_each_device_holds_half_of_the_parameters(mesh):
     model, images = models.alexnet_small(num_classes=10), jnp.ones((1, 32, 32, 3))
     variables = drawn_variables(model, images)
