@@ -5,6 +5,7 @@ pandas, matplotlib, rich and tyro are imported by the functions that use them: t
 
 from cnnjax.intervals import Interval, over_images, over_seeds
 from cnnjax.study.cli import main
+from cnnjax.study.comparisons import compare, compare_summary, effect_size, holm
 from cnnjax.study.depth_figures import depth_figure
 from cnnjax.study.grid import Cell, grid
 from cnnjax.study.page import Code, Picture, Section, Table, write_page
@@ -34,12 +35,16 @@ __all__ = [
     "Table",
     "angle_curves",
     "colours",
+    "compare",
+    "compare_summary",
     "depth_figure",
     "draw_effective_field",
     "draw_receptive_fields",
+    "effect_size",
     "effective_field_figure",
     "format_interval",
     "grid",
+    "holm",
     "main",
     "markdown",
     "open_run",

@@ -24,6 +24,7 @@ from cnnjax.study import (
     training_curves,
     translation_maps,
 )
+from experiments.common.invariance_comparisons import compare_cells
 from experiments.common.protocol import ProtocolConfig, Task, tasks
 from experiments.common.sweep import Outcome
 
@@ -61,21 +62,26 @@ def write(
     *,
     seeds: int,
 ) -> None:
-    """Write `summary.csv`, `scores.csv` and `figures/`, and print the table.
+    """Write `summary.csv`, `scores.csv`, `comparisons.csv` and `figures/`, and print the table.
 
-    The summary has a row for each cell and seed; the scores a row for each cell and score, with both intervals.
+    The summary has a row for each cell and seed; the scores a row for each cell and score, with both intervals; the
+    comparisons one for each cell against the first, and score of the table, over seeds and over images.
     """
     import pandas as pd
 
     todo = tasks(protocol, dataset, model)
     done = {name: outcome.predictions for name, outcome in outcomes.items() if outcome.predictions is not None}
     columns = {name: _columns(arrays, todo, dataset) for name, arrays in done.items()}
-    run.write_summary(_summary(outcomes, columns, seeds))
+    summary = _summary(outcomes, columns, seeds)
+    run.write_summary(summary)
     if not done:
         failures = "; ".join(f"{name}: {outcome.failure}" for name, outcome in outcomes.items())
         raise InputError(f"every cell failed, so there is nothing to measure. {failures}")
     table = pd.DataFrame([row for name, parts in columns.items() for row in _intervals(name, parts)])
     write_atomic(run.path / "scores.csv", table.to_csv(index=False, lineterminator="\n"))
+    if len(done) > 1:
+        comparisons = compare_cells(summary, columns, [*TABLE.values()])
+        write_atomic(run.path / "comparisons.csv", comparisons.to_csv(index=False, lineterminator="\n"))
     _print(columns, outcomes, dataset, protocol)
     _draw(run, done, table, todo, dataset)
 

@@ -105,6 +105,31 @@ def test_the_summary_follows_from_the_stored_predictions(whole):
         assert (row["seeds"], row["images"]) == (2, 10)
 
 
+def test_the_comparisons_follow_from_the_summary_and_the_predictions(whole):
+    path = whole[0] / "run"
+    summary = pd.read_csv(path / "summary.csv").pivot(index="seed", columns="cell")
+    rows = pd.read_csv(path / "comparisons.csv")
+    assert set(rows["cell"]) == {"augmentation=both"}
+    assert set(rows["against"]) == {"augmentation=none"}
+    rows = rows.set_index(["over", "score"])
+    assert len(rows.loc["seeds"]) == 7
+    for score in ("test.accuracy", "rotation.mean_accuracy", "shift_zero.adjusted_consistency"):
+        difference = summary[score]["augmentation=both"] - summary[score]["augmentation=none"]
+        assert rows.loc[("seeds", score), "difference"] == pytest.approx(difference.mean())
+        assert rows.loc[("seeds", score), "n"] == 2
+    none, both = (
+        read_arrays(path / "cells" / f"augmentation={kind}" / "predictions.safetensors")[0]["test/classes"]
+        for kind in ("none", "both")
+    )
+    from cnnjax.data import load
+
+    labels = load(DataConfig(train_images=60, test_images=20), max_shift=1).test.labels
+    better = ((both == labels).mean(0) > (none == labels).mean(0)).sum()
+    accuracy = rows.loc[("images", "test.accuracy")]
+    assert (accuracy["higher"], accuracy["n"]) == (better, 20)
+    assert (rows["p_holm"].dropna() >= rows["p"].dropna()).all()
+
+
 def test_killed_at_any_instant_it_resumes_to_the_same_summary(whole, tmp_path):
     expected = (whole[0] / "run" / "summary.csv").read_bytes()
     out = tmp_path / "run"
