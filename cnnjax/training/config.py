@@ -1,6 +1,7 @@
 """What a training is told: the recipe, and the numbers in it that may change without compiling again."""
 
 import dataclasses
+import math
 from typing import Literal
 
 import jax
@@ -20,14 +21,16 @@ class TrainConfig:
     """Images to train on, repeats counted, where `epochs` is not given; never more than 20 passes."""
     batch_size: int = 64
     """Images in a step."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum 0.9, or AdamW with decay rates 0.9 and 0.999."""
+    optimizer: Literal["sgd", "adamw", "adadelta"] = "sgd"
+    """SGD with momentum 0.9, AdamW with decay rates 0.9 and 0.999, or Adadelta with 0.9 (Zeiler 2012)."""
     learning_rate: float = 0.1
-    """Peak learning rate: linear warm-up, then a cosine down to zero."""
+    """Peak learning rate, after a linear warm-up."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What follows the warm-up: a cosine down to zero, or the peak until the end."""
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = 5e-4
-    """Added to the gradient (SGD) or to the update (AdamW) of kernels; not of biases, norms and scales."""
+    """Added to the gradient (SGD, Adadelta) or to the update (AdamW) of kernels; not of biases, norms and scales."""
     label_smoothing: float = 0.0
     """Probability mass spread evenly over all classes."""
 
@@ -60,7 +63,9 @@ class TrainConfig:
     def hyper(self, images: int) -> "Hyper":
         """The numeric settings as arrays, for a training set of `images` images."""
         total = self.steps_per_epoch(images) * self.passes(images)
-        values = (self.learning_rate, self.warmup * total, total, self.weight_decay, self.label_smoothing)
+        # A cosine that falls for ever does not fall.
+        falls = math.inf if self.schedule == "constant" else total
+        values = (self.learning_rate, self.warmup * total, falls, self.weight_decay, self.label_smoothing)
         return Hyper(*(jnp.asarray(value, jnp.float32) for value in values))
 
 

@@ -43,7 +43,10 @@ class StepSpec:
 
 
 def warmup_cosine(step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""]:
-    """Learning rate at a step: linear to the peak, then half a cosine to zero (Loshchilov & Hutter 2017, eq. 5)."""
+    """Learning rate at a step: linear to the peak, then half a cosine to zero (Loshchilov & Hutter 2017, eq. 5).
+
+    With infinitely many `total_steps` it stays at the peak.
+    """
     t = step.astype(jnp.float32)
     rise = (t + 1) / jnp.maximum(hyper.warmup_steps, 1)
     progress = (t - hyper.warmup_steps) / jnp.maximum(hyper.total_steps - hyper.warmup_steps, 1)
@@ -56,6 +59,8 @@ def make_optimizer(name: str, weight_decay: Float[Array, ""] | float) -> optax.G
     decay = optax.add_decayed_weights(weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
     if name == "sgd":
         return optax.chain(decay, optax.trace(decay=0.9, nesterov=True))
+    if name == "adadelta":
+        return optax.chain(decay, optax.scale_by_adadelta())
     return optax.chain(optax.scale_by_adam(), decay)
 
 

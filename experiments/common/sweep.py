@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,13 @@ class CellPlan:
     name: str
     model: nn.Module
     train: TrainConfig
-    augmentation: Augmentation
+    augmentation: Augmentation = Augmentation()
     snapshots: tuple[int, ...] = ()
     """Epochs after which the networks are kept as they are then, 0 for the start: see `snapshot_path`."""
+    change: Callable[[Dataset], Dataset] | None = None
+    """What the cell makes of the dataset, such as to leave images out; None: nothing."""
+    seeds: Sequence[int] | None = None
+    """The networks' seeds; None: those of the sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +80,9 @@ def sweep(
             outcomes[plan.name] = finished
             continue
         progress.cell(plan.name)
+        own = dataset if plan.change is None else plan.change(dataset)
         try:
-            networks = trained(run, plan, folder, dataset, range(seeds), progress, compiled)
+            networks = trained(run, plan, folder, own, plan.seeds or range(seeds), progress, compiled)
         except DivergedError as error:
             write_atomic(folder / "failure.json", json.dumps({"failure": str(error)}) + "\n")
             progress.note(f"{plan.name} failed: {error}")
@@ -86,7 +91,7 @@ def sweep(
         if plan.model not in compiled:
             progress.status("compiling the measurements")
             compiled.add(plan.model)
-        arrays = measure(protocol, dataset, plan.model, networks, progress=progress.advance)
+        arrays = measure(protocol, own, plan.model, networks, progress=progress.advance)
         save_tree(folder / "predictions.safetensors", arrays)
         outcomes[plan.name] = Outcome(arrays)
     return outcomes
@@ -127,7 +132,7 @@ def trained(
     plan: CellPlan,
     folder: Path,
     dataset: Dataset,
-    seeds: range,
+    seeds: Sequence[int],
     progress: Progress,
     compiled: set[Any],
 ) -> list[Any]:
@@ -156,7 +161,7 @@ def trained(
         save_tree(weights, variables, network=describe(plan.model))
         checkpoint.unlink(missing_ok=True)
     else:
-        like = jax.eval_shape(lambda: init_states(spec, range(len(seeds)), dataset.train.images.shape[1:]).variables)
+        like = jax.eval_shape(lambda: init_states(spec, seeds, dataset.train.images.shape[1:]).variables)
         variables, _ = load_tree(weights, like)
     return unstack(variables, len(seeds))
 

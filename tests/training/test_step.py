@@ -27,6 +27,28 @@ def test_the_learning_rate_rises_linearly_and_falls_as_half_a_cosine():
     np.testing.assert_allclose(rates, rise + fall, atol=1e-6)
 
 
+def test_the_learning_rate_stays_at_a_constant_peak():
+    config = TrainConfig(epochs=3, batch_size=10, learning_rate=0.4, warmup=0.2, schedule="constant")
+    rates = [float(warmup_cosine(jnp.int32(step), config.hyper(100))) for step in (0, 2, 5, 6, 29, 10**6)]
+    np.testing.assert_allclose(rates, [0.4 / 6, 0.2, 0.4, 0.4, 0.4, 0.4], rtol=1e-6)
+
+
+def test_adadelta_is_that_of_its_paper():
+    params = {"kernel": jnp.array([[2.0, -1.0]]), "bias": jnp.array([3.0])}
+    optimizer = make_optimizer("adadelta", 0.1)
+    state = optimizer.init(params)
+    squares, steps = ({"kernel": np.zeros((1, 2)), "bias": np.zeros(1)} for _ in range(2))
+    for scale in (1.0, -0.3, 2.0):
+        gradient = jax.tree.map(lambda p, scale=scale: scale * p * p, params)
+        direction, state = optimizer.update(gradient, state, params)
+        for name, decay in (("kernel", 0.1), ("bias", 0.0)):
+            g = np.asarray(gradient[name]) + decay * np.asarray(params[name])
+            squares[name] = 0.9 * squares[name] + 0.1 * g**2
+            step = np.sqrt(steps[name] + 1e-6) / np.sqrt(squares[name] + 1e-6) * g
+            steps[name] = 0.9 * steps[name] + 0.1 * step**2
+            np.testing.assert_allclose(direction[name], step, rtol=1e-5)
+
+
 def test_sgd_is_nesterov_momentum_with_decay_of_kernels_alone():
     params = {"kernel": jnp.array([[2.0, -1.0]]), "bias": jnp.array([3.0])}
     optimizer = make_optimizer("sgd", 0.1)
