@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnnjax.errors import InputError
-from cnnjax.study.intervals import over_images, over_seeds
+from cnnjax.intervals import over_images, over_seeds
 
 if TYPE_CHECKING:
     import pandas
