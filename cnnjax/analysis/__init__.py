@@ -1,5 +1,6 @@
 """What a function of images sees and what it ignores."""
 
+from cnnjax.analysis.attribution import integrated_gradients, saliency, smooth_grad, strength
 from cnnjax.analysis.consistency import (
     PROTOCOL,
     SCORES,
@@ -18,6 +19,7 @@ from cnnjax.analysis.filters import filter_chroma, filter_orientation, filter_rm
 from cnnjax.analysis.flip_rate import flip_rate
 from cnnjax.analysis.generators import Generator
 from cnnjax.analysis.goodfellow import GoodfellowInvariance, goodfellow_invariance
+from cnnjax.analysis.grad_cam import grad_cam
 from cnnjax.analysis.gradient_flow import GradientFlow, NotFiniteError, Signal, gradient_flow
 from cnnjax.analysis.influence import influence
 from cnnjax.analysis.intervene import intervene
@@ -30,6 +32,7 @@ from cnnjax.analysis.project import Projection, Projector, project
 from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
 from cnnjax.analysis.rectifiers import Nonlinearity, Rectifiers, rectifiers
 from cnnjax.analysis.relu_rules import with_relu_rule
+from cnnjax.analysis.scores import Attribution
 from cnnjax.analysis.shift_terms import ShiftTerms, shift_terms
 from cnnjax.analysis.transforms import Flip, Rotation, Scale, Shift, Transform
 from cnnjax.analysis.translation_sensitivity import TranslationSensitivity, translation_sensitivity_map
@@ -37,6 +40,7 @@ from cnnjax.analysis.translation_sensitivity import TranslationSensitivity, tran
 __all__ = [
     "PROTOCOL",
     "SCORES",
+    "Attribution",
     "Cost",
     "EffectiveField",
     "Fill",
@@ -77,9 +81,11 @@ __all__ = [
     "filter_rms",
     "flip_rate",
     "goodfellow_invariance",
+    "grad_cam",
     "gradient_flow",
     "image_columns",
     "influence",
+    "integrated_gradients",
     "intervene",
     "is_linear",
     "lie_attribution",
@@ -93,9 +99,12 @@ __all__ = [
     "receptive_field",
     "rectifiers",
     "rotations",
+    "saliency",
     "scores",
     "shift_terms",
     "shifts",
+    "smooth_grad",
+    "strength",
     "subpixel_shifts",
     "translation_sensitivity_map",
     "with_relu_rule",

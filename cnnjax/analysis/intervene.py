@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
 from cnnjax.analysis.calls import CALLS
@@ -24,8 +25,9 @@ def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
     With `a_i = f_i(x, a_1, …, a_{i−1})` in the order of computation, `g` computes `a'_i = edit(name_i, f_i(x, a'_1, …,
     a'_{i−1}))` and returns the `a'`: what is made of an activation, later ones and the result, is made of the edited
     one. `edit` must keep shape and dtype. It is called once for each array, in the order of computation; an array that
-    f returns twice is one, but a transposed or converted copy is another, of which nothing else is made: return what
-    the next layer reads. An identity, `lambda name, a: a`, gives f itself.
+    f returns twice is one, and so is one that f returns transposed, as channels are moved to the end; but a converted
+    or reshaped copy is another, and so is a transposed one beside the array itself. Of such a copy nothing else is
+    made: return what the next layer reads. An identity, `lambda name, a: a`, gives f itself.
 
     An activation's name is its key where no other has that key, as "conv1" of a model's `(logits, activations)`;
     otherwise its path in what f returns, "0" or "1/conv1"; and "output" where it is all that f returns.
@@ -48,7 +50,7 @@ def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
         found = named(result, flow)
         names = [found[value][0] for value in flow.results]
         edited = _once_each(edit)
-        arrays = {v: name for v, name in zip(program.jaxpr.outvars, names, strict=True) if isinstance(v, Var)}
+        arrays = {v: _Name(name) for v, name in zip(program.jaxpr.outvars, names, strict=True) if isinstance(v, Var)}
         values = _evaluate(program, jax.tree.leaves(args), _places(program.jaxpr, arrays), edited)
         # Among these may be numbers written in the program, which no equation makes.
         return jax.tree.unflatten(jax.tree.structure(result), map(edited, names, values))
@@ -56,19 +58,36 @@ def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
     return edited_f
 
 
+class _Name(NamedTuple):
+    """What an array is called: an activation, or what makes it when transposed."""
+
+    activation: str
+    axes: tuple[int, ...] | None = None
+    """`activation = array.transpose(axes)`, where the array itself is not returned; None where it is."""
+
+
 class _Places(NamedTuple):
     """Where a program and the calls in it make activations."""
 
-    names: Mapping[Var, str]
+    names: Mapping[Var, _Name]
     inside: Mapping[int, "_Places"]
     """By position of the call, where it makes and uses one."""
 
 
-def _places(jaxpr: Jaxpr, names: Mapping[Var, str]) -> _Places:
+def _places(jaxpr: Jaxpr, names: Mapping[Var, _Name]) -> _Places:
     """The places of the named arrays, followed into the calls that return them, and to operands that calls hand on."""
     names, inside = dict(names), {}
+    computed = {v for eqn in jaxpr.eqns for v in eqn.outvars}
     for position, eqn in reversed(list(enumerate(jaxpr.eqns))):
-        if eqn.primitive.name not in CALLS or names.keys().isdisjoint(eqn.outvars):
+        if names.keys().isdisjoint(eqn.outvars):
+            continue
+        if eqn.primitive.name == "transpose":
+            ((array,), (copy,)) = eqn.invars, eqn.outvars
+            if isinstance(array, Var) and array in computed and array not in names:
+                activation, axes = names[copy]
+                turn = tuple(eqn.params["permutation"])
+                names[array] = _Name(activation, turn if axes is None else tuple(turn[axis] for axis in axes))
+        if eqn.primitive.name not in CALLS:
             continue
         called = opened(_called(eqn))[0]
         returned = [(v, o) for v, o in zip(called.outvars, eqn.outvars, strict=True) if isinstance(v, Var)]
@@ -90,7 +109,12 @@ def _evaluate(program: Program, operands: Sequence[Any], places: _Places, edited
     }
 
     def edit(v: Var, value: Any) -> Any:
-        return edited(places.names[v], value) if v in places.names else value
+        if v not in places.names:
+            return value
+        name, axes = places.names[v]
+        if axes is None:
+            return edited(name, value)
+        return jnp.transpose(edited(name, jnp.transpose(value, axes)), tuple(np.argsort(axes).tolist()))
 
     return evaluate(program, operands, instead=instead, edit=edit)
 

@@ -19,6 +19,8 @@ from cnnjax.errors import InputError
 
 Unit = int | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ...]] | np.ndarray | jax.Array
 """Which units of an activation: see `Projector`."""
+ValueRange = tuple[float | int, float | int] | None
+"""Where the pixels of an image may lie; None for anywhere."""
 Pull = Callable[[Array], tuple[Array]]
 """From signals at an activation to signals at the images."""
 
@@ -43,7 +45,7 @@ def project(
     rule: Rule = "deconvnet",
     *,
     others: Others = "keep",
-    value_range: tuple[float | int, float | int] | None = (0, 1),
+    value_range: ValueRange = (0, 1),
     batch_size: int = 32,
 ) -> Projection:
     """Map activations of a layer back to pixels: `Projector(f, layer, rule, ...)(image, unit)`.
@@ -91,7 +93,7 @@ class Projector:
         rule: Rule = "deconvnet",
         *,
         others: Others = "keep",
-        value_range: tuple[float | int, float | int] | None = (0, 1),
+        value_range: ValueRange = (0, 1),
         batch_size: int = 32,
     ):
         if batch_size < 1:
@@ -115,26 +117,26 @@ class Projector:
                 f"image has shape {np.shape(image)}: expected one image, (height, width, channels), or one signal, "
                 "(length, channels); `each` takes several"
             )
-        images = self._checked(np.asarray(image)[None])
+        images = checked_images(np.asarray(image)[None], self._range)
         position, shape = self._activation(images)
         wanted = checked_units(unit, shape)
         activation, pull = self._forward(images, position)
         index, values = found_units(np.asarray(activation[0]), wanted)
         pictures = [
             np.asarray(_pictures_of_one(pull, activation, index[rows], values[rows]))[:count]
-            for rows, count in _batches(len(index), self._batch_size)
+            for rows, count in batches(len(index), self._batch_size)
         ]
         return Projection(np.concatenate(pictures), index, values)
 
     def each(self, images: Any, units: Unit) -> Projection:
         """The picture of one unit for each image of a batch: `units` has an entry for each."""
-        images = self._checked(images)
+        images = checked_images(images, self._range)
         position, shape = self._activation(images)
         wanted = checked_units(units, shape)
         if len(wanted) != len(images):
             raise InputError(f"{len(wanted)} units for {len(images)} images: give one for each")
         parts: list[tuple[np.ndarray, ...]] = []
-        for rows, count in _batches(len(images), self._batch_size):
+        for rows, count in batches(len(images), self._batch_size):
             activation, pull = self._forward(images[rows], position)
             maps = np.asarray(activation)
             found = [found_units(a, one[None]) for a, one in zip(maps, wanted[rows], strict=True)]
@@ -142,18 +144,6 @@ class Projector:
             pictures = np.asarray(_pictures_of_each(pull, activation, index, values))
             parts.append((pictures[:count], index[:count], values[:count]))
         return Projection(*(np.concatenate(of) for of in zip(*parts, strict=True)))
-
-    def _checked(self, images: Any) -> Array:
-        struct = image_struct(images)
-        values = np.asarray(images, np.float64)
-        if not np.isfinite(values).all():
-            raise InputError("the image contains NaN or infinity: repair or drop it")
-        if self._range is not None and not (self._range[0] <= values.min() and values.max() <= self._range[1]):
-            raise InputError(
-                f"the image has values from {values.min():.4g} to {values.max():.4g}, outside {self._range}: divide "
-                "pixels by 255, or give the value_range of what f takes, None for any"
-            )
-        return jnp.asarray(images, struct.dtype)
 
     def _activation(self, images: Array) -> tuple[int, tuple[int, ...]]:
         """The position of the layer among the arrays that f returns, and its shape without the batch axis."""
@@ -165,6 +155,23 @@ class Projector:
                 f"layer {self._layer!r} has shape {shape}: it has no units for each of {len(images)} images"
             )
         return position, shape[1:]
+
+
+def checked_images(images: Any, value_range: ValueRange) -> Array:
+    """The images as an array of the dtype that JAX has for them.
+
+    Raises InputError for images of the wrong shape or dtype, not finite or outside the range.
+    """
+    struct = image_struct(images)
+    values = np.asarray(images, np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("the image contains NaN or infinity: repair or drop it")
+    if value_range is not None and not (value_range[0] <= values.min() and values.max() <= value_range[1]):
+        raise InputError(
+            f"the image has values from {values.min():.4g} to {values.max():.4g}, outside {value_range}: divide "
+            "pixels by 255, or give the value_range of what f takes, None for any"
+        )
+    return jnp.asarray(images, struct.dtype)
 
 
 def checked_units(unit: Unit | None, shape: tuple[int, ...]) -> Int[np.ndarray, "units axes"]:
@@ -202,7 +209,7 @@ def found_units(
     return index, values
 
 
-def _batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Rows to take at a time, and how many of them are new: the last ones are filled up, to be compiled once."""
     size = min(size, count)
     for start in range(0, count, size):

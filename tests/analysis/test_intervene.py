@@ -262,7 +262,7 @@ def test_drawn_programs(groups, outer, returned):
     assert_same(jax.jit(intervene(WRAPPERS[outer](f), lambda _, a: a + 1))(X), expected, 1e-4)
 
 
-@pytest.mark.parametrize("framework", ["plain", "jit", "nnx"])
+@pytest.mark.parametrize("framework", ["plain", "jit", "nnx", "equinox"])
 def test_frameworks(framework):
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 1)).astype(np.float32))
     network = MAKERS[framework]()
@@ -284,6 +284,29 @@ def test_equinox():
     found = intervene(network, lambda name, a: a if name == "0" else a + 1)(X)
     # A transposed copy is an array of its own: nothing is made of it.
     assert_same(found, (jax.vmap(second)(hidden), {"hidden": hidden, "transposed": hidden.T + 1}), 1e-6)
+
+
+@pytest.mark.parametrize("wrapper", [lambda f: f, jax.jit, jax.checkpoint])
+def test_what_is_returned_transposed_alone_is_the_array(wrapper):
+    """As channels are moved to the end for the caller: what comes after is made of the edited array."""
+    x = jnp.arange(24.0).reshape(1, 2, 3, 4)
+
+    @wrapper
+    def inner(x):
+        hidden = x * 2
+        return hidden, hidden.sum((2, 3))
+
+    def f(x):
+        hidden, total = inner(x)
+        return {"maps": jnp.moveaxis(hidden, 1, -1).transpose(0, 2, 1, 3), "total": total, "later": hidden[:, 0] + 1}
+
+    def edit(name, a):
+        return a * jnp.asarray([1.0, 10.0])[None, None, None] if name == "maps" else a
+
+    found = intervene(f, edit)(x)
+    hidden = x * 2 * jnp.asarray([1.0, 10.0])[None, :, None, None]
+    expected = {"maps": hidden.transpose(0, 3, 2, 1), "total": hidden.sum((2, 3)), "later": hidden[:, 0] + 1}
+    assert_same(found, expected, 1e-6)
 
 
 @pytest.mark.parametrize("remat", [False, True])
