@@ -33,7 +33,9 @@ from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
 from cnnjax.analysis.rectifiers import Nonlinearity, Rectifiers, rectifiers
 from cnnjax.analysis.relu_rules import with_relu_rule
 from cnnjax.analysis.scores import Attribution
+from cnnjax.analysis.selectivity import ClassSelectivity, class_selectivity
 from cnnjax.analysis.shift_terms import ShiftTerms, shift_terms
+from cnnjax.analysis.similarity import cka, cka_matrix
 from cnnjax.analysis.transforms import Flip, Rotation, Scale, Shift, Transform
 from cnnjax.analysis.translation_sensitivity import TranslationSensitivity, translation_sensitivity_map
 
@@ -41,6 +43,7 @@ __all__ = [
     "PROTOCOL",
     "SCORES",
     "Attribution",
+    "ClassSelectivity",
     "Cost",
     "EffectiveField",
     "Fill",
@@ -70,6 +73,9 @@ __all__ = [
     "Signal",
     "Transform",
     "TranslationSensitivity",
+    "cka",
+    "cka_matrix",
+    "class_selectivity",
     "classify_all",
     "consistency",
     "cost",

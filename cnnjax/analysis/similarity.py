@@ -1,0 +1,87 @@
+"""How alike two sets of activations are over the same images, whatever the units: centred kernel alignment."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from cnnjax.errors import InputError
+
+
+def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> Float[Array, ""]:
+    """Linear centred kernel alignment, in [0, 1]: 1 where y is x turned and scaled, 0 where they share nothing.
+
+    `CKA = ⟨K, L⟩ / (‖K‖ ‖L‖)` with K = X Xᵀ and L = Y Yᵀ over images, each unit less its mean over images; maps count
+    with every position as a unit. It does not change under orthogonal maps and isotropic scaling of x or of y, and does
+    under other linear maps, for directions weigh with their variance. All images at once: no batches, no approximation.
+
+    With few images it is far above 0 for activations that have nothing in common, the more so the more units they have:
+    n images in p dimensions of noise come to about p / (p + n). `unbiased` replaces both the product and the norms by
+    estimators without bias, and then differs from 0 by chance alone, below it, too; it takes four images.
+
+    x and y are floats, (images, *unit) and (images, *other). NaN where all images have the same activations.
+    Raises InputError for different numbers of images, and for fewer than two (unbiased: four).
+    Source: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited", eq. 4; unbiased: Song et
+    al. 2012, "Feature Selection via Dependence Maximization", eq. 5, as Nguyen et al. 2021 use it.
+    """
+    return cka_matrix([x], [y], unbiased=unbiased)[0, 0]
+
+
+def cka_matrix(
+    first: Sequence[ArrayLike], second: Sequence[ArrayLike] | None = None, *, unbiased: bool = False
+) -> Float[Array, "first second"]:
+    """`cka` of each of `first` with each of `second`, by default with each other; each kernel is computed once.
+
+    Memory is that of images² numbers for each array. Raises InputError as `cka` does, and for no arrays.
+    """
+    both = [jnp.asarray(x) for x in (*first, *(second or ()))]
+    if not first or (second is not None and not len(second)):
+        raise InputError("there are no activations to compare: give one array at least on either side")
+    counts = sorted({len(x) for x in both})
+    if len(counts) > 1:
+        numbers = " and ".join(map(str, counts))
+        raise InputError(f"activations of {numbers} images cannot be compared: give those of the same images")
+    if counts[0] < (least := 4 if unbiased else 2):
+        raise InputError(f"{counts[0]} images are too few to compare activations over: give {least} or more")
+    kernels = [_kernel(x, unbiased=unbiased) for x in both]
+    left = jnp.stack(kernels[: len(first)])
+    return _products(left, left if second is None else jnp.stack(kernels[len(first) :]))
+
+
+@jax.jit
+def _products(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b.T, precision=lax.Precision.HIGHEST)
+
+
+def _kernel(x: Array, *, unbiased: bool) -> Array:
+    """The centred kernel, divided by its norm and in one row: the alignment of two is their product."""
+    return (_unbiased if unbiased else _biased)(x.reshape(len(x), -1))
+
+
+@jax.jit
+def _biased(x: Array) -> Array:
+    return _normalised(_gram(x))
+
+
+@jax.jit
+def _unbiased(x: Array) -> Array:
+    """`⟨K', L'⟩ / (n (n − 3))` with these is Song et al.'s estimator: U-centred, as Székely & Rizzo 2014 call it."""
+    n = len(x)
+    diagonal = jnp.eye(n, dtype=bool)
+    kernel = jnp.where(diagonal, jnp.zeros((), x.dtype), _gram(x))
+    rows = kernel.sum(1) / (n - 2)
+    centred = kernel - rows[:, None] - rows[None] + kernel.sum() / ((n - 1) * (n - 2))
+    return _normalised(jnp.where(diagonal, jnp.zeros((), x.dtype), centred))
+
+
+def _gram(x: Array) -> Array:
+    # Centred for the biased one; for the other it takes away what rounding would be made of.
+    centred = x - x.mean(0, keepdims=True)
+    return jnp.matmul(centred, centred.T, precision=lax.Precision.HIGHEST)
+
+
+def _normalised(kernel: Array) -> Array:
+    return (kernel / jnp.linalg.norm(kernel)).reshape(-1)
