@@ -11,6 +11,7 @@ from cnnjax.analysis.consistency import (
     predict,
     scores,
 )
+from cnnjax.analysis.correspondence import Correspondence, correspondence
 from cnnjax.analysis.cost import Cost, LayerCost, cost
 from cnnjax.analysis.deconvnet import deconvnet
 from cnnjax.analysis.effective_field import EffectiveField, GaussianFit, effective_receptive_field
@@ -27,6 +28,7 @@ from cnnjax.analysis.lie_attribution import LieContribution, lie_attribution
 from cnnjax.analysis.lie_derivative import LocalError, lie_derivative, local_equivariance_error
 from cnnjax.analysis.linearity import Linearity, LinearityError, is_linear, linearity_error
 from cnnjax.analysis.normalized_variance import NormalizedVariance, normalized_variance
+from cnnjax.analysis.occlusion import Occlusion, cover, occlusion
 from cnnjax.analysis.orbits import Fill, Orbit, quarter_turns, rotations, shifts, subpixel_shifts
 from cnnjax.analysis.project import Projection, Projector, project
 from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
@@ -44,6 +46,7 @@ __all__ = [
     "SCORES",
     "Attribution",
     "ClassSelectivity",
+    "Correspondence",
     "Cost",
     "EffectiveField",
     "Fill",
@@ -60,6 +63,7 @@ __all__ = [
     "Nonlinearity",
     "NormalizedVariance",
     "NotFiniteError",
+    "Occlusion",
     "Orbit",
     "Predictions",
     "Projection",
@@ -78,7 +82,9 @@ __all__ = [
     "class_selectivity",
     "classify_all",
     "consistency",
+    "correspondence",
     "cost",
+    "cover",
     "deconvnet",
     "effective_receptive_field",
     "equivariance_error",
@@ -99,6 +105,7 @@ __all__ = [
     "linearity_error",
     "local_equivariance_error",
     "normalized_variance",
+    "occlusion",
     "predict",
     "project",
     "quarter_turns",
