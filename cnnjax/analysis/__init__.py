@@ -24,6 +24,7 @@ from cnnjax.analysis.grad_cam import grad_cam
 from cnnjax.analysis.gradient_flow import GradientFlow, NotFiniteError, Signal, gradient_flow
 from cnnjax.analysis.influence import influence
 from cnnjax.analysis.intervene import intervene
+from cnnjax.analysis.invariance_curve import confidence_curve, invariance_curve
 from cnnjax.analysis.lie_attribution import LieContribution, lie_attribution
 from cnnjax.analysis.lie_derivative import LocalError, lie_derivative, local_equivariance_error
 from cnnjax.analysis.linearity import Linearity, LinearityError, is_linear, linearity_error
@@ -81,6 +82,7 @@ __all__ = [
     "cka_matrix",
     "class_selectivity",
     "classify_all",
+    "confidence_curve",
     "consistency",
     "correspondence",
     "cost",
@@ -99,6 +101,7 @@ __all__ = [
     "influence",
     "integrated_gradients",
     "intervene",
+    "invariance_curve",
     "is_linear",
     "lie_attribution",
     "lie_derivative",
