@@ -1,5 +1,6 @@
 """What a function of images sees and what it ignores."""
 
+from cnnjax.analysis import sanity
 from cnnjax.analysis.attribution import integrated_gradients, saliency, smooth_grad, strength
 from cnnjax.analysis.consistency import (
     PROTOCOL,
@@ -31,6 +32,8 @@ from cnnjax.analysis.linearity import Linearity, LinearityError, is_linear, line
 from cnnjax.analysis.normalized_variance import NormalizedVariance, normalized_variance
 from cnnjax.analysis.occlusion import Occlusion, cover, occlusion
 from cnnjax.analysis.orbits import Fill, Orbit, quarter_turns, rotations, shifts, subpixel_shifts
+from cnnjax.analysis.perturbation import PerturbationCurve, deletion, insertion
+from cnnjax.analysis.pointing_game import pointing_game
 from cnnjax.analysis.project import Projection, Projector, project
 from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
 from cnnjax.analysis.rectifiers import Nonlinearity, Rectifiers, rectifiers
@@ -66,6 +69,7 @@ __all__ = [
     "NotFiniteError",
     "Occlusion",
     "Orbit",
+    "PerturbationCurve",
     "Predictions",
     "Projection",
     "Projector",
@@ -88,6 +92,7 @@ __all__ = [
     "cost",
     "cover",
     "deconvnet",
+    "deletion",
     "effective_receptive_field",
     "equivariance_error",
     "filter_chroma",
@@ -99,6 +104,7 @@ __all__ = [
     "gradient_flow",
     "image_columns",
     "influence",
+    "insertion",
     "integrated_gradients",
     "intervene",
     "invariance_curve",
@@ -109,6 +115,7 @@ __all__ = [
     "local_equivariance_error",
     "normalized_variance",
     "occlusion",
+    "pointing_game",
     "predict",
     "project",
     "quarter_turns",
@@ -116,6 +123,7 @@ __all__ = [
     "rectifiers",
     "rotations",
     "saliency",
+    "sanity",
     "scores",
     "shift_terms",
     "shifts",
