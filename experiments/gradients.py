@@ -7,7 +7,7 @@ plain network without normalisation, for each activation from each initialisatio
     python -m experiments.gradients                      handwritten digits of 16 pixels, no download
     python -m experiments.gradients --preset paper       He et al.'s widths and depths 8 to 110 on CIFAR-10
 
-Expected on the default data, with six and a half minutes of processor time from cold: with batch normalisation the
+Expected on the default data, in some six minutes on two cores: with batch normalisation the
 gradient of a plain network *grows* towards the input, by about √(π / (π − 1)) ≈ 1.21 in each layer (Yang et al. 2019),
 nearly 10,000 times over 56 layers; shortcuts bring that to 1.05, or 30 times. Without normalisation He's initialisation
 lets a plain network lose a few percent in each layer, and shortcuts let the gradient grow by 2^(1/4), as the maps do:

@@ -23,6 +23,7 @@ class Table:
     """Rows as `print_table` takes them, and shows them: the first column labels the rows."""
 
     rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]"
+    title: str = ""
     caption: str = ""
     """What it shows; what ± means and how large n is follow by themselves."""
     scale: int | float = 100
@@ -58,6 +59,8 @@ class Section:
 
     title: str
     blocks: Sequence[Block]
+    folded: bool = False
+    """Shown as its title alone, until it is asked for."""
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section], *, about: str = "") -> None:
@@ -68,7 +71,10 @@ def write_page(path: Path, title: str, sections: Sequence[Section], *, about: st
     """
     if not sections:
         raise InputError(f"The page {path} has no sections; give at least one.")
-    shown = [{"title": section.title, "blocks": [_shown(block) for block in section.blocks]} for section in sections]
+    shown = [
+        {"title": section.title, "folded": section.folded, "blocks": [_shown(block) for block in section.blocks]}
+        for section in sections
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, _template().render(title=title, about=about, sections=shown))
 
@@ -93,7 +99,7 @@ def _shown(block: Block) -> dict[str, Any]:
         return {"kind": "picture", "base64": encoded, "caption": block.caption, "alt": block.alt or block.caption}
     header, body, meaning = as_text(block.rows, scale=block.scale, digits=block.digits)
     caption = " ".join(filter(None, [block.caption, meaning]))
-    return {"kind": "table", "header": header, "body": body, "caption": caption}
+    return {"kind": "table", "title": block.title, "header": header, "body": body, "caption": caption}
 
 
 def _png(source: Path | bytes) -> bytes:

@@ -44,8 +44,8 @@ def train(
     `images` is uint8 `(n, height, width, channels)` and `labels` int `(n,)`. A seed fixes the initialisation, the
     order of every epoch and the augmentation. With `checkpoint`, the state is kept there after at most 200 steps, and
     a training that finds it goes on to the same result. `snapshots` are files by epoch: the variables, with their seed
-    axis, are written there after that many epochs, 0 for the start. `log` is given each seed's mean loss and accuracy for each
-    chunk of steps, `progress` the steps done, of how many, and a line of text.
+    axis, are written there after that many epochs, 0 for the start. `log` is given each seed's mean loss and accuracy
+    for each chunk of steps, `progress` the steps done, of how many, and a line of text.
 
     Raises `DivergedError` at the end of the chunk in which a loss is not finite, or of the training, and `InputError`
     for a snapshot after the last epoch.

@@ -7,9 +7,9 @@ to 512. Before that, how often the true neighbour is the best fit under each dis
     python -m experiments.benchmarks.jigsaw
     python -m experiments.benchmarks.jigsaw --types 1 --seeds 2 --images chelsea coffee
 
-Expected on two cores in about a quarter of an hour: type 1 with more than 93 % of the neighbours right. What is missing
-are pieces that nothing tells apart (retina's black corners) and hubble's stars on noise. The same command goes on
-where a killed one was.
+Expected, in about a quarter of an hour on two cores: type 1 with more than 93 % of the neighbours right. What is
+missing are pieces that nothing tells apart (retina's black corners) and hubble's stars on noise. The same command goes
+on where a killed one was.
 """
 
 import dataclasses

@@ -15,6 +15,7 @@ from cnnjax.study import (
     RunDirectory,
     angle_curves,
     colours,
+    markdown,
     over_images,
     over_seeds,
     print_table,
@@ -62,7 +63,7 @@ def write(
     *,
     seeds: int,
 ) -> None:
-    """Write `summary.csv`, `scores.csv`, `comparisons.csv` and `figures/`, and print the table.
+    """Write `summary.csv`, `scores.csv`, `comparisons.csv`, `table.md` and `figures/`, and print the table.
 
     The summary has a row for each cell and seed; the scores a row for each cell and score, with both intervals; the
     comparisons one for each cell against the first, and score of the table, over seeds and over images.
@@ -82,7 +83,7 @@ def write(
     if len(done) > 1:
         comparisons = compare_cells(summary, columns, [*TABLE.values()])
         write_atomic(run.path / "comparisons.csv", comparisons.to_csv(index=False, lineterminator="\n"))
-    _print(columns, outcomes, dataset, protocol)
+    _tabulate(run, columns, outcomes, dataset, protocol)
     _draw(run, done, table, todo, dataset)
 
 
@@ -213,7 +214,8 @@ def _draw(
     save(training_curves(metrics, title="Training", palette=palette), run.figures / "training.png")
 
 
-def _print(
+def _tabulate(
+    run: RunDirectory,
     columns: Mapping[str, Mapping[str, Columns]],
     outcomes: Mapping[str, Outcome],
     dataset: Dataset,
@@ -235,7 +237,8 @@ def _print(
     )
     if dataset.margin < protocol.max_shift and dataset.test.scenes is None:
         caption += " The margin is smaller than the shift: content leaves the frame."
-    print_table(rows, title="Invariance by augmentation, in percent", caption=caption)
-    for cell, outcome in outcomes.items():
-        if outcome.failure:
-            print(f"{cell} failed: {outcome.failure}")
+    title = "Invariance by augmentation, in percent"
+    failures = [f"{cell} failed: {outcome.failure}" for cell, outcome in outcomes.items() if outcome.failure]
+    print_table(rows, title=title, caption=caption)
+    print("".join(f"{failure}\n" for failure in failures), end="")
+    write_atomic(run.path / "table.md", "\n".join([f"**{title}**\n", markdown(rows, caption=caption), *failures]))

@@ -48,12 +48,12 @@ def written(tmp_path, *sections, **rest):
 
 def test_everything_is_text(tmp_path):
     rows = [{HOSTILE: HOSTILE, "score": Interval(0.5, 0.4, 0.6, 3)}]
-    blocks = [HOSTILE, Code(HOSTILE), Table(rows, caption=HOSTILE), Picture(png(), caption=HOSTILE)]
+    blocks = [HOSTILE, Code(HOSTILE), Table(rows, title=HOSTILE, caption=HOSTILE), Picture(png(), caption=HOSTILE)]
     text = written(tmp_path, Section(HOSTILE, blocks), title=HOSTILE, about=HOSTILE)
     seen = Reader(text)
     assert "script" not in seen.tags
-    # Title (twice), about, heading, paragraph, code, header, cell and two captions.
-    assert seen.text.count(HOSTILE) == 10
+    # Title (twice), about, heading, paragraph, code, the table's title, header, cell, and two captions.
+    assert seen.text.count(HOSTILE) == 11
     assert seen.images[0]["alt"] == HOSTILE
 
 
@@ -82,6 +82,12 @@ def test_a_table_reads_as_it_is_printed(tmp_path):
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", text)
     assert cells == ["cell", "accuracy", "n", "none", "97.3 ± 0.4", "1", "crop", "–", "2"]
     assert "In percent. ±: half the width of the 95 % bootstrap interval over n = 5 seeds." in text
+
+
+def test_a_folded_section_is_there(tmp_path):
+    text = written(tmp_path, Section("open", ["first"]), Section("shut", ["second"], folded=True))
+    assert text.count("<details>") == text.count("</details>") == 1
+    assert text.index("first") < text.index("<details>") < text.index("second") < text.index("</details>")
 
 
 def test_what_cannot_be_shown_is_refused_and_the_old_page_stays(tmp_path):

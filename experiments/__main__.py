@@ -1,0 +1,30 @@
+"""The experiments, each with its question and the time that its default takes.
+
+python -m experiments
+"""
+
+import argparse
+import shutil
+import textwrap
+
+from experiments.common.modules import Module, experiments
+
+AFTER = """\
+--help after a command tells its options; times are on two cores.
+python -m experiments.report RUN... makes a page of runs."""
+
+
+def listing(modules: list[Module], width: int) -> str:
+    """The command of each module with its time, its question below."""
+    parts = []
+    for module in modules:
+        question = textwrap.fill(module.question, width, initial_indent="    ", subsequent_indent="    ")
+        parts.append(f"python -m {module.name}{f'  ({module.time})' if module.time else ''}\n{question}")
+    return "\n".join([*parts, "", AFTER])
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m experiments", description="Lists the experiments; run one with python -m experiments.NAME."
+    ).parse_args()
+    print(listing(experiments(), min(100, shutil.get_terminal_size().columns)))

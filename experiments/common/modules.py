@@ -1,0 +1,41 @@
+"""What experiments say of themselves, read from their files: nothing of them is imported, so it takes no time."""
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """An experiment: its name after `python -m`, and what its docstring says."""
+
+    name: str
+    question: str
+    """The docstring's first sentence."""
+    time: str
+    """How long the default takes, from "Expected ..., in about two minutes on two cores"; may be empty."""
+
+
+def experiments(folder: Path = FOLDER) -> list[Module]:
+    """Every module of the folder, and of its `benchmarks`, that has a `Config` and a `run`, by name."""
+    files = [*sorted(folder.glob("*.py")), *sorted((folder / "benchmarks").glob("*.py"))]
+    return [module for module in (read_module(file, folder) for file in files) if module is not None]
+
+
+def read_module(file: Path, folder: Path = FOLDER) -> Module | None:
+    """What the docstring of an experiment's file says; None for a file that is no experiment."""
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    if not {"Config", "run"} <= defined:
+        return None
+    text = " ".join((ast.get_docstring(tree) or "").split())
+    sentence = re.match(r".*?[?.](?= |$)", text)
+    time = re.search(r"(?:\bin|\bwithin|Expected:) ((?:(?!\bin\b)[^,:;()])+?) on (?:two cores|one core)\b", text)
+    return Module(
+        name=".".join(["experiments", *file.relative_to(folder).with_suffix("").parts]),
+        question=sentence.group() if sentence else text,
+        time=time.group(1) if time else "",
+    )

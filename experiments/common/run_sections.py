@@ -1,0 +1,137 @@
+"""A run directory as sections of a page: what it found, how, with which settings, and by which command."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnjax.errors import InputError
+from cnnjax.study import Code, Picture, Section, Table, over_seeds, read_config, read_summary
+from cnnjax.study.page import Block
+from cnnjax.study.settings import identity
+from experiments.common.modules import experiments
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 100
+"""Of a file's table that are shown at most."""
+
+
+def title_of(run: Path) -> str:
+    """The question that a run answers, or its experiment's name where no module of that name is here."""
+    name = read_config(run)["experiment"]
+    # A benchmark's run is called benchmarks_NAME.
+    named = {module.name.removeprefix("experiments.").replace(".", "_"): module.question for module in experiments()}
+    return named.get(name) or str(name)
+
+
+def sections_of(run: Path) -> list[Section]:
+    """The sections of a run: its tables and figures, its scores over seeds, its files, its making.
+
+    Raises InputError for what is no run, or one that has neither tables nor figures yet.
+    """
+    config = read_config(run)
+    found: list[Section] = []
+    if blocks := [block for file in sorted(run.glob("*.md")) for block in read_markdown(file.read_text("utf-8"))]:
+        found.append(Section("Results", blocks))
+    pictures = [*sorted(run.glob("*.png")), *sorted((run / "figures").rglob("*.png"))]
+    if pictures:
+        captions = [file.stem.replace("_", " ").replace("-", " ") for file in pictures]
+        found.append(Section("Figures", [Picture(*pair) for pair in zip(pictures, captions, strict=True)]))
+    if (run / "summary.csv").exists():
+        found += _scores(read_summary(run))
+    for file in sorted(run.glob("*.csv")):
+        found.append(Section(file.name, [_rows(file)], folded=True))
+    if not found:
+        raise InputError(
+            f"{run} has neither tables nor figures yet; let its command come to its end: {config['command']}"
+        )
+    return [*found, _settings(config), _making(config)]
+
+
+def read_markdown(text: str) -> list[Block]:
+    """What `study.markdown` wrote: tables, the line in bold above one as its title, the text below as its caption."""
+    blocks: list[Block] = []
+    title = ""
+    for part in filter(None, re.split(r"\n\s*\n", text.strip())):
+        lines = part.splitlines()
+        if len(lines) > 2 and all(line.startswith("|") for line in lines):
+            header, _, *body = ([cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines)
+            # Two columns may have one name, under different parts of a printed table.
+            names = [name + " " * header[:i].count(name) for i, name in enumerate(header)]
+            blocks.append(Table([dict(zip(names, row, strict=True)) for row in body], title=title))
+            title = ""
+        elif bold := re.fullmatch(r"\*\*(.*)\*\*|#+ +(.*)", part):
+            title = bold[1] or bold[2]
+        elif blocks and isinstance(blocks[-1], Table) and not blocks[-1].caption and not title:
+            blocks[-1] = dataclasses.replace(blocks[-1], caption=part)
+        else:
+            blocks.append(f"{title}\n{part}".strip())
+            title = ""
+    return blocks
+
+
+def _scores(summary: "pd.DataFrame") -> list[Section]:
+    """Every score of a summary with cells and seeds, over the seeds; nothing for a summary of another kind."""
+    numbers = summary.select_dtypes("number").columns.drop("seed", errors="ignore")
+    if not {"cell", "seed"} <= set(summary.columns) or not len(numbers):
+        return []
+    by_cell = {str(cell): frame for cell, frame in summary.groupby("cell", sort=False)}
+    values = {
+        cell: {score: _over_seeds(frame[score].to_numpy()) for score in numbers} for cell, frame in by_cell.items()
+    }
+    if len(values) > len(numbers):
+        rows = [{"cell": cell, **scores} for cell, scores in values.items()]
+    else:
+        rows = [{"score": score, **{cell: values[cell][score] for cell in values}} for score in numbers]
+    counts = {len(frame) for frame in by_cell.values()}
+    n = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    caption = f"±: half the width of the 95 % bootstrap interval over n = {n} seeds; as measured, in no percent."
+    return [Section("Every score, over seeds", [Table(rows, caption=caption)], folded=True)]
+
+
+def _over_seeds(column: np.ndarray) -> str:
+    finite = column[np.isfinite(column)]
+    if not len(finite):
+        return "–"
+    interval = over_seeds(finite)
+    half = (interval.high - interval.low) / 2
+    return f"{interval.mean:.4g}" + (f" ± {half:.2g}" if np.isfinite(half) else "")
+
+
+def _rows(file: Path) -> Block:
+    import pandas as pd
+
+    frame = pd.read_csv(file, dtype="object", keep_default_na=False)
+    if frame.empty:
+        return f"{file.name} has no rows."
+    caption = f"The first {ROWS} of {len(frame)} rows; the file has them all." if len(frame) > ROWS else ""
+    rows = [{name: _short(text) for name, text in row.items()} for row in frame.head(ROWS).to_dict("records")]
+    return Table(rows, caption=caption)
+
+
+def _short(text: str) -> str:
+    """A number to four digits; other text, and whole numbers, as they stand."""
+    if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?|-?\d+(\.\d+)?e[-+]?\d+", text):
+        return f"{float(text):.4g}"
+    return text or "–"
+
+
+def _settings(config: Mapping[str, Any]) -> Section:
+    rows = [{"setting": name, "value": value} for name, value in identity(config["config"]).items()]
+    return Section("Configuration", [Table(rows)] if rows else ["This experiment has no settings."])
+
+
+def _making(config: Mapping[str, Any]) -> Section:
+    blocks: list[Block] = []
+    for stage in [config, *config["resumed"]]:
+        device, commit = stage["device"], stage["commit"] or "not known"
+        where = f"{device['count']} × {device['kind']} ({device['platform']}), {device['cpu']}"
+        versions = ", ".join(f"{name} {version}" for name, version in stage["versions"].items() if version)
+        begun = "Begun" if stage is config else "Gone on with"
+        blocks += [f"{begun} {stage['started']}, on {where}.\n{versions}.\nCommit {commit}.", Code(stage["command"])]
+    return Section("Command", blocks)

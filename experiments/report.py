@@ -1,0 +1,59 @@
+"""Makes one page of one or more runs: tables, figures, every score, the configuration and the commands.
+
+    python -m experiments.report runs/augmentation/digits-all_conv-0a1b2c3d
+    python -m experiments.report runs/augmentation/* --out invariance.html
+
+The page is one file that carries its figures and opens without a network: to keep, to send, to print.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+from cnnjax.errors import InputError
+from cnnjax.study import main, write_page
+from experiments.common.run_sections import sections_of, title_of
+
+MARK = '<meta name="generator" content="cnnjax">'
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Options of the report."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories."""
+    out: Path | None = None
+    """The page (by default report.html, in the run's directory, or here for several runs)."""
+
+
+def write(report: Report) -> Path:
+    """Write the page and return its path; raises InputError for what is no run, or a file there that is no page."""
+    if not report.runs:
+        raise InputError("there is no run to report on: name one or more run directories")
+    runs = [run.expanduser().absolute() for run in report.runs]
+    out = (report.out or (runs[0] if len(runs) == 1 else Path()) / "report.html").expanduser().absolute()
+    if out.is_dir():
+        raise InputError(f"{out} is a directory: name a file with --out")
+    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace")[:1000]:
+        raise InputError(f"{out} is no page of this command, and is not overwritten: name another with --out")
+    if len(runs) == 1:
+        title, sections = title_of(runs[0]), sections_of(runs[0])
+    else:
+        title = "; ".join(dict.fromkeys(title_of(run) for run in runs))
+        sections = [
+            dataclasses.replace(section, title=f"{run.parent.name}/{run.name}: {section.title}")
+            for run in runs
+            for section in sections_of(run)
+        ]
+    where = "Run: " if len(runs) == 1 else "Runs: "
+    try:
+        write_page(out, title, sections, about=where + ", ".join(f"{run.parent.name}/{run.name}" for run in runs))
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}; name another with --out") from error
+    return out
+
+
+if __name__ == "__main__":
+    main(Report, write, prog="python -m experiments.report")

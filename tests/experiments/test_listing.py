@@ -1,0 +1,48 @@
+"""`python -m experiments` says what there is, at once; every experiment says its question and its time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.common.modules import FOLDER, experiments, read_module
+
+MODULES = experiments()
+
+
+def test_the_command_lists_every_experiment_and_waits_for_nothing():
+    code = (
+        "import runpy, sys; sys.argv = ['experiments']; runpy.run_module('experiments', run_name='__main__'); "
+        "print(sorted({'jax', 'numpy', 'pandas', 'matplotlib', 'tyro'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True, check=True)
+    *listing, imported = done.stdout.splitlines()
+    assert imported == "[]"
+    assert "python -m experiments.augmentation  (about two minutes)" in listing
+    assert {line.split()[2] for line in listing if line.startswith("python -m experiments.")} == {
+        *(module.name for module in MODULES),
+        "experiments.report",
+    }
+
+
+@pytest.mark.parametrize("module", MODULES, ids=[module.name for module in MODULES])
+def test_every_experiment_says_what_it_asks_and_how_long_it_takes(module):
+    assert module.question.endswith(("?", "."))
+    assert module.time, f'say in the docstring of {module.name}: "Expected, in TIME on two cores: ..."'
+
+
+def test_what_is_read_of_a_file(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "tool.py").write_text('"""No experiment."""\n\ndef run(config):\n    """Run."""\n')
+    (tmp_path / "benchmarks" / "depth.py").write_text(
+        '"""What does version 1.5 do,\nwhen deep? And more.\n\n'
+        "    python -m experiments.depth --preset paper   in ten minutes on a GPU\n\n"
+        'Expected on the default data, in about 2.5\nminutes on two cores: it ends.\n"""\n'
+        'raise SystemExit("imported")\n\nclass Config: ...\n\ndef run(config): ...\n'
+    )
+    (module,) = experiments(tmp_path)
+    assert module.name == "experiments.benchmarks.depth"
+    assert module.question == "What does version 1.5 do, when deep?"
+    assert module.time == "about 2.5 minutes"
+    assert read_module(Path(tmp_path / "tool.py"), tmp_path) is None

@@ -1,0 +1,137 @@
+"""The report of a run holds what the run holds, stands alone, and is drawn by a browser that has no network."""
+
+import html
+import io
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cnnjax import InputError
+from cnnjax.data import DataConfig
+from cnnjax.study import Interval, cli, markdown, open_run
+from experiments import report
+from experiments.augmentation import Config
+from experiments.common.run_sections import read_markdown
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+COLOUR = (18, 162, 90)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The directory of a run with a table, a figure of one colour, a summary and another file of numbers."""
+    scores = {"none": (0.5, 0.75), "crop": (0.25, float("nan"))}
+    with open_run("augmentation", Config(data=DataConfig(name="digits")), out=tmp_path / "run") as run:
+        rows = [
+            {"cell": cell, "seed": seed, "status": "ok", "accuracy": value}
+            for cell, values in scores.items()
+            for seed, value in enumerate(values)
+        ]
+        run.write_summary(pd.DataFrame(rows))
+        pd.DataFrame({"score": ["<b>"] * 150, "p": np.full(150, 0.0123456)}).to_csv(run.path / "tests.csv", index=False)
+        table = [{"augmentation": "none", "accuracy": Interval(0.625, 0.5, 0.75, 2)}]
+        (run.path / "table.md").write_text("**Accuracy**\n\n" + markdown(table, caption="Of digits."), encoding="utf-8")
+        Image.new("RGB", (600, 300), COLOUR).save(run.figures / "green_field.png")
+        return run.path
+
+
+def test_it_holds_what_the_run_holds(finished):
+    page = report.write(report.Report((finished,)))
+    assert page == finished / "report.html"
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    for part in (
+        "How invariant to translation and rotation",
+        "<h3>Accuracy</h3>",
+        "62.5 ± 12.5",
+        "Of digits. ±: half the width",
+        'alt="green field"',
+        "The first 100 of 150 rows",
+        "0.01235",
+        "data.name",
+        '"digits"',
+        "python",
+        "jax 0.",
+    ):
+        assert part in text, part
+    # The mean over the seeds that have the score, in the units of the file.
+    assert re.search(r">none</th><td>0\.625 ± 0\.\d+</td>", text)
+    assert re.search(r">crop</th><td>0\.25</td>", text)
+    assert page.read_text(encoding="utf-8").count("&lt;b&gt;") == 100
+
+
+def test_a_browser_without_a_network_draws_it(finished, tmp_path):
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    page = report.write(report.Report((finished,)))
+
+    def open_page(*flags):
+        quiet = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+        quiet += (
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-sandbox",
+            f"--user-data-dir={tmp_path / 'user'}",
+        )
+        offline = "--host-resolver-rules=MAP * ~NOTFOUND"
+        command = [browser, "--headless", *quiet, offline, "--window-size=1000,2000", *flags, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    open_page(f"--screenshot={tmp_path / 'page.png'}")
+    pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
+    field = (np.abs(pixels.astype(int) - COLOUR) <= 2).all(-1)
+    assert field.sum() == pytest.approx(600 * 300, rel=0.02)  # its corners are rounded
+    dark = (pixels.sum(-1) < 300).any(1)
+    assert dark[: np.flatnonzero(field.any(1))[0]].any()  # the title above the figure
+    assert "62.5 ± 12.5" in html.unescape(open_page("--dump-dom"))
+
+
+def test_several_runs_in_one_page(finished, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    monkeypatch.chdir(tmp_path)
+    page = report.write(report.Report((finished, other)))
+    assert page == tmp_path / "report.html"
+    text = page.read_text(encoding="utf-8")
+    for name in ("run", "other"):
+        assert f"{tmp_path.name}/{name}: Figures" in text
+    assert text.count("How invariant") == 2  # in the title, which stands twice
+    assert report.write(report.Report((finished, other))) == page  # made again
+
+
+def test_markdown_comes_back():
+    rows = [{"a": "x | y".replace("|", "/"), "b": 0.5, "b ": None}]
+    text = "**One**\n\n" + markdown(rows, caption="Two\nlines.") + "\nA last word.\n"
+    table, last = read_markdown(text)
+    assert (table.title, table.caption, last) == ("One", "Two\nlines.", "A last word.")
+    assert table.rows == [{"a": "x / y", "b": "50.0", "b ": "–"}]
+    assert read_markdown("") == []
+
+
+def test_what_cannot_be_reported(tmp_path, finished, monkeypatch, capsys):
+    empty = tmp_path / "empty"
+    with open_run("augmentation", Config(), out=empty):
+        pass
+    mine = tmp_path / "mine.html"
+    mine.write_text("<html>mine</html>")
+    for runs, out, message in [
+        ((), None, "no run to report on"),
+        ((tmp_path / "absent",), None, r"absent/config\.json does not exist"),
+        ((empty,), None, "has neither tables nor figures yet"),
+        ((finished,), mine, "is not overwritten"),
+        ((finished,), tmp_path, "is a directory"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            report.write(report.Report(runs, out))
+    assert mine.read_text() == "<html>mine</html>"
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "absent")])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(report.Report, report.write, prog="report")
+    assert stopped.value.code == 2
+    assert "absent" in io.StringIO(capsys.readouterr().err).getvalue()
