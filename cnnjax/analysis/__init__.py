@@ -42,6 +42,7 @@ from cnnjax.analysis.scores import Attribution
 from cnnjax.analysis.selectivity import ClassSelectivity, class_selectivity
 from cnnjax.analysis.shift_terms import ShiftTerms, shift_terms
 from cnnjax.analysis.similarity import cka, cka_matrix
+from cnnjax.analysis.top_activations import TopActivations, top_activations
 from cnnjax.analysis.transforms import Flip, Rotation, Scale, Shift, Transform
 from cnnjax.analysis.translation_sensitivity import TranslationSensitivity, translation_sensitivity_map
 
@@ -80,6 +81,7 @@ __all__ = [
     "Shift",
     "ShiftTerms",
     "Signal",
+    "TopActivations",
     "Transform",
     "TranslationSensitivity",
     "cka",
@@ -130,6 +132,7 @@ __all__ = [
     "smooth_grad",
     "strength",
     "subpixel_shifts",
+    "top_activations",
     "translation_sensitivity_map",
     "with_relu_rule",
 ]

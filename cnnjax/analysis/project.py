@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
+from cnnjax.analysis.compiled import compiled
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.relu_rules import Others, Rule, with_relu_rule
-from cnnjax.analysis.unit import find_layer
+from cnnjax.analysis.unit import find_activation
 from cnnjax.errors import InputError
 
 Unit = int | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ...]] | np.ndarray | jax.Array
@@ -80,7 +80,8 @@ class Projector:
     the maximum of every map.
 
     `value_range` is where pixels may lie, None for anywhere; `batch_size` how many units go down at a time, which
-    bounds the memory.
+    bounds the memory. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one
+    compilation.
 
     Raises InputError as `with_relu_rule` does, and for an unknown layer, a unit that there is not, an image of the
     wrong shape, dtype or range, or numbers that are not finite.
@@ -98,14 +99,10 @@ class Projector:
     ):
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be positive")
-        self._layer, self._range, self._batch_size = layer, value_range, batch_size
-        ruled = with_relu_rule(f, rule, others=others)
-
-        def forward(images: Array, position: int) -> tuple[Array, Pull]:
-            return jax.vjp(lambda x: jax.tree.leaves(ruled(x))[position], images)
-
-        self._forward = runtime.jit(forward, static_argnums=1)
-        self._paths = functools.cache(lambda struct: jax.tree.leaves_with_path(jax.eval_shape(f, struct)))
+        self._range, self._batch_size = value_range, batch_size
+        forward = compiled(_forward, f, static=("position", "rule", "others"))
+        self._forward = functools.partial(forward, rule=rule, others=others)
+        self._find = functools.cache(lambda struct: find_activation(f, struct, layer))
 
     def __call__(self, image: Any, unit: Unit | None = None) -> Projection:
         """The pictures of some units for one image (height, width, channels), or one signal (length, channels).
@@ -120,7 +117,7 @@ class Projector:
         images = checked_images(np.asarray(image)[None], self._range)
         position, shape = self._activation(images)
         wanted = checked_units(unit, shape)
-        activation, pull = self._forward(images, position)
+        activation, pull = self._forward(images, position=position)
         index, values = found_units(np.asarray(activation[0]), wanted)
         pictures = [
             np.asarray(_pictures_of_one(pull, activation, index[rows], values[rows]))[:count]
@@ -137,7 +134,7 @@ class Projector:
             raise InputError(f"{len(wanted)} units for {len(images)} images: give one for each")
         parts: list[tuple[np.ndarray, ...]] = []
         for rows, count in batches(len(images), self._batch_size):
-            activation, pull = self._forward(images[rows], position)
+            activation, pull = self._forward(images[rows], position=position)
             maps = np.asarray(activation)
             found = [found_units(a, one[None]) for a, one in zip(maps, wanted[rows], strict=True)]
             index, values = (np.concatenate(of) for of in zip(*found, strict=True))
@@ -146,15 +143,7 @@ class Projector:
         return Projection(*(np.concatenate(of) for of in zip(*parts, strict=True)))
 
     def _activation(self, images: Array) -> tuple[int, tuple[int, ...]]:
-        """The position of the layer among the arrays that f returns, and its shape without the batch axis."""
-        paths = self._paths(jax.ShapeDtypeStruct(images.shape, images.dtype))
-        position = find_layer(self._layer, [keystr(path, simple=True, separator="/") for path, _ in paths])
-        shape = paths[position][1].shape
-        if len(shape) < 2 or shape[0] != len(images) or 0 in shape:
-            raise InputError(
-                f"layer {self._layer!r} has shape {shape}: it has no units for each of {len(images)} images"
-            )
-        return position, shape[1:]
+        return self._find(jax.ShapeDtypeStruct(images.shape, images.dtype))
 
 
 def checked_images(images: Any, value_range: ValueRange) -> Array:
@@ -214,6 +203,12 @@ def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
     size = min(size, count)
     for start in range(0, count, size):
         yield np.minimum(np.arange(start, start + size), count - 1), min(size, count - start)
+
+
+def _forward(f: Callable[[Array], Any], images: Array, position: int, rule: Rule, others: Others) -> tuple[Array, Pull]:
+    """The layer's activation, and the way back from it."""
+    ruled = with_relu_rule(f, rule, others=others)
+    return jax.vjp(lambda x: jax.tree.leaves(ruled(x))[position], images)
 
 
 def _of_one(

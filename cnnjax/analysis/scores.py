@@ -8,13 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 from jaxtyping import Array, Float, Int
 
 from cnnjax.analysis.compiled import compiled
 from cnnjax.analysis.project import Unit, ValueRange, batches, checked_images, checked_units, found_units
 from cnnjax.analysis.relu_rules import Rule, with_relu_rule
-from cnnjax.analysis.unit import find_layer
+from cnnjax.analysis.unit import find_activation
 from cnnjax.errors import InputError
 
 
@@ -56,15 +55,12 @@ class Scores:
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be positive")
         self.images, self._batch_size = checked_images(images, value_range), batch_size
-        leaves = jax.tree.leaves_with_path(jax.eval_shape(f, self.images))
-        self.position = find_layer(layer, [keystr(path, simple=True, separator="/") for path, _ in leaves])
-        shape, count = leaves[self.position][1].shape, len(self.images)
-        if len(shape) < 2 or shape[0] != count or 0 in shape:
-            raise InputError(f"layer {layer!r} has shape {shape}: it has no units for each of {count} images")
+        struct = jax.ShapeDtypeStruct(self.images.shape, self.images.dtype)
+        self.position, shape = find_activation(f, struct, layer)
         self._value = compiled(_value, f, static=("position",))
         self._gradient = compiled(_gradient, f, static=("position", "rule"))
         self._rule: Rule = rule
-        self.index = self._found(unit, shape[1:])
+        self.index = self._found(unit, shape)
 
     def values(self, images: Float[Array, " batch *image"]) -> Float[np.ndarray, " batch"]:
         """The units' values for other images in these images' places."""

@@ -32,6 +32,21 @@ def unit_response(
     return lambda x: jax.tree.leaves(f(x))[position][:, *index], index
 
 
+def find_activation(
+    f: Callable[[jax.Array], Any], images: jax.ShapeDtypeStruct, layer: str | None
+) -> tuple[int, tuple[int, ...]]:
+    """The position of a layer among the arrays that f returns, and its shape without the batch axis; f is only traced.
+
+    Raises InputError as `find_layer` does, and for an activation without units for each image.
+    """
+    paths = jax.tree.leaves_with_path(jax.eval_shape(f, images))
+    position = find_layer(layer, [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths])
+    shape, count = paths[position][1].shape, images.shape[0]
+    if len(shape) < 2 or shape[0] != count or 0 in shape:
+        raise InputError(f"layer {layer!r} has shape {shape}: it has no units for each of {count} images")
+    return position, shape[1:]
+
+
 def find_layer(layer: str | None, names: list[str]) -> int:
     """The position of a layer among activations that go by these paths: by its path, or by its key.
 

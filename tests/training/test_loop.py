@@ -61,6 +61,7 @@ def test_a_killed_training_ends_with_the_same_bits(problem, spec, strengths, tmp
     # The chunk whose checkpoint was not written is trained again, and nothing before it.
     assert seen[0]["step"] == logged[-1]["step"]
 
+
 def test_snapshots_are_the_networks_at_their_epochs_through_a_kill(problem, spec, strengths, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHUNK", 2)
     (tmp_path / "a").mkdir()
@@ -99,7 +100,6 @@ def test_snapshots_are_the_networks_at_their_epochs_through_a_kill(problem, spec
 
     with pytest.raises(InputError, match="a snapshot after epoch 5 of a training of 4: give epochs from 0 to 4"):
         train(spec, CONFIG, *problem, strengths, seeds=[3], snapshots={5: tmp_path / "late"})
-
 
 
 def test_a_seed_trains_the_same_alone_and_in_company(problem, spec, strengths):
