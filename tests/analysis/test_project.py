@@ -136,20 +136,29 @@ def test_what_the_paper_does_not_do_gives_other_pictures():
         def down(self, signal, memory, overlap):
             return signal
 
-    def changed(convolution, rectifier):
-        return [
-            convolution(layer.kernel, layer.bias, layer.stride, layer.padding, layer.groups)
-            if isinstance(layer, Convolution)
-            else rectifier()
-            if isinstance(layer, Rectifier)
-            else layer
-            for layer in OVERLAPPING
-        ]
+    class RectifiedFirst(MaxPool):
+        def down(self, signal, memory, overlap):
+            return super().down(jnp.maximum(signal, jnp.zeros_like(signal)), memory, overlap)
+
+    def changed(convolution, rectifier, pool=MaxPool):
+        def change(layer):
+            match layer:
+                case Convolution():
+                    return convolution(layer.kernel, layer.bias, layer.stride, layer.padding, layer.groups)
+                case Rectifier():
+                    return rectifier()
+                case MaxPool():
+                    return pool(layer.window, layer.stride, layer.padding)
+
+        return [change(layer) for layer in OVERLAPPING]
 
     right = project(function_of(OVERLAPPING), IMAGE).pictures
     for mistake, limit in (((Turned, Rectifier), 0.7), ((Biased, Rectifier), 0.9), ((Convolution, Forgetful), 0.7)):
         wrong = deconvnet(changed(*mistake), IMAGE).pictures
         assert np.mean([cosine(a, b) for a, b in zip(right, wrong, strict=True) if a.any()]) < limit, mistake
+    # Rectified before windows that overlap add up in place of after, it is close, and another picture.
+    early = deconvnet(changed(Convolution, Rectifier, RectifiedFirst), IMAGE).pictures
+    assert 0.8 < np.mean([cosine(a, b) for a, b in zip(right, early, strict=True) if a.any()]) < 0.999
     same = deconvnet(changed(Convolution, Rectifier), IMAGE).pictures
     np.testing.assert_allclose(right, same, rtol=0, atol=1e-12 * np.abs(right).max())
 
@@ -242,6 +251,13 @@ def test_ties_go_to_the_first():
             expected = np.zeros((6, 6, 1))
             expected[unit[0] * stride, unit[1] * stride] = 0.5
             np.testing.assert_array_equal(picture, expected)
+    # A window that a rectifier has made all zeros is tied, too, and carries a signal of the deconvnet.
+    for pool in (lambda x: ops.max_pool(x, 3, stride=2), lambda x: nn.max_pool(x, (3, 3), (2, 2))):
+        f = lambda x, pool=pool: jax.nn.relu(pool(jax.nn.relu(-x)) + x[:, :2, :2])  # noqa: E731
+        expected = np.zeros((6, 6, 1))
+        # Beside the pool, and through the sign before it.
+        expected[1, 1], expected[2, 2] = 0.5, -0.5
+        np.testing.assert_array_equal(project(f, image, unit=(1, 1, 0)).pictures[0], expected)
     # Of a map's equal maxima, too.
     assert project(f, image, unit=0).units.tolist() == [[0, 0, 0]]
 

@@ -1,15 +1,16 @@
-"""Projections against captum's neuron attributions, on AlexNet and ResNet-18 written here with random weights."""
+"""Projections and attributions against captum's, on AlexNet, ResNet-18 and a small network with random weights."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import models
-from cnnjax.analysis import Projector
+from cnnjax import models, ops
+from cnnjax.analysis import Projector, grad_cam, integrated_gradients, saliency
 
 torch = pytest.importorskip("torch", reason="the comparison with captum needs torch")
 attr = pytest.importorskip("captum.attr", reason="captum is not installed")
-safetensors_torch = pytest.importorskip("safetensors.torch")
+safetensors_torch = pytest.importorskip("safetensors.torch", reason="weights travel by safetensors")
 nn = torch.nn
 
 from torchvision_alexnet import AlexNet  # noqa: E402
@@ -115,3 +116,79 @@ def test_projections_are_captums(name, network, fields, size, layer, module, tmp
             assert expected.any()
             scale = np.abs(expected).max()
             np.testing.assert_allclose(ours.pictures[unit], expected, rtol=0, atol=1e-5 * scale)
+
+
+class Small(nn.Module):
+    """Pools whose windows do not overlap, in place of AlexNet's and ResNet's that do."""
+
+    def __init__(self):
+        super().__init__()
+        convolutions = nn.Conv2d(3, 8, 5, padding=2), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 6, 3, padding=1)
+        pools = nn.MaxPool2d(2), nn.MaxPool2d(2), nn.Identity()
+        layers = zip(convolutions, (nn.ReLU() for _ in range(3)), pools, strict=True)
+        self.features = nn.Sequential(*(part for layer in layers for part in layer))
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+
+
+def small():
+    """The network, the same one here, and images for both."""
+    network = randomised(Small())
+    convolutions = [network.features[i] for i in (0, 3, 6)]
+    weights = [jnp.asarray(c.weight.detach().numpy().transpose(2, 3, 1, 0)) for c in convolutions]
+    biases = [jnp.asarray(c.bias.detach().numpy())[None, None, None] for c in convolutions]
+    dense, shift = (jnp.asarray(p.detach().numpy()) for p in (network.head.weight, network.head.bias))
+
+    @jax.jit
+    def f(x):
+        for kernel, bias in zip(weights, biases, strict=True):
+            x = jax.nn.relu(ops.conv(x, kernel) + bias)
+            maps, x = x, ops.max_pool(x, 2)
+        return {"maps": maps, "logits": maps.mean((1, 2)) @ dense.T + shift[None]}
+
+    images = np.random.default_rng(0).random((3, 16, 16, 3), np.float32)
+    return network, f, images, torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+
+
+def here(maps):
+    return maps.detach().numpy().transpose(0, 2, 3, 1)
+
+
+def assert_close(ours, theirs):
+    assert theirs.any()
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations")
+def test_pools_that_do_not_collide():
+    network, f, images, pixels = small()
+    for rule, attribution in THEIRS.items():
+        ours = Projector(f, "maps", rule)(images[0])
+        active = np.flatnonzero(ours.values)
+        assert len(active) >= 3
+        for unit in active[:3]:
+            index = tuple(int(i) for i in np.roll(ours.units[unit], 1))
+            theirs = attribution(network, network.features[7]).attribute(
+                pixels[:1].clone().requires_grad_(), neuron_selector=index
+            )
+            assert_close(ours.pictures[unit], ours.values[unit] * here(theirs)[0])
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations")
+def test_attributions_are_captums():
+    network, f, images, pixels = small()
+    units = [2, 0, 3]
+    pixels, targets = pixels.requires_grad_(), torch.tensor(units)
+    ours = saliency(f, images, "logits", units).maps
+    assert_close(ours, here(attr.Saliency(network).attribute(pixels, targets, abs=False)))
+    for rule, attribution in (("deconvnet", attr.Deconvolution), ("guided", attr.GuidedBackprop)):
+        ours = saliency(f, images, "logits", units, rule=rule).maps
+        assert_close(ours, here(attribution(network).attribute(pixels, targets)))
+    ours = integrated_gradients(f, images, "logits", units, baseline=0.5, steps=20).maps
+    integrated = attr.IntegratedGradients(network).attribute(pixels, 0.5, targets, n_steps=20)
+    assert_close(ours, here(integrated))
+    ours = grad_cam(f, images, "maps", "logits", units, resize=False).maps
+    cam = attr.LayerGradCam(network, network.features[7]).attribute(pixels, targets, relu_attributions=True)
+    assert_close(ours, here(cam))
