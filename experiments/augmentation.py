@@ -83,7 +83,7 @@ def run(config: Config) -> Path:
             dataset = load(config.data, max_shift=config.protocol.max_shift, progress=progress.prepare)
             config.train.steps_per_epoch(len(dataset.train.images))
             model = build(config.network, dataset)
-            prove(tasks(config.protocol, dataset, model), model)
+            prove(tasks(config.protocol, dataset, model), model, dataset)
             plans = [CellPlan(cell.name, model, config.train, cell.config.strengths()) for cell in cells]
             outcomes = sweep(directory, plans, dataset, config.protocol, seeds=config.seeds, progress=progress)
         invariance_report.write(directory, outcomes, dataset, config.protocol, model, seeds=config.seeds)

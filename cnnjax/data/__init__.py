@@ -1,7 +1,7 @@
 """Images: where they come from, the decoded dataset, augmentation inside jit, and an epoch's order."""
 
 from cnnjax.data import shapes
-from cnnjax.data.augment import random_crop, random_flip, random_rotation
+from cnnjax.data.augment import random_crop, random_flip, random_rotation, random_shift
 from cnnjax.data.augmentation import Augmentation, apply_augmentation
 from cnnjax.data.config import DataConfig
 from cnnjax.data.dataset import Dataset, Split, load
@@ -19,6 +19,7 @@ __all__ = [
     "random_crop",
     "random_flip",
     "random_rotation",
+    "random_shift",
     "shape_pairs",
     "shapes",
 ]

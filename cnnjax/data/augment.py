@@ -25,12 +25,19 @@ def random_crop(
     Raises `InputError` for a negative `padding`.
     """
     _check("padding", padding, 0.0, math.inf)
+    return _unless_zero(padding, images, lambda: _moved(key, images, padding, "zero"))
 
-    def cropped() -> jax.Array:
-        offset = jax.random.randint(key, (len(images), 2), -jnp.asarray(padding), jnp.asarray(padding) + 1, jnp.int32)
-        return shift(images, offset, mode="zero")
 
-    return _unless_zero(padding, images, cropped)
+def random_shift(
+    key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, farthest: ScalarLike
+) -> Float[Array, "batch height width channels"]:
+    """Move each image by whole pixels, uniform in [−farthest, farthest] on both axes, what leaves coming in again.
+
+    A circular shift: with circular padding and a stride of 1 a network cannot tell it from none.
+    Raises `InputError` for a negative `farthest`.
+    """
+    _check("farthest", farthest, 0.0, math.inf)
+    return _unless_zero(farthest, images, lambda: _moved(key, images, farthest, "circular"))
 
 
 def random_rotation(
@@ -59,6 +66,11 @@ def random_flip(
     _check("probability", probability, 0.0, 1.0)
     mirrored = jax.random.uniform(key, (len(images), 1, 1, 1)) < jnp.asarray(probability, jnp.float32)
     return jnp.where(mirrored, images[:, :, ::-1], images)
+
+
+def _moved(key: PRNGKeyArray, images: jax.Array, farthest: ScalarLike, mode: str) -> jax.Array:
+    reach = jnp.asarray(farthest)
+    return shift(images, jax.random.randint(key, (len(images), 2), -reach, reach + 1, jnp.int32), mode=mode)
 
 
 def _unless_zero(strength: ScalarLike, images: jax.Array, change: Callable[[], jax.Array]) -> jax.Array:

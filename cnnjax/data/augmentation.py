@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from cnnjax.data.augment import random_crop, random_flip, random_rotation
+from cnnjax.data.augment import random_crop, random_flip, random_rotation, random_shift
 
 
 @jax.tree_util.register_dataclass
@@ -20,6 +20,8 @@ class Augmentation:
     """Farthest rotation either way, in degrees."""
     flip: PyTree = 0.0
     """Probability of mirroring left to right."""
+    shift: PyTree = 0
+    """Farthest circular shift either way, in pixels."""
 
     def as_arrays(self) -> "Augmentation":
         """The same strengths as arrays of one dtype each, so that no strength compiles anew."""
@@ -27,14 +29,16 @@ class Augmentation:
             jnp.asarray(self.crop, jnp.int32),
             jnp.asarray(self.rotation, jnp.float32),
             jnp.asarray(self.flip, jnp.float32),
+            jnp.asarray(self.shift, jnp.int32),
         )
 
 
 def apply_augmentation(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], strengths: Augmentation
 ) -> Float[Array, "batch height width channels"]:
-    """Mirror, turn, then shift each image by its own draw."""
-    flip, turn, crop = jax.random.split(key, 3)
+    """Mirror, turn, crop, then shift each image by its own draw."""
+    flip, turn, crop, shift = jax.random.split(key, 4)
     images = random_flip(flip, images, probability=strengths.flip)
     images = random_rotation(turn, images, degrees=strengths.rotation)
-    return random_crop(crop, images, padding=strengths.crop)
+    images = random_crop(crop, images, padding=strengths.crop)
+    return random_shift(shift, images, farthest=strengths.shift)

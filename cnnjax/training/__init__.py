@@ -4,7 +4,7 @@ from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, TrainConfig
 from cnnjax.training.execution import run_steps, stack, unstack
 from cnnjax.training.loop import DivergedError, init_states, train
-from cnnjax.training.step import StepSpec, TrainState, init_state, make_optimizer, train_step, warmup_cosine
+from cnnjax.training.step import StepSpec, TrainState, init_state, learning_rate, make_optimizer, train_step
 
 __all__ = [
     "DivergedError",
@@ -14,6 +14,7 @@ __all__ = [
     "TrainState",
     "init_state",
     "init_states",
+    "learning_rate",
     "load_tree",
     "make_optimizer",
     "read_arrays",
@@ -23,5 +24,4 @@ __all__ = [
     "train",
     "train_step",
     "unstack",
-    "warmup_cosine",
 ]

@@ -1,7 +1,6 @@
 """What a training is told: the recipe, and the numbers in it that may change without compiling again."""
 
 import dataclasses
-import math
 from typing import Literal
 
 import jax
@@ -25,8 +24,10 @@ class TrainConfig:
     """SGD with momentum 0.9, AdamW with decay rates 0.9 and 0.999, or Adadelta with 0.9 (Zeiler 2012)."""
     learning_rate: float = 0.1
     """Peak learning rate, after a linear warm-up."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """What follows the warm-up: a cosine down to zero, or the peak until the end."""
+    schedule: Literal["cosine", "steps", "constant"] = "cosine"
+    """What follows the warm-up: a cosine down to zero; a tenth after each of the `drops`; the peak until the end."""
+    drops: tuple[float, ...] = (0.5, 0.75)
+    """For steps: shares of all steps after which the learning rate is divided by 10 (He et al. 2016, section 4.2)."""
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = 5e-4
@@ -46,6 +47,8 @@ class TrainConfig:
         for name in ("warmup", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"train.{name}={getattr(self, name)} must lie in [0, 1)")
+        if not all(0 < drop < 1 for drop in self.drops) or list(self.drops) != sorted(set(self.drops)):
+            raise InputError(f"train.drops={self.drops} must rise, each between 0 and 1")
 
     def passes(self, images: int) -> int:
         """Epochs over a training set of `images` images."""
@@ -63,10 +66,12 @@ class TrainConfig:
     def hyper(self, images: int) -> "Hyper":
         """The numeric settings as arrays, for a training set of `images` images."""
         total = self.steps_per_epoch(images) * self.passes(images)
-        # A cosine that falls for ever does not fall.
-        falls = math.inf if self.schedule == "constant" else total
-        values = (self.learning_rate, self.warmup * total, falls, self.weight_decay, self.label_smoothing)
-        return Hyper(*(jnp.asarray(value, jnp.float32) for value in values))
+        values = (self.learning_rate, self.warmup * total, total, self.weight_decay, self.label_smoothing)
+        drops = {"cosine": None, "steps": self.drops, "constant": ()}[self.schedule]
+        return Hyper(
+            *(jnp.asarray(value, jnp.float32) for value in values),
+            drops=None if drops is None else jnp.asarray([drop * total for drop in drops], jnp.float32),
+        )
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +79,7 @@ class TrainConfig:
 class Hyper:
     """Settings that are arguments of the compiled step, so that cells which differ in them share one compilation.
 
-    Each is a float32 scalar.
+    Each is a float32 scalar, but for `drops`: steps `(drops,)`, or None for a cosine.
     """
 
     learning_rate: PyTree
@@ -82,3 +87,4 @@ class Hyper:
     total_steps: PyTree
     weight_decay: PyTree
     label_smoothing: PyTree
+    drops: PyTree = None

@@ -42,15 +42,18 @@ class StepSpec:
     """`augment(key, images, strengths)`, per image, inside the step."""
 
 
-def warmup_cosine(step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""]:
-    """Learning rate at a step: linear to the peak, then half a cosine to zero (Loshchilov & Hutter 2017, eq. 5).
+def learning_rate(step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""]:
+    """Learning rate at a step: linear to the peak, then as the schedule says.
 
-    With infinitely many `total_steps` it stays at the peak.
+    Half a cosine to zero (Loshchilov & Hutter 2017, eq. 5), or a tenth from each of `hyper.drops` on.
     """
     t = step.astype(jnp.float32)
     rise = (t + 1) / jnp.maximum(hyper.warmup_steps, 1)
-    progress = (t - hyper.warmup_steps) / jnp.maximum(hyper.total_steps - hyper.warmup_steps, 1)
-    fall = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1)))
+    if hyper.drops is None:
+        progress = (t - hyper.warmup_steps) / jnp.maximum(hyper.total_steps - hyper.warmup_steps, 1)
+        fall = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1)))
+    else:
+        fall = 0.1 ** (t >= hyper.drops).sum(dtype=jnp.float32)
     return hyper.learning_rate * jnp.where(t < hyper.warmup_steps, jnp.minimum(rise, 1), fall)
 
 
@@ -113,7 +116,7 @@ def train_step(
     (loss, (logits, updated)), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
     optimizer = make_optimizer(spec.optimizer, hyper.weight_decay)
     direction, opt_state = optimizer.update(gradients, state.opt_state, params)
-    rate = warmup_cosine(state.step, hyper)
+    rate = learning_rate(state.step, hyper)
     params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
     accuracy = (logits.argmax(-1) == labels[chosen]).astype(jnp.float32).mean()
     return TrainState(state.step + 1, {"params": params, **updated}, opt_state), {"loss": loss, "accuracy": accuracy}

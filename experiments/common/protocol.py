@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,8 @@ from cnnjax import analysis
 from cnnjax.data import Dataset, shapes
 from cnnjax.errors import InputError
 
+OrbitName = Literal["shift_zero", "shift_circular", "rotation", "shift_subpixel", "shift_crop"]
+
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolConfig:
@@ -27,10 +29,14 @@ class ProtocolConfig:
     """Degrees between the measured rotations, which go all the way round."""
     images: int = 1000
     """Test images that meet every transform; plain accuracy is over all test images."""
+    orbits: tuple[OrbitName, ...] = get_args(OrbitName)
+    """The families of transforms to measure."""
 
     def __post_init__(self):
         if self.images < 1:
             raise InputError(f"protocol.images={self.images} must be at least 1")
+        if not self.orbits:
+            raise InputError(f"protocol.orbits is empty: name at least one of {', '.join(get_args(OrbitName))}")
         analysis.shifts(self.max_shift)
         analysis.rotations(self.rotation_step)
 
@@ -69,12 +75,13 @@ def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[st
     if hasattr(model, "padding") and getattr(model, "head", None) != "dense":
         crop = analysis.shifts(config.max_shift, fill="crop")
         found[crop.name] = Task(crop, pixels)
-    return found
+    return {name: task for name, task in found.items() if name in config.orbits}
 
 
-def prove(todo: dict[str, Task], model: nn.Module) -> None:
+def prove(todo: dict[str, Task], model: nn.Module, dataset: Dataset) -> None:
     """Raise `InputError` where the network cannot take what an orbit gives, without running either."""
-    variables = jax.eval_shape(model.init, jax.random.key(0), todo["shift_circular"].examples)
+    whole = jax.ShapeDtypeStruct((1, *dataset.test.images.shape[1:]), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), whole)
     for name, task in todo.items():
         images = jax.eval_shape(task.orbit.apply, task.examples, task.orbit.identity)
         try:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from cnnjax import InputError, ops
-from cnnjax.data import epoch_order, random_crop, random_flip, random_rotation
+from cnnjax.data import epoch_order, random_crop, random_flip, random_rotation, random_shift
 
 KEY = jax.random.key(7)
 IMAGES = jax.random.uniform(jax.random.key(1), (6, 9, 8, 3))
 CHANGES = {
     "crop": jax.jit(lambda key, images, s: random_crop(key, images, padding=s)),
+    "shift": jax.jit(lambda key, images, s: random_shift(key, images, farthest=s)),
     "rotation": jax.jit(lambda key, images, s: random_rotation(key, images, degrees=s)),
     "flip": jax.jit(lambda key, images, s: random_flip(key, images, probability=s)),
 }
@@ -22,7 +23,9 @@ def test_strength_zero_is_the_identity(name):
     np.testing.assert_array_equal(CHANGES[name](KEY, IMAGES, 0), IMAGES)
 
 
-@pytest.mark.parametrize(("name", "strengths"), [("crop", (0, 2, 4)), ("rotation", (0.0, 9.0)), ("flip", (0.0, 0.5))])
+@pytest.mark.parametrize(
+    ("name", "strengths"), [("crop", (0, 2, 4)), ("shift", (0, 2)), ("rotation", (0.0, 9.0)), ("flip", (0.0, 0.5))]
+)
 def test_strengths_share_one_compilation(name, strengths):
     traced = []
 
@@ -58,6 +61,17 @@ def test_crop_fills_with_zeros():
     assert set(cropped.sum((1, 2, 3)).astype(int)) <= kept
 
 
+def test_a_circular_shift_loses_nothing_and_takes_every_offset_in_reach():
+    size, count, reach = 7, 600, 2
+    ramp = jnp.arange(float(size * size)).reshape(1, size, size, 1)
+    shifted = np.asarray(CHANGES["shift"](KEY, jnp.broadcast_to(ramp, (count, size, size, 1)), reach))[..., 0]
+    whole = np.asarray(ramp[0, :, :, 0])
+    offsets = [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
+    which = np.stack([(shifted == np.roll(whole, offset, (0, 1))).all((1, 2)) for offset in offsets])
+    assert (which.sum(0) == 1).all()  # each image is the picture rolled, by one of the offsets
+    assert which.any(1).all()
+
+
 def test_rotation_is_rotate_by_angles_uniform_over_the_range():
     count = 2000
     # A grey ramp along the columns: after a turn by θ its slope across the centre is cos θ, down it −sin θ or sin θ.
@@ -86,7 +100,7 @@ def test_flip_mirrors_with_its_probability():
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_image_and_every_key_gets_its_own_draw(name):
-    strength = {"crop": 3, "rotation": 90.0, "flip": 0.5}[name]
+    strength = {"crop": 3, "shift": 3, "rotation": 90.0, "flip": 0.5}[name]
     images = jnp.broadcast_to(IMAGES[:1], (64, *IMAGES.shape[1:]))
     once, again = (np.asarray(CHANGES[name](key, images, strength)) for key in jax.random.split(KEY))
     assert len(np.unique(once.reshape(64, -1), axis=0)) > 1
@@ -98,6 +112,7 @@ def test_every_image_and_every_key_gets_its_own_draw(name):
     ("call", "message"),
     [
         (lambda: random_crop(KEY, IMAGES, padding=-1), "padding is -1; it must be at least 0"),
+        (lambda: random_shift(KEY, IMAGES, farthest=-1), "farthest is -1; it must be at least 0"),
         (lambda: random_rotation(KEY, IMAGES, degrees=-5.0), "degrees is -5.0; it must be at least 0"),
         (lambda: random_flip(KEY, IMAGES, probability=1.5), "probability is 1.5; it must be between 0 and 1"),
     ],

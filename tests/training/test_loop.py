@@ -165,6 +165,8 @@ def test_a_loss_that_is_not_finite_names_the_seed_and_the_step(problem, spec):
         (dict(weight_decay=-1.0), "train.weight_decay=-1.0 must not be negative"),
         (dict(warmup=1.0), "train.warmup=1.0 must lie in [0, 1)"),
         (dict(label_smoothing=-0.1), "train.label_smoothing=-0.1 must lie in [0, 1)"),
+        (dict(drops=(0.75, 0.5)), "train.drops=(0.75, 0.5) must rise, each between 0 and 1"),
+        (dict(drops=(0.5, 1.0)), "train.drops=(0.5, 1.0) must rise, each between 0 and 1"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(fields, message):

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from cnnjax.data import Augmentation, apply_augmentation
-from cnnjax.training import StepSpec, TrainConfig, init_state, make_optimizer, train_step, warmup_cosine
+from cnnjax.training import StepSpec, TrainConfig, init_state, learning_rate, make_optimizer, train_step
 from cnnjax.training.config import Hyper
 
 
@@ -21,7 +21,7 @@ def hyper(**values):
 
 def test_the_learning_rate_rises_linearly_and_falls_as_half_a_cosine():
     h = hyper(learning_rate=0.4, warmup_steps=4, total_steps=12)
-    rates = [float(warmup_cosine(jnp.int32(step), h)) for step in range(13)]
+    rates = [float(learning_rate(jnp.int32(step), h)) for step in range(13)]
     rise = [0.1, 0.2, 0.3, 0.4]
     fall = [0.4 * 0.5 * (1 + np.cos(np.pi * k / 8)) for k in range(9)]
     np.testing.assert_allclose(rates, rise + fall, atol=1e-6)
@@ -29,7 +29,7 @@ def test_the_learning_rate_rises_linearly_and_falls_as_half_a_cosine():
 
 def test_the_learning_rate_stays_at_a_constant_peak():
     config = TrainConfig(epochs=3, batch_size=10, learning_rate=0.4, warmup=0.2, schedule="constant")
-    rates = [float(warmup_cosine(jnp.int32(step), config.hyper(100))) for step in (0, 2, 5, 6, 29, 10**6)]
+    rates = [float(learning_rate(jnp.int32(step), config.hyper(100))) for step in (0, 2, 5, 6, 29, 10**6)]
     np.testing.assert_allclose(rates, [0.4 / 6, 0.2, 0.4, 0.4, 0.4, 0.4], rtol=1e-6)
 
 
@@ -47,6 +47,15 @@ def test_adadelta_is_that_of_its_paper():
             step = np.sqrt(steps[name] + 1e-6) / np.sqrt(squares[name] + 1e-6) * g
             steps[name] = 0.9 * steps[name] + 0.1 * step**2
             np.testing.assert_allclose(direction[name], step, rtol=1e-5)
+
+
+def test_the_learning_rate_falls_in_steps_as_in_the_recipe_of_residual_networks():
+    # He et al. 2016, section 4.2: 64k steps, a tenth from 32k and again from 48k on; warmed up here for 400 steps.
+    config = TrainConfig(epochs=160, batch_size=128, learning_rate=0.1, schedule="steps", warmup=400 / 64000)
+    h = config.hyper(400 * 128)
+    at = {0: 0.1 / 400, 399: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001}
+    for step, rate in at.items():
+        assert float(learning_rate(jnp.int32(step), h)) == pytest.approx(rate, rel=1e-5)
 
 
 def test_sgd_is_nesterov_momentum_with_decay_of_kernels_alone():

@@ -1,0 +1,148 @@
+"""From predictions to scores: the summary with a row for each network, and every score with both its intervals."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnnjax import analysis
+from cnnjax.data import Dataset
+from cnnjax.errors import InputError
+from cnnjax.files import write_atomic
+from cnnjax.study import RunDirectory, over_images, over_seeds
+from experiments.common.protocol import Task
+from experiments.common.sweep import Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Columns = dict[str, np.ndarray]
+"""What scores are made of, each `(seeds, images)`."""
+
+Parts = Mapping[str, tuple[str, np.ndarray]]
+"""Parts of orbits to score apart: by name the orbit, and which of its transforms, `(transforms,)` bool."""
+
+FILL_GAP = "consistency_circular_minus_zero"
+"""What content leaving the frame costs, less what the seam of a circular shift costs; 0 if a margin holds all shifts.
+
+Border and aliasing are told apart by other networks, trained with circular padding: they have no border.
+"""
+
+
+def write_scores(
+    run: RunDirectory,
+    outcomes: Mapping[str, Outcome],
+    todo: Mapping[str, Task],
+    dataset: Dataset,
+    *,
+    seeds: int,
+    parts: Mapping[str, Parts] | None = None,
+    more: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> dict[str, dict[str, Columns]]:
+    """Write `summary.csv` and `scores.csv`; return the columns of every cell that did not fail, by orbit or part.
+
+    The summary has a row for each cell and seed; the scores a row for each cell and score, with both intervals. `parts`
+    are by cell. `more` are further columns of the summary, by cell, each `(seeds,)`. Raises `InputError`, after the
+    summary, where every cell failed.
+    """
+    import pandas as pd
+
+    parts, more = parts or {}, more or {}
+    done = {name: outcome.predictions for name, outcome in outcomes.items() if outcome.predictions is not None}
+    columns = {name: _columns(arrays, todo, dataset, parts.get(name, {})) for name, arrays in done.items()}
+    run.write_summary(_summary(outcomes, columns, seeds, more))
+    if not done:
+        failures = "; ".join(f"{name}: {outcome.failure}" for name, outcome in outcomes.items())
+        raise InputError(f"every cell failed, so there is nothing to measure. {failures}")
+    table = pd.DataFrame([row for name, found in columns.items() for row in _intervals(name, found)])
+    write_atomic(run.path / "scores.csv", table.to_csv(index=False, lineterminator="\n"))
+    return columns
+
+
+def score(columns: Mapping[str, Columns], name: str) -> np.ndarray | None:
+    """A score such as `rotation.mean_accuracy` of each seed, `(seeds,)`; None where its orbit was not measured."""
+    orbit, _, key = name.partition(".")
+    return _scores(orbit, _means(columns[orbit]))[key] if orbit in columns else None
+
+
+def _columns(
+    arrays: Mapping[str, np.ndarray], todo: Mapping[str, Task], dataset: Dataset, parts: Parts
+) -> dict[str, Columns]:
+    """Per-image columns of every orbit, of its parts, and of the exact and the interpolated rotations apart."""
+
+    def stacked(name: str, among: np.ndarray | None = None) -> Columns:
+        answers, variation = arrays[f"{name}/classes"], arrays[f"{name}/total_variation"]
+        labels = dataset.test.labels[: answers.shape[-1]]
+        each = [
+            analysis.image_columns(analysis.Predictions(a, v), labels, todo[name].orbit, among=among)
+            for a, v in zip(answers, variation, strict=True)
+        ]
+        return {key: np.stack([seed[key] for seed in each]) for key in each[0]}
+
+    found = {"test": {"correct": (arrays["test/classes"] == dataset.test.labels).astype(np.float64)}}
+    found |= {name: stacked(name) for name in todo}
+    if "rotation" in todo:
+        quarter = analysis.quarter_turns(todo["rotation"].orbit)
+        _, height, width, _ = dataset.test.images.shape
+        if height == width and quarter.any() and not quarter.all():
+            found["rotation_interpolated"] = stacked("rotation", ~quarter)
+            found["quarter_turn"] = stacked("rotation", quarter)
+    return found | {name: stacked(orbit, among) for name, (orbit, among) in parts.items() if among.any()}
+
+
+def _scores(name: str, means: Columns) -> dict[str, np.ndarray]:
+    return {"accuracy": means["correct"]} if name == "test" else analysis.scores(means)
+
+
+def _fill_gap(columns: Mapping[str, Columns]) -> np.ndarray | None:
+    """`(seeds, images)`: the same shifts of the same images, filled with what left against filled with zero."""
+    if {"shift_circular", "shift_zero"} <= set(columns):
+        return columns["shift_circular"]["agree"] - columns["shift_zero"]["agree"]
+    return None
+
+
+def _summary(
+    outcomes: Mapping[str, Outcome],
+    columns: Mapping[str, Mapping[str, Columns]],
+    seeds: int,
+    more: Mapping[str, Mapping[str, np.ndarray]],
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for cell, outcome in outcomes.items():
+        for seed in range(seeds):
+            row: dict[str, object] = {"cell": cell, "seed": seed, "status": outcome.failure or "ok"}
+            for name, part in columns.get(cell, {}).items():
+                means = {key: values[seed].mean() for key, values in part.items()}
+                row |= {f"{name}.{key}": float(value) for key, value in _scores(name, means).items()}
+            if cell in columns and (gap := _fill_gap(columns[cell])) is not None:
+                row[FILL_GAP] = float(gap[seed].mean())
+            rows.append(row | {name: float(values[seed]) for name, values in more.get(cell, {}).items()})
+    return pd.DataFrame(rows)
+
+
+def _intervals(cell: str, columns: Mapping[str, Columns]) -> list[dict[str, object]]:
+    rows = []
+    parts = {(name, key): columns[name] for name in columns for key in _scores(name, _means(columns[name]))}
+    for (name, key), part in parts.items():
+        values = _scores(name, _means(part))[key]
+        rows.append(_row(cell, f"{name}.{key}", values, part, lambda m, n=name, k=key: _scores(n, m)[k]))
+    if (gap := _fill_gap(columns)) is not None:
+        rows.append(_row(cell, FILL_GAP, gap.mean(1), {"gap": gap}, lambda m: m["gap"]))
+    return rows
+
+
+def _means(part: Columns) -> Columns:
+    return {key: values.mean(1) for key, values in part.items()}
+
+
+def _row(cell: str, name: str, values: np.ndarray, part: Columns, function: Callable) -> dict[str, object]:
+    row: dict[str, object] = {"cell": cell, "score": name, "mean": float(values.mean())}
+    if np.isfinite(values).all():
+        seeds, images = over_seeds(values), over_images(part, function)
+        least = -1.0 if name == FILL_GAP else 0.0
+        low, high, low_images, high_images = np.clip((seeds.low, seeds.high, images.low, images.high), least, 1.0)
+        row |= {"low": low, "high": high, "seeds": seeds.n}
+        row |= {"low_over_images": low_images, "high_over_images": high_images, "images": images.n}
+    return row
