@@ -82,12 +82,12 @@ def measure_all(
     for plan in plans:
         folder = run.cell(plan.name)
         steps = _steps(plan, len(dataset.train.images))
-        if _file(folder, steps[-1]).exists():
+        if measured_path(folder, steps[-1]).exists():
             progress.skip(plan.name)
         else:
             progress.cell(plan.name)
             _measure_cell(run, plan, folder, steps, dataset, batch, progress, compiled)
-        found[plan.name] = _read(folder, steps)
+        found[plan.name] = read_measured(folder, steps)
     return found
 
 
@@ -124,7 +124,7 @@ def _measure_cell(
         if plan.model not in compiled:
             progress.status("compiling the gradient")
             compiled.add(plan.model)
-        _measure(run, plan, _file(folder, step), step, unstack(states.variables, plan.seeds), batch, progress)
+        _measure(run, plan, measured_path(folder, step), step, unstack(states.variables, plan.seeds), batch, progress)
         progress.advance(number + 1, len(steps), f"{step} steps")
     checkpoint.unlink(missing_ok=True)
 
@@ -142,16 +142,35 @@ def _measure(
     batch: tuple[Array, Array],
     progress: Progress,
 ) -> None:
+    def note(seed: int, error: str) -> None:
+        progress.note(f"  seed {seed} at step {step}: {error}")
+
+    arrays, names = measure_networks(plan.model, networks, batch, note=note)
+    for seed, loss in enumerate(arrays["loss"]):
+        run.log(cell=plan.name, seed=seed, step=step, loss=float(loss))
+    save_tree(file, arrays, **names)
+
+
+def measure_networks(
+    model: nn.Module,
+    networks: Sequence[PyTree],
+    batch: tuple[Array, Array],
+    *,
+    note: Callable[[int, str], None],
+) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """The arrays of `Measured` at one step, with a leading seed axis, and the names of maps and kernels.
+
+    `note` is given the seed of a network whose loss is not finite, and what is not.
+    """
     flows: list[analysis.GradientFlow | None] = []
     for seed, variables in enumerate(networks):
         rest = {name: value for name, value in variables.items() if name != "params"}
         try:
-            flow = analysis.gradient_flow(Partial(_loss(plan.model), rest), variables["params"], batch)
+            flow = analysis.gradient_flow(Partial(_loss(model), rest), variables["params"], batch)
         except analysis.NotFiniteError as error:
             flow = None
-            progress.note(f"  seed {seed} at step {step}: {error}")
+            note(seed, str(error))
         flows.append(flow)
-        run.log(cell=plan.name, seed=seed, step=step, loss=flow.loss if flow else None)
     known = next((flow for flow in flows if flow), None)
     # Maps, of which pooled features and logits are none, and the kernels of convolutions.
     maps = [name for name in known.activations if name.startswith(("conv", "stage"))] if known else []
@@ -166,7 +185,7 @@ def _measure(
         "map_gradient": each(lambda flow: [flow.activations[name].gradient_norm for name in maps], len(maps)),
         "kernel_gradient": each(lambda flow: [flow.parameters[name].gradient_rms for name in kernels], len(kernels)),
     }
-    save_tree(file, arrays, maps=maps, kernels=kernels)
+    return arrays, {"maps": maps, "kernels": kernels}
 
 
 def _steps(plan: GradientPlan, images: int) -> list[int]:
@@ -176,12 +195,14 @@ def _steps(plan: GradientPlan, images: int) -> list[int]:
     return [epoch * plan.train.steps_per_epoch(images) for epoch in range(plan.train.passes(images) + 1)]
 
 
-def _file(folder: Path, step: int) -> Path:
+def measured_path(folder: Path, step: int) -> Path:
+    """Where the cell in `folder` keeps what `measure_networks` measured at a step."""
     return folder / f"gradients-{step:06}.safetensors"
 
 
-def _read(folder: Path, steps: list[int]) -> Measured:
-    files = [read_arrays(_file(folder, step)) for step in steps]
+def read_measured(folder: Path, steps: list[int]) -> Measured:
+    """What a cell's files of these steps hold, together."""
+    files = [read_arrays(measured_path(folder, step)) for step in steps]
     first, about = files[0]
 
     def part(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:

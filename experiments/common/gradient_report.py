@@ -52,7 +52,7 @@ def write(run: RunDirectory, plans: Sequence[GradientPlan], results: Mapping[str
     of: dict[str, list[GradientPlan]] = {}
     for plan in plans:
         of.setdefault(plan.question, []).append(plan)
-    rows = [_row(plan, results[plan.name], 0) for plan in of["start"]]
+    rows = [signal_row(plan, results[plan.name], 0) for plan in of["start"]]
     tables: list[tuple[str, str, list[dict[str, Any]]]] = [("At the start", f"{QUANTITIES} {FACTOR}", rows)]
     if "activations" in of:
         depth = of["activations"][0].settings["depth"]
@@ -60,7 +60,7 @@ def write(run: RunDirectory, plans: Sequence[GradientPlan], results: Mapping[str
         tables.append(("Activations and initialisations", about, _crossed(of["activations"], results)))
     if "training" in of:
         steps = results[of["training"][0].name].steps[-1]
-        rows = [_trained_row(plan, results[plan.name]) for plan in of["training"]]
+        rows = [trained_row(plan, results[plan.name]) for plan in of["training"]]
         tables.append((f"Before and after {steps} steps of training", "As above.", rows))
     for title, about, rows in tables:
         print_table(rows, title=title, caption=about, scale=1, digits=2)
@@ -104,7 +104,8 @@ def _interval(values: np.ndarray) -> Interval | None:
     return over_seeds(finite) if len(finite) else None
 
 
-def _row(plan: GradientPlan, found: Measured, i: int) -> dict[str, Any]:
+def signal_row(plan: GradientPlan, found: Measured, i: int) -> dict[str, Any]:
+    """A row of the table at the `i`-th of the measured steps."""
     return {
         **{name: plan.settings[name] for name in ("network", "norm", "depth")},
         "loss": _interval(found.loss[i]),
@@ -114,8 +115,9 @@ def _row(plan: GradientPlan, found: Measured, i: int) -> dict[str, Any]:
     }
 
 
-def _trained_row(plan: GradientPlan, found: Measured) -> dict[str, Any]:
-    before, after = _row(plan, found, 0), _row(plan, found, len(found.steps) - 1)
+def trained_row(plan: GradientPlan, found: Measured) -> dict[str, Any]:
+    """A row of the table of the first and the last of the measured steps."""
+    before, after = signal_row(plan, found, 0), signal_row(plan, found, len(found.steps) - 1)
     row: dict[str, Any] = {name: before.pop(name) for name in ("network", "norm", "depth")}
     for name in ("loss", "per layer", "kernels: first / last"):
         row |= {f"{name} before": before[name], f"{name} after": after[name]}
