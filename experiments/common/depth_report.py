@@ -183,8 +183,7 @@ def _draw(
     save(gradient_figures.start(gradients, signals, note=dataset.note), run.figures / "gradients_start.png")
     save(gradient_figures.training(gradients, signals, note=dataset.note), run.figures / "gradients_training.png")
     names = [plan.cell.name for plan in plans]
-    metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
-    metrics = metrics[metrics["cell"].isin(names)]
+    metrics = read_metrics(run.path, keys=("cell", "seed", "step")).query("cell in @names")
     save(training_curves(metrics, title="Training", palette=colours(names)), run.figures / "training.png")
 
 
