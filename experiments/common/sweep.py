@@ -37,7 +37,7 @@ class CellPlan:
     name: str
     model: nn.Module
     train: TrainConfig
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     snapshots: tuple[int, ...] = ()
     """Epochs after which the networks are kept as they are then, 0 for the start: see `snapshot_path`."""
     change: Callable[[Dataset], Dataset] | None = None
