@@ -2,8 +2,8 @@
 
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, TrainConfig
-from cnnjax.training.execution import run_steps, stack, unstack
-from cnnjax.training.loop import DivergedError, init_states, train
+from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
+from cnnjax.training.loop import DivergedError, Training, init_states, program_key, train, train_together
 from cnnjax.training.step import StepSpec, TrainState, init_state, learning_rate, make_optimizer, train_step
 
 __all__ = [
@@ -12,16 +12,20 @@ __all__ = [
     "StepSpec",
     "TrainConfig",
     "TrainState",
+    "Training",
     "init_state",
     "init_states",
     "learning_rate",
     "load_tree",
     "make_optimizer",
+    "networks_at_once",
+    "program_key",
     "read_arrays",
     "run_steps",
     "save_tree",
     "stack",
     "train",
     "train_step",
+    "train_together",
     "unstack",
 ]

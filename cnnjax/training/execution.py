@@ -1,8 +1,9 @@
-"""How a chunk of training steps of several seeds is run on this backend. The only module that decides.
+"""How a chunk of training steps of several networks is run on this backend. The only module that decides.
 
-Accelerators reward one large program: the steps of a chunk are a `lax.scan` and the seeds a `vmap` axis. On the CPU a
-convolution inside a loop, or with a kernel per seed, leaves the fast path and runs an order of magnitude slower, so
-there the same step is dispatched one by one. Both give the same numbers to rounding.
+Accelerators reward one large program: the steps of a chunk are a `lax.scan` and the networks, which differ in seed or
+in numbers such as the learning rate, a `vmap` axis. On the CPU a convolution inside a loop, or with a kernel per
+network, leaves the fast path and runs an order of magnitude slower, so there the same step is dispatched one by one.
+Both give the same numbers to rounding.
 """
 
 import functools
@@ -25,6 +26,11 @@ def default_mode() -> Mode:
     return "step by step" if jax.default_backend() == "cpu" else "one program"
 
 
+def networks_at_once() -> int:
+    """How many networks to train side by side, where there are more: on a CPU that saves nothing."""
+    return 1 if default_mode() == "step by step" else 32
+
+
 def stack(trees: Sequence[PyTree]) -> PyTree:
     """One pytree with a leading axis from several of the same structure."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
@@ -39,28 +45,32 @@ def run_steps(
     spec: StepSpec,
     states: TrainState,
     count: int,
-    keys: Key[Array, " seeds"],
+    keys: Key[Array, " networks"],
     orders: Array,
     images: Array,
     labels: Array,
     hyper: Hyper,
     strengths: PyTree,
     *,
+    own: bool = False,
     mode: Mode | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Train every seed for `count` steps within one epoch, and donate the states that came in.
+    """Train every network for `count` steps within one epoch, and donate the states that came in.
 
-    `states` has a leading seed axis, `orders` is `(seeds, images)`. Returns the states and each metric as `(seeds,
-    count)`.
+    `states` and `keys` have a leading axis of networks, `orders` is `(networks, images)`. The networks share `hyper`
+    and `strengths`, or these have that axis too, and each network its `own`. Returns the states and each metric as
+    `(networks, count)`.
     """
     if (mode or default_mode()) == "one program":
-        return _one_program(spec, count)(states, keys, orders, images, labels, hyper, strengths)
+        return _one_program(spec, count, own)(states, keys, orders, images, labels, hyper, strengths)
     step = _one_step(spec)
+    count_of_networks = orders.shape[0]
+    settings = unstack((hyper, strengths), count_of_networks) if own else [(hyper, strengths)] * count_of_networks
     finished, metrics = [], []
-    for seed, state in enumerate(unstack(states, orders.shape[0])):
+    for index, state in enumerate(unstack(states, count_of_networks)):
         history = []
         for _ in range(count):
-            state, values = step(state, keys[seed], orders[seed], images, labels, hyper, strengths)
+            state, values = step(state, keys[index], orders[index], images, labels, *settings[index])
             history.append(values)
         finished.append(state)
         metrics.append(stack(history))
@@ -73,11 +83,13 @@ def _one_step(spec: StepSpec) -> Callable:
 
 
 @functools.lru_cache(maxsize=8)
-def _one_program(spec: StepSpec, count: int) -> Callable:
+def _one_program(spec: StepSpec, count: int, own: bool) -> Callable:
     def chunk(state, key, order, images, labels, hyper, strengths):
         def body(state, _):
             return train_step(spec, state, key, order, images, labels, hyper, strengths)
 
         return jax.lax.scan(body, state, length=count)
 
-    return runtime.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None, None, None, None)), donate_argnums=0)
+    # A strength that networks share stays a number, and what it leaves out is skipped; their own are both computed.
+    settings = 0 if own else None
+    return runtime.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None, None, settings, settings)), donate_argnums=0)

@@ -1,8 +1,9 @@
 """Training of several seeds from the first step, or from wherever a checkpoint left it, to the last."""
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from cnnjax.data import epoch_order
 from cnnjax.errors import InputError
 from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import TrainConfig
-from cnnjax.training.execution import run_steps, stack, unstack
+from cnnjax.training.execution import Mode, run_steps, stack, unstack
 from cnnjax.training.step import StepSpec, TrainState, init_state
 
 CHUNK = 200
@@ -24,6 +25,23 @@ CHUNK = 200
 
 class DivergedError(ArithmeticError):
     """The loss of a seed is infinite or not a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What is a training's own among several in one program."""
+
+    config: TrainConfig
+    strengths: PyTree
+    """Arrays for the augmentation of the step."""
+    seeds: Sequence[int]
+    """One network is trained for each. A seed fixes the initialisation, every epoch's order and the augmentation."""
+    checkpoint: Path | None = None
+    """Where the state is kept after at most 200 steps; a training that finds it goes on to the same result."""
+    snapshots: Mapping[int, Path] = dataclasses.field(default_factory=dict)
+    """By epoch, 0 for the start: where to write the variables, with their seed axis, as they are then."""
+    log: Callable[..., Any] = lambda **record: None
+    """Given each seed's mean loss and accuracy for each chunk of steps."""
 
 
 def train(
@@ -41,64 +59,152 @@ def train(
 ) -> PyTree:
     """Train one network for each seed and return their variables with a leading seed axis.
 
-    `images` is uint8 `(n, height, width, channels)` and `labels` int `(n,)`. A seed fixes the initialisation, the
-    order of every epoch and the augmentation. With `checkpoint`, the state is kept there after at most 200 steps, and
-    a training that finds it goes on to the same result. `snapshots` are files by epoch: the variables, with their seed
-    axis, are written there after that many epochs, 0 for the start. `log` is given each seed's mean loss and accuracy
-    for each chunk of steps, `progress` the steps done, of how many, and a line of text.
+    `images` is uint8 `(n, height, width, channels)` and `labels` int `(n,)`. `progress` is given the steps done, of
+    how many, and a line of text. For the other arguments see `Training`.
 
     Raises `DivergedError` at the end of the chunk in which a loss is not finite, or of the training, and `InputError`
     for a snapshot after the last epoch.
     """
+    own = Training(config, strengths, seeds, checkpoint, snapshots or {}, log)
+    (result,) = train_together(spec, [own], images, labels, progress=progress)
+    if isinstance(result, DivergedError):
+        raise result
+    return result
+
+
+def program_key(spec: StepSpec, config: TrainConfig, strengths: PyTree, images: int) -> Hashable:
+    """What trainings must agree in to be one program, on a training set of `images` images: all but numbers."""
+    structure = jax.tree.structure((config.hyper(images), strengths))
+    shapes = [(np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((config.hyper(images), strengths))]
+    return spec, config.steps_per_epoch(images), config.passes(images), structure, tuple(shapes)
+
+
+def train_together(
+    spec: StepSpec,
+    trainings: Sequence[Training],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    progress: Callable[[int, int, str], Any] = lambda done, total, text: None,
+    mode: Mode | None = None,
+) -> list[PyTree | DivergedError]:
+    """Train several at the same time, as `train` does each, and return the variables of each, or why it failed.
+
+    They go from chunk to chunk together. Those that a kill left behind catch up first; one that diverges leaves, and
+    the others go on. `mode` is how the steps are run: see `run_steps`. Raises `InputError` for trainings that do not
+    agree in `program_key`, and for a snapshot after the last epoch.
+    """
     n = len(images)
-    per_epoch, epochs = config.steps_per_epoch(n), config.passes(n)
-    snapshots = snapshots or {}
-    if late := [epoch for epoch in snapshots if not 0 <= epoch <= epochs]:
-        raise InputError(f"a snapshot after epoch {late[0]} of a training of {epochs}: give epochs from 0 to {epochs}")
+    if len({program_key(spec, one.config, one.strengths, n) for one in trainings}) != 1:
+        raise InputError("trainings in one program must agree in their steps and shapes and differ in numbers alone")
+    per_epoch, epochs = trainings[0].config.steps_per_epoch(n), trainings[0].config.passes(n)
+    for one in trainings:
+        if late := [epoch for epoch in one.snapshots if not 0 <= epoch <= epochs]:
+            raise InputError(
+                f"a snapshot after epoch {late[0]} of a training of {epochs}: give epochs from 0 to {epochs}"
+            )
     length = math.ceil(per_epoch / math.ceil(per_epoch / CHUNK))
-    order_keys, step_keys = _keys(seeds, "order"), _keys(seeds, "step")
-    states = init_states(spec, seeds, images.shape[1:])
-    if checkpoint is not None and checkpoint.exists():
-        states, _ = load_tree(checkpoint, states)
-    done = int(states.step[0])
-    hyper = config.hyper(n)
+    running = [_Running(spec, one, n, images.shape[1:]) for one in trainings]
     images_on_device, labels_on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    progress(done, per_epoch * epochs, "")
-    if done == 0 and 0 in snapshots:
-        save_tree(snapshots[0], states.variables)
-    while done < per_epoch * epochs:
+    progress(min(one.done for one in running), per_epoch * epochs, "")
+    while pending := [one for one in running if one.failure is None and one.done < per_epoch * epochs]:
+        done = min(one.done for one in pending)
+        behind = [one for one in pending if one.done == done]
         epoch, start = divmod(done, per_epoch)
         count = min(length, per_epoch - start)
         began = time.perf_counter()
-        orders = jax.vmap(lambda key, epoch=epoch: epoch_order(key, epoch, n))(order_keys)
+        states, orders, keys, hyper, strengths = _side_by_side(behind, epoch, n)
         states, metrics = run_steps(
-            spec, states, count, step_keys, orders, images_on_device, labels_on_device, hyper, strengths
+            spec,
+            states,
+            count,
+            keys,
+            orders,
+            images_on_device,
+            labels_on_device,
+            hyper,
+            strengths,
+            own=len(behind) > 1,
+            mode=mode,
         )
-        done += count
         history = {name: np.asarray(values) for name, values in metrics.items()}
-        _check_finite(history["loss"], seeds, first_step=done - count)
-        seconds = time.perf_counter() - began
+        seconds = (time.perf_counter() - began) / len(orders)
+        ends = np.cumsum([len(one.training.seeds) for one in behind])
+        for one, end in zip(behind, ends, strict=True):
+            mine = slice(end - len(one.training.seeds), end)
+            part = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states) if len(behind) > 1 else states
+            one.advance(part, count, {name: values[mine] for name, values in history.items()}, seconds, per_epoch)
+        progress(done + count, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
+    return [one.result() for one in running]
+
+
+class _Running:
+    """A training on its way: how far it is, and its files."""
+
+    def __init__(self, spec: StepSpec, training: Training, images: int, image_shape: tuple[int, ...]):
+        self.training = training
+        self.failure: DivergedError | None = None
+        self.hyper = training.config.hyper(images)
+        self.order_keys, self.step_keys = _keys(training.seeds, "order"), _keys(training.seeds, "step")
+        self.states = init_states(spec, training.seeds, image_shape)
+        if training.checkpoint is not None and training.checkpoint.exists():
+            self.states, _ = load_tree(training.checkpoint, self.states)
+        self.done = int(self.states.step[0])
+        if self.done == 0 and 0 in training.snapshots:
+            save_tree(training.snapshots[0], self.states.variables)
+
+    def advance(
+        self, states: TrainState, count: int, history: Mapping[str, np.ndarray], seconds: float, per_epoch: int
+    ) -> None:
+        """Take the states after `count` more steps, and log and keep them, or note that a loss is not finite."""
+        seeds, snapshots = self.training.seeds, self.training.snapshots
+        self.states, self.done = states, self.done + count
+        self.failure = _not_finite(history["loss"], seeds, first_step=self.done - count)
+        if self.failure is not None:
+            return
         for seed, loss, accuracy in zip(seeds, history["loss"].mean(1), history["accuracy"].mean(1), strict=True):
-            log(
+            self.training.log(
                 seed=seed,
-                step=done,
-                epoch=done / per_epoch,
+                step=self.done,
+                epoch=self.done / per_epoch,
                 loss=float(loss),
                 accuracy=float(accuracy),
-                seconds=round(seconds / len(seeds), 3),
+                seconds=round(seconds, 3),
             )
-        if start + count == per_epoch and epoch + 1 in snapshots:
+        epoch, left = divmod(self.done, per_epoch)
+        if left == 0 and epoch in snapshots:
             # Before the checkpoint: a training that goes on from it has them.
-            save_tree(snapshots[epoch + 1], states.variables)
-        if checkpoint is not None:
-            save_tree(checkpoint, states)
-        progress(done, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
-    for seed, variables in zip(seeds, unstack(states.variables, len(seeds)), strict=True):
-        if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(variables)):
-            raise DivergedError(
-                f"the network of seed {seed} is not finite after the last step: lower the learning rate"
-            )
-    return states.variables
+            save_tree(snapshots[epoch], states.variables)
+        if self.training.checkpoint is not None:
+            save_tree(self.training.checkpoint, states)
+
+    def result(self) -> "PyTree | DivergedError":
+        if self.failure is not None:
+            return self.failure
+        for seed, variables in zip(
+            self.training.seeds, unstack(self.states.variables, len(self.training.seeds)), strict=True
+        ):
+            if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(variables)):
+                return DivergedError(
+                    f"the network of seed {seed} is not finite after the last step: lower the learning rate"
+                )
+        return self.states.variables
+
+
+def _side_by_side(trainings: Sequence[_Running], epoch: int, n: int) -> tuple[TrainState, Array, Array, Any, PyTree]:
+    """States, orders and keys along one axis of networks; settings as they are for one training, along it for more."""
+
+    def joined(parts: Sequence[PyTree]) -> PyTree:
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts) if len(parts) > 1 else parts[0]
+
+    keys = joined([one.step_keys for one in trainings])
+    orders = jax.vmap(lambda key: epoch_order(key, epoch, n))(joined([one.order_keys for one in trainings]))
+    states = joined([one.states for one in trainings])
+    settings = [(one.hyper, one.training.strengths) for one in trainings]
+    if len(trainings) > 1:
+        each = [pair for one, pair in zip(trainings, settings, strict=True) for _ in one.training.seeds]
+        return states, orders, keys, *stack(each)
+    return states, orders, keys, *settings[0]
 
 
 def init_states(spec: StepSpec, seeds: Sequence[int], image_shape: tuple[int, ...]) -> TrainState:
@@ -112,11 +218,12 @@ def _keys(seeds: Sequence[int], use: Literal["init", "order", "step"]) -> Array:
     return jnp.stack([jax.random.fold_in(jax.random.key(seed), number) for seed in seeds])
 
 
-def _check_finite(losses: np.ndarray, seeds: Sequence[int], *, first_step: int) -> None:
+def _not_finite(losses: np.ndarray, seeds: Sequence[int], *, first_step: int) -> DivergedError | None:
     bad = np.argwhere(~np.isfinite(losses))
-    if len(bad):
-        seed, step = bad[np.argmin(bad[:, 1])]
-        raise DivergedError(
-            f"the loss of seed {seeds[seed]} is {losses[seed, step]} at step {first_step + step}: "
-            f"lower the learning rate, or warm up for longer"
-        )
+    if not len(bad):
+        return None
+    seed, step = bad[np.argmin(bad[:, 1])]
+    return DivergedError(
+        f"the loss of seed {seeds[seed]} is {losses[seed, step]} at step {first_step + step}: "
+        f"lower the learning rate, or warm up for longer"
+    )
