@@ -12,6 +12,7 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
+from cnnjax.ops import Padding
 from cnnjax.study import RunDirectory, markdown, over_seeds, print_table, save
 from cnnjax.study.style import FAINT, INK, colours, frame, styled, tidy
 from experiments.common.red_green import SIDE, TEST_SETS, RedGreenNet, ceiling
@@ -66,7 +67,7 @@ def write(
     save(figure(accuracies, dataset, bound=bound), run.figures / "borders.png")
 
 
-def last_field(padding: str) -> analysis.ReceptiveField:
+def last_field(padding: Padding) -> analysis.ReceptiveField:
     """What a unit of the last map sees."""
     model, images = RedGreenNet(padding), jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
 
@@ -109,7 +110,7 @@ def figure(accuracies: Mapping[str, Mapping[str, np.ndarray]], dataset: Dataset,
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 5.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.5))
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.5))  # pyright: ignore[reportGeneralTypeIssues]
     count = len(dataset.test.labels) // len(TEST_SETS)
     shown = {
         "class 0, similar": 0,
@@ -149,8 +150,8 @@ def figure(accuracies: Mapping[str, Mapping[str, np.ndarray]], dataset: Dataset,
     axes.axhline(bound * 100, color=FAINT, linewidth=0.8, linestyle=":")
     axes.annotate(
         "most that can be right on new images without place",
-        (len(accuracies) - 0.5, bound * 100),
-        ha="right",
+        ((len(accuracies) - 1) / 4, bound * 100),
+        ha="center",
         va="top",
         xytext=(0, -3),
         textcoords="offset points",

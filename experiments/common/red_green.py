@@ -112,11 +112,11 @@ def ceiling(field: ReceptiveField) -> float:
     squares no unit sees together is one red and one green square, each at some offset from the units' fields: what is
     left to go by is that the left square and the right one have them with unlike chances.
     """
-    (size, _), (stride, _), (padding, _), (units, _) = field.size, field.stride, field.padding, field.units
+    size, stride, padding, units = (int(value[0]) for value in (field.size, field.stride, field.padding, field.units))
     starts = np.arange(units) * stride - padding
     # (units, positions): does the field overlap a square that begins there?
-    seen = (starts[:, None] < np.arange(SIDE) + SQUARE) & (np.arange(SIDE) < starts[:, None] + size)
-    both = (seen[:, :, None] & seen[:, None, :]).any(0)
+    seen = np.less(starts[:, None], np.arange(SIDE) + SQUARE) & np.less(np.arange(SIDE), starts[:, None] + size)
+    both: np.ndarray = np.any(seen[:, :, None] & seen[:, None, :], axis=0)
     right = 0.0
     unseen: dict[tuple[int, ...], float] = {}
     for left, first, second in itertools.product(range(LEFT), range(*ROWS), range(*ROWS)):
