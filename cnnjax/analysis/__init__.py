@@ -34,6 +34,7 @@ from cnnjax.analysis.occlusion import Occlusion, cover, occlusion
 from cnnjax.analysis.orbits import Fill, Orbit, quarter_turns, rotations, shifts, subpixel_shifts
 from cnnjax.analysis.perturbation import PerturbationCurve, deletion, insertion
 from cnnjax.analysis.pointing_game import pointing_game
+from cnnjax.analysis.pool_rules import with_pool_rule
 from cnnjax.analysis.project import Projection, Projector, project
 from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
 from cnnjax.analysis.rectifiers import Nonlinearity, Rectifiers, rectifiers
@@ -134,5 +135,6 @@ __all__ = [
     "subpixel_shifts",
     "top_activations",
     "translation_sensitivity_map",
+    "with_pool_rule",
     "with_relu_rule",
 ]

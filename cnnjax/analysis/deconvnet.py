@@ -106,9 +106,9 @@ def deconvnet(layers: Sequence[Layer], image: Any, unit: Unit | None = None, *, 
     Every activation of the last layer is set to zero but the unit's; then down to the pixels a pool unpools with its
     switches, a rectifier rectifies, a convolution filters with its kernel transposed.
 
-    With the same network as a function, `project` gives the same pictures. Here the rule for pooling windows that
-    overlap can be chosen, which the paper does not give: "add" is `project`'s; "overwrite" keeps what the last window
-    sends to a pixel, "max" the largest (`ops.max_unpool`).
+    With the same network as a function, `project` gives the same pictures. The paper does not say what becomes of
+    pooling windows that overlap: with "add" what they send to a pixel adds up; "overwrite" keeps what the last window
+    sends, "max" the largest (`ops.max_unpool`).
 
     image is (height, width, channels) or (length, channels); `unit` is as for `Projector`.
     Raises InputError for an empty chain, an image of the wrong shape or one that is not finite, a unit that there is

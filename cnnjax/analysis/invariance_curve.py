@@ -16,7 +16,7 @@ from cnnjax.analysis.compiled import compiled
 from cnnjax.analysis.norms import norm
 from cnnjax.analysis.project import batches
 from cnnjax.analysis.transforms import Transform
-from cnnjax.analysis.unit import find_layer
+from cnnjax.analysis.unit import checked_labels, find_logits
 from cnnjax.errors import InputError
 
 
@@ -69,18 +69,9 @@ def confidence_curve(
     `logits` names the activation (batch, classes), None where f returns one array. Raises InputError as
     `invariance_curve` does, and for labels that do not fit.
     """
-    images, labels = _checked(images, transforms), np.asarray(labels)
-    paths = jax.tree.leaves_with_path(jax.eval_shape(f, images))
-    position = find_layer(logits, [keystr(path, simple=True, separator="/") for path, _ in paths])
-    shape = paths[position][1].shape
-    if len(shape) != 2 or shape[0] != len(images):
-        raise InputError(f"layer {logits!r} has shape {shape}: expected logits (batch, classes)")
-    if (
-        labels.shape != (len(images),)
-        or labels.dtype.kind not in "iu"
-        or not ((labels >= 0) & (labels < shape[1])).all()
-    ):
-        raise InputError(f"labels={labels}: give one for each of {len(images)} images, from 0 and below {shape[1]}")
+    images = _checked(images, transforms)
+    position, classes = find_logits(f, images, logits)
+    labels = checked_labels(labels, len(images), classes)
     activate, found = compiled(_activations, f), np.zeros((len(transforms), len(images)))
     for x, rows in _batches(images):
         for t, transform in enumerate(transforms):

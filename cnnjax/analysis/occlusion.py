@@ -8,14 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
 from cnnjax.analysis.compiled import compiled
 from cnnjax.analysis.project import Projector, ValueRange, batches, checked_images
 from cnnjax.analysis.relu_rules import Rule
-from cnnjax.analysis.unit import find_layer
+from cnnjax.analysis.unit import find_activation, find_logits
 from cnnjax.errors import InputError
 
 
@@ -141,15 +140,11 @@ def _grid(n: int, size: int, stride: int) -> tuple[Int[np.ndarray, " cells"], Fl
 
 def _positions(f: Callable[[Array], Any], images: Array, layer: str, logits: str) -> tuple[int, int]:
     """Where the maps and the logits are among the arrays that f returns."""
-    leaves = jax.tree.leaves_with_path(jax.eval_shape(f, images))
-    names = [keystr(path, simple=True, separator="/") for path, _ in leaves]
-    at = find_layer(layer, names), find_layer(logits, names)
-    for position, name, rank in zip(at, (layer, logits), (4, 2), strict=True):
-        shape = leaves[position][1].shape
-        if len(shape) != rank or shape[0] != 1:
-            what = "maps (batch, rows, columns, channels)" if rank == 4 else "logits (batch, classes)"
-            raise InputError(f"layer {name!r} has shape {shape} for one image: expected {what}")
-    return at
+    struct = jax.ShapeDtypeStruct(images.shape, images.dtype)
+    position, shape = find_activation(f, struct, layer)
+    if len(shape) != 3:
+        raise InputError(f"layer {layer!r} has shape {(1, *shape)}: expected maps (batch, rows, columns, channels)")
+    return position, find_logits(f, images, logits)[0]
 
 
 def _chosen(name: str, value: int | None, scores: Float[np.ndarray, " n"]) -> int:

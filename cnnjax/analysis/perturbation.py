@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 from jaxtyping import Array, Float, Int
 
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.compiled import compiled
-from cnnjax.analysis.unit import find_layer
+from cnnjax.analysis.unit import checked_labels, find_logits
 from cnnjax.errors import InputError
 
 
@@ -102,11 +101,7 @@ def _curve(
     pixels = flat.shape[1]
     if not 0 < steps <= pixels:
         raise InputError(f"steps={steps} must be positive, and no more than the {pixels} pixels")
-    paths = jax.tree.leaves_with_path(jax.eval_shape(f, images))
-    position = find_layer(logits, [keystr(path, simple=True, separator="/") for path, _ in paths])
-    shape = paths[position][1].shape
-    if len(shape) != 2 or shape[0] != len(images):
-        raise InputError(f"layer {logits!r} has shape {shape}: expected logits (batch, classes)")
+    position, classes = find_logits(f, images, logits)
     order = np.argsort(-flat, axis=1, kind="stable")
     rank = np.empty_like(order, np.int32)
     np.put_along_axis(rank, order, np.arange(pixels, dtype=np.int32)[None], axis=1)
@@ -115,13 +110,7 @@ def _curve(
     counts = np.round(np.linspace(0, pixels, steps + 1)).astype(np.int32)
     if labels is None:
         labels = np.asarray(probabilities(images, images, rank, counts[0], position=position)).argmax(1)
-    labels = np.asarray(labels)
-    if (
-        labels.shape != (len(images),)
-        or labels.dtype.kind not in "iu"
-        or not ((labels >= 0) & (labels < shape[1])).all()
-    ):
-        raise InputError(f"labels={labels}: give one for each of {len(images)} images, from 0 and below {shape[1]}")
+    labels = checked_labels(labels, len(images), classes)
     each = [np.asarray(probabilities(start, end, rank, n, position=position)) for n in counts]
     probability = np.stack([p[np.arange(len(labels)), labels] for p in each], axis=1)
     return PerturbationCurve(counts / pixels, probability.astype(np.float64), labels)

@@ -12,10 +12,12 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.pool_rules import with_pool_rule
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.relu_rules import Others, Rule, with_relu_rule
 from cnnjax.analysis.unit import find_activation
 from cnnjax.errors import InputError
+from cnnjax.ops.unpooling import Overlap
 
 Unit = int | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ...]] | np.ndarray | jax.Array
 """Which units of an activation: see `Projector`."""
@@ -44,6 +46,7 @@ def project(
     unit: Unit | None = None,
     rule: Rule = "deconvnet",
     *,
+    overlap: Overlap = "add",
     others: Others = "keep",
     value_range: ValueRange = (0, 1),
     batch_size: int = 32,
@@ -52,7 +55,9 @@ def project(
 
     Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 2.1.
     """
-    projector = Projector(f, layer, rule, others=others, value_range=value_range, batch_size=batch_size)
+    projector = Projector(
+        f, layer, rule, overlap=overlap, others=others, value_range=value_range, batch_size=batch_size
+    )
     return projector(image, unit)
 
 
@@ -64,7 +69,8 @@ class Projector:
     unpooling with the recorded switches, rectifying and filtering with the transposed kernels make of a, layer by
     layer. What Zeiler & Fergus leave open is decided by the derivative:
 
-    - where pooling windows overlap, what they send to one pixel adds up (`deconvnet` has other ways);
+    - where pooling windows overlap, what they send to one pixel adds up; or, with another `overlap` than "add", the
+      last window overwrites the others, or the largest value stays (`with_pool_rule`);
     - of equal maxima in a window the first in row-major order gets the signal, with the pools of `ops`;
     - batch normalisation with fixed statistics multiplies by its scale, as if folded into the convolution;
     - local response normalisation is differentiated, its denominator too; so are statistics of the image itself.
@@ -83,8 +89,8 @@ class Projector:
     bounds the memory. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one
     compilation.
 
-    Raises InputError as `with_relu_rule` does, and for an unknown layer, a unit that there is not, an image of the
-    wrong shape, dtype or range, or numbers that are not finite.
+    Raises InputError as `with_relu_rule` and `with_pool_rule` do, and for an unknown layer, a unit that there is not,
+    an image of the wrong shape, dtype or range, or numbers that are not finite.
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class Projector:
         layer: str | None = None,
         rule: Rule = "deconvnet",
         *,
+        overlap: Overlap = "add",
         others: Others = "keep",
         value_range: ValueRange = (0, 1),
         batch_size: int = 32,
@@ -100,8 +107,8 @@ class Projector:
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be positive")
         self._range, self._batch_size = value_range, batch_size
-        forward = compiled(_forward, f, static=("position", "rule", "others"))
-        self._forward = functools.partial(forward, rule=rule, others=others)
+        forward = compiled(_forward, f, static=("position", "rule", "overlap", "others"))
+        self._forward = functools.partial(forward, rule=rule, overlap=overlap, others=others)
         self._find = functools.cache(lambda struct: find_activation(f, struct, layer))
 
     def __call__(self, image: Any, unit: Unit | None = None) -> Projection:
@@ -205,9 +212,11 @@ def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
         yield np.minimum(np.arange(start, start + size), count - 1), min(size, count - start)
 
 
-def _forward(f: Callable[[Array], Any], images: Array, position: int, rule: Rule, others: Others) -> tuple[Array, Pull]:
+def _forward(
+    f: Callable[[Array], Any], images: Array, position: int, rule: Rule, overlap: Overlap, others: Others
+) -> tuple[Array, Pull]:
     """The layer's activation, and the way back from it."""
-    ruled = with_relu_rule(f, rule, others=others)
+    ruled = with_relu_rule(f if overlap == "add" else with_pool_rule(f, overlap), rule, others=others)
     return jax.vjp(lambda x: jax.tree.leaves(ruled(x))[position], images)
 
 

@@ -118,7 +118,7 @@ def _run_inside(
         _traced(rule, program, places[number]) if number in places else program
         for number, program in enumerate(programs(eqn))
     ]
-    return run(jaxpr, eqn.replace(params=_with_programs(eqn, replaced)), values)
+    return run(jaxpr, eqn.replace(params=with_programs(eqn, replaced)), values)
 
 
 def _traced(rule: Rule, program: Program, operands: Mapping[Place, int]) -> Program:
@@ -128,7 +128,7 @@ def _traced(rule: Rule, program: Program, operands: Mapping[Place, int]) -> Prog
     return traced if isinstance(program, ClosedJaxpr) else traced.jaxpr
 
 
-def _with_programs(eqn: JaxprEqn, replaced: Sequence[Program]) -> dict[str, Any]:
+def with_programs(eqn: JaxprEqn, replaced: Sequence[Program]) -> dict[str, Any]:
     """An equation's parameters with other programs, in the order of `programs`."""
     rest = iter(replaced)
 

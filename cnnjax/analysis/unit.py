@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.receptive_field import image_struct
@@ -45,6 +46,28 @@ def find_activation(
     if len(shape) < 2 or shape[0] != count or 0 in shape:
         raise InputError(f"layer {layer!r} has shape {shape}: it has no units for each of {count} images")
     return position, shape[1:]
+
+
+def find_logits(f: Callable[[jax.Array], Any], images: Any, layer: str | None) -> tuple[int, int]:
+    """The position of the logits (batch, classes) among the arrays that f returns, and how many classes there are.
+
+    Raises InputError as `find_activation` does, and for an activation of another rank.
+    """
+    position, shape = find_activation(f, jax.ShapeDtypeStruct(images.shape, images.dtype), layer)
+    if len(shape) != 1:
+        raise InputError(f"layer {layer!r} has shape {(len(images), *shape)}: expected logits (batch, classes)")
+    return position, shape[0]
+
+
+def checked_labels(labels: Any, count: int, classes: int) -> np.ndarray:
+    """A class for each image.
+
+    Raises InputError for another number of them, and for one that there is not.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < classes)).all():
+        raise InputError(f"labels={labels}: give one for each of {count} images, from 0 and below {classes}")
+    return labels
 
 
 def find_layer(layer: str | None, names: list[str]) -> int:
