@@ -27,7 +27,7 @@ from cnnjax.training import TrainConfig
 from experiments.common import invariance_report
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
-from experiments.common.sweep import CellPlan, sweep
+from experiments.common.sweep import CellPlan, Engine, sweep
 
 Kind = Literal["none", "crop", "rotation", "both"]
 
@@ -50,6 +50,8 @@ class Config:
     """Probability of mirroring left to right, under every kind of augmentation."""
     seeds: int = 5
     """Networks in each cell."""
+    engine: Engine = "process"
+    """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
     """The run directory (by default runs/augmentation/, under a name that follows from the options)."""
 
@@ -85,7 +87,9 @@ def run(config: Config) -> Path:
             model = build(config.network, dataset)
             prove(tasks(config.protocol, dataset, model), model, dataset)
             plans = [CellPlan(cell.name, model, config.train, cell.config.strengths()) for cell in cells]
-            outcomes = sweep(directory, plans, dataset, config.protocol, seeds=config.seeds, progress=progress)
+            outcomes = sweep(
+                directory, plans, dataset, config.protocol, seeds=config.seeds, progress=progress, engine=config.engine
+            )
         invariance_report.write(directory, outcomes, dataset, config.protocol, model, seeds=config.seeds)
         return directory.path
 

@@ -27,7 +27,7 @@ from cnnjax.study import Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
 from experiments.common import border_report
 from experiments.common.red_green import RedGreenNet, red_green
-from experiments.common.sweep import CellPlan, sweep
+from experiments.common.sweep import CellPlan, Engine, sweep
 
 Kind = Literal["valid", "same", "full", "circular", "reflect"]
 
@@ -56,6 +56,8 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=lambda: dataclasses.replace(PUBLISHED, epochs=17))
     seeds: int = 3
     """Networks for each padding."""
+    engine: Engine = "process"
+    """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
     """The run directory (by default runs/borders/, under a name that follows from the options)."""
 
@@ -81,7 +83,9 @@ def run(config: Config) -> Path:
         with Progress(len(cells)) as progress:
             dataset = red_green(config.images, config.test_images)
             plans = [CellPlan(cell.name, RedGreenNet(cell.config.padding), config.train) for cell in cells]
-            outcomes = sweep(directory, plans, dataset, None, seeds=config.seeds, progress=progress)
+            outcomes = sweep(
+                directory, plans, dataset, None, seeds=config.seeds, progress=progress, engine=config.engine
+            )
         paddings = {cell.name: cell.config.padding for cell in cells}
         border_report.write(directory, outcomes, paddings, dataset, seeds=config.seeds)
         return directory.path

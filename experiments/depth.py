@@ -34,7 +34,7 @@ from experiments.common import depth_report
 from experiments.common.depth_cells import DepthPlan, measure_depth
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
-from experiments.common.sweep import CellPlan, sweep
+from experiments.common.sweep import CellPlan, Engine, sweep
 
 Kind = Literal["plain", "residual"]
 
@@ -66,6 +66,8 @@ class Config:
     )
     seeds: int = 3
     """Trainings of each network."""
+    engine: Engine = "process"
+    """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
     """The run directory (by default runs/depth/, under a name that follows from the options)."""
 
@@ -123,6 +125,7 @@ def run(config: Config) -> Path:
                 config.protocol,
                 seeds=config.seeds,
                 progress=progress,
+                engine=config.engine,
             )
             done = [plan for plan in plans if outcomes[plan.cell.name].predictions is not None]
             results = measure_depth(

@@ -13,16 +13,17 @@ _SIGN_OF_LIFE = 60.0  # seconds between plain lines inside a cell
 class Progress:
     """Reports the cells of an experiment and the work inside each on the standard error; use it in a `with`.
 
-    `cell` begins a cell, `skip` counts one that was finished earlier, `status` says what is happening, `advance` how
-    far the cell is, and `note` what shall stay to be read. Raises InputError for fewer than one cell.
+    `cell` begins a cell, `skip` counts one that was finished earlier and `finished` one that is finished elsewhere,
+    `status` says what is happening, `advance` how far the cell is, and `note` what shall stay to be read. Raises
+    InputError for fewer than one cell.
     """
 
     def __init__(self, total_cells: int):
         if total_cells < 1:
             raise InputError(f"An experiment of {total_cells} cells has nothing to do; give at least one.")
         self._total = total_cells
-        self._seen = 0  # cells begun or skipped
-        self._worked = 0  # cells that took time here
+        self._seen = 0  # cells begun, skipped or finished elsewhere
+        self._worked = 0  # cells that took time now
         self._name: str | None = None
         self._preparing = ""
         self._fraction = 0.0
@@ -53,6 +54,15 @@ class Progress:
         self._end_cell()
         self._seen += 1
         self.note(f"[{self._seen}/{self._total}] {name}: finished earlier")
+        if self._display:
+            self._display.overall(self._seen, self._remaining())
+
+    def finished(self, name: str) -> None:
+        """Count the cell `name` as finished just now by another process, at the same time as others."""
+        self._end_cell()
+        self._seen += 1
+        self._worked += 1
+        self.note(", ".join(filter(None, [f"[{self._seen}/{self._total}] {name}: done", self._remaining()])))
         if self._display:
             self._display.overall(self._seen, self._remaining())
 

@@ -1,57 +1,38 @@
 """The sweep of an experiment: every cell trained and measured once, whatever was killed in between."""
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import flax.linen as nn
-import jax
-import numpy as np
+from jaxtyping import PyTree
 
-from cnnjax.data import Augmentation, Dataset, apply_augmentation
+from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, RunDirectory
-from cnnjax.training import (
-    DivergedError,
-    StepSpec,
-    TrainConfig,
-    init_states,
-    load_tree,
-    read_arrays,
-    save_tree,
-    train,
-    unstack,
+from cnnjax.training import DivergedError
+from experiments.common import cluster
+from experiments.common.cell import (
+    FAILURE,
+    PREDICTIONS,
+    STATE,
+    CellPlan,
+    Outcome,
+    Watch,
+    conclude,
+    outcome,
+    side_by_side,
+    snapshot_path,
+    train_cells,
 )
-from experiments.common.describe import describe
-from experiments.common.protocol import ProtocolConfig, measure
+from experiments.common.protocol import ProtocolConfig
 
+__all__ = ["CellPlan", "Engine", "Outcome", "check_same_data", "snapshot_path", "sweep", "trained"]
 
-@dataclasses.dataclass(frozen=True)
-class CellPlan:
-    """One cell: what to train, on what, and with which augmentation."""
-
-    name: str
-    model: nn.Module
-    train: TrainConfig
-    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
-    snapshots: tuple[int, ...] = ()
-    """Epochs after which the networks are kept as they are then, 0 for the start: see `snapshot_path`."""
-    change: Callable[[Dataset], Dataset] | None = None
-    """What the cell makes of the dataset, such as to leave images out; None: nothing."""
-    seeds: Sequence[int] | None = None
-    """The networks' seeds; None: those of the sweep."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a cell came to: its predictions (see `protocol.measure`), or why its training failed."""
-
-    predictions: dict[str, np.ndarray] | None
-    failure: str = ""
+Engine = Literal["process", "ray"]
+"""Where cells are computed: in this process, or on the workers of a Ray cluster."""
 
 
 def sweep(
@@ -62,39 +43,97 @@ def sweep(
     *,
     seeds: int,
     progress: Progress,
+    engine: Engine = "process",
 ) -> dict[str, Outcome]:
-    """Train and measure every cell that is not finished, in order, and return the outcome of each by name.
+    """Train and measure every cell that is not finished, and return the outcome of each by name, in order.
 
-    A cell keeps `weights.safetensors` and `predictions.safetensors`, or `failure.json`; while it trains,
-    `state.safetensors`. Each file is written whole, so a run killed at any instant goes on from the last that is
-    there.
+    On an accelerator, cells that differ in numbers alone train side by side in one program. See `cell` for what a cell
+    keeps, and so for what a killed run goes on from.
     """
+    if engine == "ray":
+        cluster.connect()
     check_same_data(run.path / "data.json", dataset)
-    outcomes: dict[str, Outcome] = {}
-    compiled: set[Any] = set()
+    outcomes = {plan.name: outcome(run.cell(plan.name)) for plan in plans}
+    todo = [plan for plan in plans if outcomes[plan.name] is None]
     for plan in plans:
-        folder = run.cell(plan.name)
-        finished = _finished(folder)
-        if finished is not None:
+        if outcomes[plan.name] is not None:
             progress.skip(plan.name)
-            outcomes[plan.name] = finished
-            continue
-        progress.cell(plan.name)
-        own = dataset if plan.change is None else plan.change(dataset)
-        try:
-            networks = trained(run, plan, folder, own, plan.seeds or range(seeds), progress, compiled)
-        except DivergedError as error:
-            write_atomic(folder / "failure.json", json.dumps({"failure": str(error)}) + "\n")
-            progress.note(f"{plan.name} failed: {error}")
-            outcomes[plan.name] = Outcome(None, str(error))
-            continue
-        if plan.model not in compiled:
-            progress.status("compiling the measurements")
-            compiled.add(plan.model)
-        arrays = measure(protocol, own, plan.model, networks, progress=progress.advance)
-        save_tree(folder / "predictions.safetensors", arrays)
-        outcomes[plan.name] = Outcome(arrays)
-    return outcomes
+    if todo:
+        compute = _on_cluster if engine == "ray" else _in_this_process
+        for name, found in compute(run, todo, dataset, protocol, range(seeds), progress):
+            outcomes[name] = found
+            if found.failure:
+                progress.note(f"{name} failed: {found.failure}")
+    return {name: found for name, found in outcomes.items() if found is not None}
+
+
+def _in_this_process(
+    run: RunDirectory,
+    plans: Sequence[CellPlan],
+    dataset: Dataset,
+    protocol: ProtocolConfig | None,
+    seeds: Sequence[int],
+    progress: Progress,
+) -> Iterator[tuple[str, Outcome]]:
+    watch = Watch(run.log, progress.advance, progress.status)
+    for group in side_by_side(plans, dataset, seeds):
+        progress.cell(group[0].name)
+        if len(group) > 1:
+            progress.note(f"  trained in one program with {', '.join(plan.name for plan in group[1:])}")
+        own = group[0].of(dataset)
+        results = train_cells(group, [run.cell(plan.name) for plan in group], own, seeds, watch)
+        for plan, networks in zip(group, results, strict=True):
+            if plan is not group[0]:
+                progress.cell(plan.name)
+            yield plan.name, conclude(plan, run.cell(plan.name), networks, own, protocol, watch)
+
+
+def _on_cluster(
+    run: RunDirectory,
+    plans: Sequence[CellPlan],
+    dataset: Dataset,
+    protocol: ProtocolConfig | None,
+    seeds: Sequence[int],
+    progress: Progress,
+) -> Iterator[tuple[str, Outcome]]:
+    begun = {
+        plan.name: {file.name: file.read_bytes() for file in run.cell(plan.name).iterdir() if file.is_file()}
+        for plan in plans
+    }
+    for name, (files, records) in cluster.compute_all(plans, dataset, protocol, seeds, begun, note=progress.note):
+        folder = run.cell(name)
+        for record in records:
+            run.log(**record)
+        # What says that a cell is finished comes last.
+        for file in sorted(files, key=lambda file: file in (PREDICTIONS, FAILURE)):
+            write_atomic(folder / file, files[file])
+        if STATE not in files:
+            (folder / STATE).unlink(missing_ok=True)
+        progress.finished(name)
+        found = outcome(folder)
+        assert found is not None, f"the cell {name} came back from the cluster unfinished"
+        yield name, found
+
+
+def trained(
+    run: RunDirectory,
+    plan: CellPlan,
+    folder: Path,
+    dataset: Dataset,
+    seeds: Sequence[int],
+    progress: Progress,
+    compiled: set,
+) -> list[PyTree]:
+    """The variables of each seed's network, trained to the end or read from where they were kept.
+
+    `folder` is the cell's; `compiled` says which steps were compiled already, for the progress, and is added to.
+    Raises `DivergedError` where a loss is not finite.
+    """
+    watch = Watch(run.log, progress.advance, progress.status, compiled)
+    (result,) = train_cells([plan], [folder], dataset, seeds, watch)
+    if isinstance(result, DivergedError):
+        raise result
+    return result
 
 
 def check_same_data(path: Path, dataset: Dataset) -> None:
@@ -112,60 +151,3 @@ def check_same_data(path: Path, dataset: Dataset) -> None:
             f"the images of {dataset.name} are not those that {path.parent} began with: "
             "bring those back, or name another directory with --out"
         )
-
-
-def _finished(folder: Path) -> Outcome | None:
-    if (folder / "predictions.safetensors").exists():
-        return Outcome(dict(read_arrays(folder / "predictions.safetensors")[0]))
-    if (folder / "failure.json").exists():
-        try:
-            return Outcome(None, json.loads((folder / "failure.json").read_text())["failure"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{folder / 'failure.json'} cannot be read ({error}): delete it to try the cell again"
-            ) from error
-    return None
-
-
-def trained(
-    run: RunDirectory,
-    plan: CellPlan,
-    folder: Path,
-    dataset: Dataset,
-    seeds: Sequence[int],
-    progress: Progress,
-    compiled: set[Any],
-) -> list[Any]:
-    """The variables of each seed's network, trained to the end or read from where they were kept.
-
-    `folder` is the cell's; `compiled` says which steps were compiled already, for the progress, and is added to.
-    """
-    spec = StepSpec(plan.model, plan.train.optimizer, plan.train.batch_size, apply_augmentation)
-    weights, checkpoint = folder / "weights.safetensors", folder / "state.safetensors"
-    if not weights.exists():
-        if spec not in compiled:
-            progress.status("compiling the training step")
-            compiled.add(spec)
-        variables = train(
-            spec,
-            plan.train,
-            dataset.train.images,
-            dataset.train.labels,
-            plan.augmentation.as_arrays(),
-            seeds=seeds,
-            checkpoint=checkpoint,
-            snapshots={epoch: snapshot_path(folder, epoch) for epoch in plan.snapshots},
-            log=lambda **record: run.log(cell=plan.name, **record),
-            progress=progress.advance,
-        )
-        save_tree(weights, variables, network=describe(plan.model))
-        checkpoint.unlink(missing_ok=True)
-    else:
-        like = jax.eval_shape(lambda: init_states(spec, seeds, dataset.train.images.shape[1:]).variables)
-        variables, _ = load_tree(weights, like)
-    return unstack(variables, len(seeds))
-
-
-def snapshot_path(folder: Path, epoch: int) -> Path:
-    """Where the cell in `folder` keeps its networks, with their seed axis, as they are after an epoch."""
-    return folder / f"epoch{epoch:04d}.safetensors"

@@ -172,7 +172,7 @@ def snapshot(out):
 def test_a_finished_run_is_not_trained_again(tiny, capsys, monkeypatch):
     path = run(tiny)
     before = (path / "summary.csv").read_bytes()
-    monkeypatch.setattr("experiments.common.sweep.train", None)
+    monkeypatch.setattr("experiments.common.cell.train_together", None)
     capsys.readouterr()
     assert run(tiny) == path
     captured = capsys.readouterr()
@@ -196,21 +196,22 @@ def test_a_cell_killed_in_measuring_keeps_its_training(tiny, monkeypatch):
     before = (path / "summary.csv").read_bytes()
     (path / "cells" / "augmentation=both" / "predictions.safetensors").unlink()
     (path / "summary.csv").unlink()
-    monkeypatch.setattr("experiments.common.sweep.train", None)
+    monkeypatch.setattr("experiments.common.cell.train_together", None)
     assert (run(tiny) / "summary.csv").read_bytes() == before
 
 
 def test_a_diverging_cell_is_marked_and_the_sweep_goes_on(tiny, monkeypatch, capsys):
-    from experiments.common import sweep
+    from experiments.common import cell
 
-    real = sweep.train
+    real = cell.train_together
 
-    def train(spec, config, images, labels, strengths, **rest):
-        if int(strengths.crop) == 0:
-            config = dataclasses.replace(config, learning_rate=1e30)
-        return real(spec, config, images, labels, strengths, **rest)
+    def train_together(spec, trainings, *rest, **options):
+        (one,) = trainings
+        if int(one.strengths.crop) == 0:
+            one = dataclasses.replace(one, config=dataclasses.replace(one.config, learning_rate=1e30))
+        return real(spec, [one], *rest, **options)
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(cell, "train_together", train_together)
     path = run(tiny)
     summary = pd.read_csv(path / "summary.csv")
     failed = summary[summary["cell"] == "augmentation=none"]
@@ -221,7 +222,7 @@ def test_a_diverging_cell_is_marked_and_the_sweep_goes_on(tiny, monkeypatch, cap
     failure = json.loads((path / "cells" / "augmentation=none" / "failure.json").read_text())["failure"]
     assert "lower the learning rate" in failure
     before = (path / "summary.csv").read_bytes()
-    monkeypatch.setattr(sweep, "train", None)
+    monkeypatch.setattr(cell, "train_together", None)
     assert (run(tiny) / "summary.csv").read_bytes() == before
 
 

@@ -127,21 +127,21 @@ def test_the_directory_tells_the_whole_story(whole):
 
 
 def test_killed_in_a_cell_it_goes_on_to_the_same_table(whole, tmp_path, monkeypatch, capsys):
-    from experiments.common import sweep
+    from experiments.common import cell
 
-    real, calls = sweep.train, []
+    real, calls = cell.train_together, []
 
-    def train(*args, log, **options):
+    def train_together(spec, trainings, *rest, **options):
         def stop(**record):
             calls.append(record)
-            log(**record)
+            trainings[0].log(**record)
             if len(calls) == 7:  # the first seed's second epoch of the second cell is logged, its state is not kept
                 raise KeyboardInterrupt
 
-        return real(*args, log=stop, **options)
+        return real(spec, [dataclasses.replace(trainings[0], log=stop)], *rest, **options)
 
     config = dataclasses.replace(TINY, out=tmp_path / "run")
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(cell, "train_together", train_together)
     with pytest.raises(KeyboardInterrupt):
         borders.run(config)
     assert (tmp_path / "run" / "cells" / "padding=full" / "state.safetensors").exists()
@@ -176,7 +176,7 @@ def test_standard_errors_apart():
 def test_bad_input_is_one_line_and_leaves_nothing_behind(
     flags, message, tmp_path, monkeypatch, capsys, without_type_checks
 ):
-    monkeypatch.setattr("experiments.common.sweep.train", None)  # long work would fail loudly
+    monkeypatch.setattr("experiments.common.cell.train_together", None)  # long work would fail loudly
     monkeypatch.setattr(sys, "argv", ["borders", *flags, "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as stopped:
         cli.main(borders.Config, borders.run, prog="borders", presets={"paper": borders.PAPER})

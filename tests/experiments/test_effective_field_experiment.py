@@ -119,7 +119,7 @@ def test_killed_it_goes_on_to_the_same_summary(whole, tmp_path, monkeypatch, cap
 
     # Killed while it measured the trained network, it does not train again.
     (out / "cells" / "training" / "fields.safetensors").unlink()
-    monkeypatch.setattr("experiments.common.sweep.train", None)
+    monkeypatch.setattr("experiments.common.cell.train_together", None)
     command(monkeypatch, *FLAGS, "--out", out)
     assert (out / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
 

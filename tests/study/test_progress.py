@@ -50,6 +50,23 @@ def test_plain_lines_tell_cells_compilation_and_time(capsys, clock):
     ]
 
 
+def test_cells_that_are_finished_elsewhere_count(capsys, clock):
+    with Progress(4) as p:
+        p.skip("a")
+        clock.now += 30
+        p.finished("c")
+        clock.now += 30
+        p.finished("b")
+        p.finished("d")
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/4] a: finished earlier",
+        "[2/4] c: done, about 1 min 00 s left",
+        "[3/4] b: done, about 30 s left",
+        "[4/4] d: done",
+        "4 cells in 1 min 00 s",
+    ]
+
+
 def test_a_long_cell_shows_a_sign_of_life_once_a_minute(capsys, clock):
     with Progress(2) as p:
         p.cell("a")

@@ -1,0 +1,230 @@
+"""A cell of a sweep as a function: its plan, the data and the protocol to the files in its folder.
+
+A cell keeps `weights.safetensors` and `predictions.safetensors`, or `failure.json`; while it trains,
+`state.safetensors`. Each file is written whole, so that a cell killed at any instant goes on from the last that is
+there. Nothing here knows of a run, or of where it is computed.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from cnnjax.data import Augmentation, Dataset, apply_augmentation
+from cnnjax.errors import InputError
+from cnnjax.files import write_atomic
+from cnnjax.training import (
+    DivergedError,
+    StepSpec,
+    TrainConfig,
+    Training,
+    init_states,
+    load_tree,
+    networks_at_once,
+    program_key,
+    read_arrays,
+    save_tree,
+    train_together,
+    unstack,
+)
+from experiments.common.describe import describe
+from experiments.common.protocol import ProtocolConfig, measure
+
+WEIGHTS, STATE, PREDICTIONS, FAILURE = (
+    "weights.safetensors",
+    "state.safetensors",
+    "predictions.safetensors",
+    "failure.json",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CellPlan:
+    """One cell: what to train, on what, and with which augmentation."""
+
+    name: str
+    model: nn.Module
+    train: TrainConfig
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    snapshots: tuple[int, ...] = ()
+    """Epochs after which the networks are kept as they are then, 0 for the start: see `snapshot_path`."""
+    change: Callable[[Dataset], Dataset] | None = None
+    """What the cell makes of the dataset, such as to leave images out; None: nothing."""
+    seeds: Sequence[int] | None = None
+    """The networks' seeds; None: those of the sweep."""
+
+    @property
+    def spec(self) -> StepSpec:
+        """What the cell's compiled step depends on."""
+        return StepSpec(self.model, self.train.optimizer, self.train.batch_size, apply_augmentation)
+
+    def of(self, dataset: Dataset) -> Dataset:
+        """The cell's own dataset."""
+        return dataset if self.change is None else self.change(dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a cell came to: its predictions (see `protocol.measure`), or why its training failed."""
+
+    predictions: dict[str, np.ndarray] | None
+    failure: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Where cells report while they are computed."""
+
+    log: Callable[..., Any] = lambda **record: None
+    """Records for `metrics.jsonl`."""
+    advance: Callable[[int, int, str], Any] = lambda done, total, text: None
+    status: Callable[[str], Any] = lambda text: None
+    compiled: set[Hashable] = dataclasses.field(default_factory=set)
+    """What was compiled already, and is not spoken of again."""
+
+    def compiling(self, what: str, key: Hashable) -> None:
+        """Say that `what` is being compiled, once for each key."""
+        if key not in self.compiled:
+            self.status(f"compiling {what}")
+            self.compiled.add(key)
+
+
+def outcome(folder: Path) -> Outcome | None:
+    """What the cell in `folder` came to; None where it is not finished. Raises `InputError` for a damaged file."""
+    if (folder / PREDICTIONS).exists():
+        return Outcome(dict(read_arrays(folder / PREDICTIONS)[0]))
+    if (folder / FAILURE).exists():
+        try:
+            return Outcome(None, json.loads((folder / FAILURE).read_text())["failure"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / FAILURE} cannot be read ({error}): delete it to try the cell again") from error
+    return None
+
+
+def compute(
+    plan: CellPlan,
+    dataset: Dataset,
+    protocol: ProtocolConfig | None,
+    seeds: Sequence[int],
+    files: Mapping[str, bytes],
+) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """The files of a finished cell by name, and its records for `metrics.jsonl`.
+
+    `files` are those that a cell has which was begun already. The same plan, data, protocol and seeds give the same
+    files wherever they are computed, to the last bit on processors of one kind.
+    """
+    records: list[dict[str, Any]] = []
+    watch = Watch(log=lambda **record: records.append(record))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
+        own = plan.of(dataset)
+        (result,) = train_cells([plan], [folder], own, seeds, watch)
+        conclude(plan, folder, result, own, protocol, watch)
+        return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}, records
+
+
+def side_by_side(plans: Iterable[CellPlan], dataset: Dataset, seeds: Sequence[int]) -> list[list[CellPlan]]:
+    """The plans in the order of their first, those together that one program trains on this backend."""
+    groups: dict[Hashable, list[list[CellPlan]]] = {}
+    for plan in plans:
+        key = plan.name if plan.change is not None else _program(plan, dataset)
+        mine = groups.setdefault(key, [])
+        networks = len(plan.seeds or seeds)
+        if not mine or sum(len(one.seeds or seeds) for one in mine[-1]) + networks > networks_at_once():
+            mine.append([])
+        mine[-1].append(plan)
+    return [group for mine in groups.values() for group in mine]
+
+
+def _program(plan: CellPlan, dataset: Dataset) -> Hashable:
+    return program_key(plan.spec, plan.train, plan.augmentation.as_arrays(), len(dataset.train.images))
+
+
+def train_cells(
+    plans: Sequence[CellPlan], folders: Sequence[Path], dataset: Dataset, seeds: Sequence[int], watch: Watch
+) -> list[list[PyTree] | DivergedError]:
+    """The variables of each seed's network for each cell, or why its training failed; `plans` share one program.
+
+    What was trained before is read from its folder, and what is trained now is kept there.
+    """
+    spec = plans[0].spec
+    todo = [(plan, folder) for plan, folder in zip(plans, folders, strict=True) if not (folder / WEIGHTS).exists()]
+    failures: dict[str, DivergedError] = {}
+    if todo:
+        watch.compiling("the training step", spec)
+        trainings = [
+            Training(
+                plan.train,
+                plan.augmentation.as_arrays(),
+                plan.seeds or seeds,
+                checkpoint=folder / STATE,
+                snapshots={epoch: snapshot_path(folder, epoch) for epoch in plan.snapshots},
+                log=lambda name=plan.name, **record: watch.log(cell=name, **record),
+            )
+            for plan, folder in todo
+        ]
+        try:
+            results = train_together(
+                spec, trainings, dataset.train.images, dataset.train.labels, progress=watch.advance
+            )
+        except jax.errors.JaxRuntimeError as error:
+            if len(todo) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            watch.status("too large for the device side by side: in two parts")
+            half = len(plans) // 2
+            return [
+                result
+                for part in (slice(half), slice(half, None))
+                for result in train_cells(plans[part], folders[part], dataset, seeds, watch)
+            ]
+        for (plan, folder), result in zip(todo, results, strict=True):
+            if isinstance(result, DivergedError):
+                failures[plan.name] = result
+                continue
+            save_tree(folder / WEIGHTS, result, network=describe(plan.model))
+            (folder / STATE).unlink(missing_ok=True)
+    return [
+        failures[plan.name] if plan.name in failures else read_networks(plan, folder / WEIGHTS, dataset, seeds)
+        for plan, folder in zip(plans, folders, strict=True)
+    ]
+
+
+def read_networks(plan: CellPlan, path: Path, dataset: Dataset, seeds: Sequence[int]) -> list[PyTree]:
+    """The variables of each seed's network from a file of weights or a snapshot of the cell."""
+    own = plan.seeds or seeds
+    one = jax.eval_shape(lambda: init_states(plan.spec, own[:1], dataset.train.images.shape[1:]).variables)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(own), *leaf.shape[1:]), leaf.dtype), one)
+    variables, _ = load_tree(path, like)
+    return unstack(variables, len(own))
+
+
+def conclude(
+    plan: CellPlan,
+    folder: Path,
+    networks: "list[PyTree] | DivergedError",
+    dataset: Dataset,
+    protocol: ProtocolConfig | None,
+    watch: Watch,
+) -> Outcome:
+    """Measure what was trained, or note why it was not, and keep that as the end of the cell."""
+    if isinstance(networks, DivergedError):
+        write_atomic(folder / FAILURE, json.dumps({"failure": str(networks)}) + "\n")
+        return Outcome(None, str(networks))
+    watch.compiling("the measurements", plan.model)
+    arrays = measure(protocol, dataset, plan.model, networks, progress=watch.advance)
+    save_tree(folder / PREDICTIONS, arrays)
+    return Outcome(arrays)
+
+
+def snapshot_path(folder: Path, epoch: int) -> Path:
+    """Where the cell in `folder` keeps its networks, with their seed axis, as they are after an epoch."""
+    return folder / f"epoch{epoch:04d}.safetensors"

@@ -1,0 +1,145 @@
+"""Cells on the workers of a Ray cluster: each is a task, and a task that is lost with its worker is run again.
+
+The code of this checkout, the data and the plans go to the workers through Ray, and a cell's files come back the same
+way: no shared file system, and nothing that was read from a disk is executed.
+"""
+
+import importlib
+import importlib.metadata
+import io
+import logging
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cnnjax
+import experiments
+from cnnjax import runtime
+from cnnjax.data import Dataset
+from cnnjax.errors import InputError
+from experiments.common.cell import CellPlan, compute
+from experiments.common.protocol import ProtocolConfig
+
+RETRIES = 3
+"""How often a cell is begun again whose worker was lost."""
+
+SAME = ("jax", "jaxlib", "flax", "optax", "numpy")
+"""Packages that must be of one version here and on the workers, lest a result depends on where it was computed."""
+
+
+def compute_all(
+    plans: Sequence[CellPlan],
+    dataset: Dataset,
+    protocol: ProtocolConfig | None,
+    seeds: Sequence[int],
+    begun: Mapping[str, Mapping[str, bytes]],
+    *,
+    note: Callable[[str], Any] = lambda text: None,
+) -> Iterator[tuple[str, tuple[dict[str, bytes], list[dict[str, Any]]]]]:
+    """The name of each cell with what `cell.compute` gives for it, as they are finished.
+
+    `begun` are the files of cells that were begun. A cell takes one processor, or one accelerator where the cluster
+    has any. Raises `InputError` as `connect` does, where a worker has other versions, and for a cell whose worker is
+    lost time and again.
+    """
+    ray = connect()
+    resources = ray.cluster_resources()
+    accelerators = int(resources.get("GPU", 0))
+    has = f"processors: {int(resources.get('CPU', 0))}, GPUs: {accelerators}"
+    note(f"cells for the Ray cluster: {len(plans)}; its {has}")
+    task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=1 if accelerators else 0)(_compute)
+    shared, versions = ray.put(dataset), _versions()
+    pending = {
+        task.options(name=plan.name).remote(pickled(plan), shared, protocol, seeds, begun[plan.name], versions): plan
+        for plan in plans
+    }
+    try:
+        while pending:
+            (ready,), _ = ray.wait(list(pending), num_returns=1)
+            plan = pending.pop(ready)
+            try:
+                yield plan.name, ray.get(ready)
+            except ray.exceptions.RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, InputError) else error) from None
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+                raise InputError(
+                    f"the cell {plan.name} was lost with its worker {RETRIES + 1} times ({type(error).__name__}): look "
+                    "at the cluster's logs, perhaps for want of memory; the same command goes on with what is missing"
+                ) from error
+    finally:
+        for reference in pending:
+            ray.cancel(reference, force=True)
+
+
+def connect() -> Any:
+    """Ray, connected to the cluster of this program, if it has one already, or to the one that runs here.
+
+    Raises `InputError` where Ray is not installed or no cluster is running.
+    """
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise InputError("--engine ray needs Ray, which is not installed: pip install -e '.[cluster]'") from error
+    if not ray.is_initialized():
+        code = [str(Path(module.__path__[0])) for module in (cnnjax, experiments)]
+        try:
+            ray.init(address="auto", runtime_env={"py_modules": code}, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:
+            raise InputError(
+                "no Ray cluster is running here: start one with `ray start --head`, more machines with the command "
+                "that it prints, or name one in RAY_ADDRESS; or leave --engine out, to compute in this process"
+            ) from error
+    return ray
+
+
+def pickled(value: Any) -> bytes:
+    """`value` for another process, in which functions that have a name are those of that name.
+
+    cloudpickle copies JAX's, such as `jax.nn.relu`, which then are equal to no other.
+    """
+    from ray import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, obj: Any) -> Any:
+            name = getattr(obj, "__qualname__", None)
+            # Python's own functions and classes go by name already.
+            if isinstance(obj, types.FunctionType | types.BuiltinFunctionType | type) or not isinstance(name, str):
+                return super().reducer_override(obj)
+            named = callable(obj) and _named(obj.__module__, name) is obj
+            return (_named, (obj.__module__, name)) if named else super().reducer_override(obj)
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+def _named(module: str | None, name: str) -> Any:
+    found: Any = sys.modules.get(module or "") or importlib.import_module(module or "builtins")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _versions() -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in SAME}
+
+
+def _compute(
+    plan: bytes,
+    dataset: Dataset,
+    protocol: ProtocolConfig | None,
+    seeds: Sequence[int],
+    files: Mapping[str, bytes],
+    versions: Mapping[str, str],
+) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """What a worker does."""
+    if differing := [
+        f"{name} {version}, not {versions[name]}" for name, version in _versions().items() if version != versions[name]
+    ]:
+        raise InputError(f"a worker of the cluster has {', '.join(differing)}: install there what is here")
+    runtime.configure()
+    return compute(pickle.loads(plan), dataset, protocol, seeds, files)

@@ -1,0 +1,122 @@
+"""Cells on the workers of a Ray cluster: the same files, to the last bit, though a worker is lost on the way."""
+
+import dataclasses
+import os
+import pickle
+import secrets
+import signal
+import sys
+
+import flax.linen as nn
+import jax
+import pytest
+
+from cnnjax import InputError, models
+from cnnjax.study import Progress, open_run, read_metrics
+from experiments.augmentation import Config
+from experiments.common import cluster, sweep
+from tests.experiments import tiny_sweep
+from tests.experiments.tiny_sweep import plan
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, at its start and at its end
+
+DATA = tiny_sweep.dataset()
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """A cluster of one worker at a time, in this machine."""
+    found = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[cluster]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # and none is written to the user's home
+        found.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+        yield found
+        found.shutdown()
+
+
+def swept(path, plans, engine):
+    with open_run("sweep", {"engine": engine}, out=path) as run, Progress(len(plans)) as progress:
+        return sweep.sweep(run, plans, DATA, None, seeds=2, progress=progress, engine=engine)
+
+
+def lost_once(marker):
+    """A change of the data that takes its worker with it, the first time."""
+
+    def change(dataset):
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return dataset
+
+    return change
+
+
+def test_the_files_are_the_same_though_a_worker_is_lost(ray, tmp_path, capsys):
+    marker = tmp_path / "lost"
+    plans = [plan("first"), plan("second", 0.1, snapshots=(1,)), plan("hot", 1e30)]
+    here = swept(tmp_path / "here", plans, "process")
+    capsys.readouterr()
+    plans[0] = plan("first", change=lost_once(marker))
+    there = swept(tmp_path / "there", plans, "ray")
+    assert marker.exists()
+    assert [*there] == [*here]
+    assert there["hot"].failure == here["hot"].failure != ""
+    for name in here:
+        mine, theirs = (
+            {file.name: file.read_bytes() for file in (tmp_path / where / "cells" / name).iterdir()}
+            for where in ("here", "there")
+        )
+        assert mine == theirs
+    metrics = [
+        read_metrics(tmp_path / where).drop(columns="seconds").sort_values(["cell", "step", "seed"])
+        for where in ("here", "there")
+    ]
+    assert metrics[0].reset_index(drop=True).equals(metrics[1].reset_index(drop=True))
+    said = capsys.readouterr().err
+    assert "cells for the Ray cluster: 3; its processors: 1, GPUs: 0" in said
+    assert "[3/3]" in said
+    # The other engine goes on with the run, and finds everything there.
+    swept(tmp_path / "there", plans, "process")
+    assert capsys.readouterr().err.count("finished earlier") == 3
+
+
+def test_functions_of_jax_arrive_as_themselves():
+    # By value they would be others, and neither a network's description nor its compiled step would be the same.
+    one = dataclasses.replace(plan("one"), model=models.MLP(num_classes=3, widths=(8,), activation=nn.silu))
+    assert pickle.loads(cluster.pickled(one)).model.activation is nn.silu
+    assert hash(pickle.loads(cluster.pickled(one)).spec) == hash(one.spec)
+    assert pickle.loads(cluster.pickled(one)).spec == one.spec
+    double = pickle.loads(cluster.pickled(jax.jit(lambda x: 2 * x)))  # it has no name to be found by
+    assert double(3) == 6
+
+
+def test_a_worker_with_other_versions_is_refused(ray, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_versions", lambda: dict.fromkeys(cluster.SAME, "0.0"))
+    with pytest.raises(InputError, match=r"a worker of the cluster has jax .*, not 0\.0"):
+        swept(tmp_path / "run", [plan("only")], "ray")
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_without_ray_or_a_cluster_it_says_what_to_do(tmp_path, monkeypatch, absent):
+    if absent:
+        monkeypatch.setitem(sys.modules, "ray", None)
+    else:
+        found = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[cluster]'")
+        monkeypatch.setattr(found, "is_initialized", lambda: False)
+
+        def init(**options):
+            assert options["address"] == "auto"
+            raise ConnectionError("Could not find any running Ray instance.")
+
+        monkeypatch.setattr(found, "init", init)
+    with pytest.raises(InputError, match=r"pip install -e '\.\[cluster\]'" if absent else "ray start --head"):
+        swept(tmp_path / "run", [plan("only")], "ray")
+    assert not (tmp_path / "run").exists()
+
+
+def test_where_it_is_computed_does_not_name_the_run(tmp_path):
+    for engine in ("process", "ray"):
+        with open_run("augmentation", Config(engine=engine), root=tmp_path):
+            pass
+    assert len(list((tmp_path / "augmentation").iterdir())) == 1
