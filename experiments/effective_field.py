@@ -130,7 +130,7 @@ def stage_fields(model: nn.Module, dataset: Dataset) -> dict[str, analysis.Recep
         if stage := re.match(r"stage\d+", name):
             last[stage[0]] = name
     if not last:
-        raise InputError("network.name=mlp has no maps, and so no effective fields: choose all_conv or resnet")
+        raise InputError("this network has no maps, and so no effective fields: choose network.name all_conv or resnet")
     return {name: fields[name] for name in last.values()}
 
 

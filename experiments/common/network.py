@@ -17,12 +17,12 @@ from cnnjax.layers import Downsample, NormName
 class NetworkConfig:
     """The network."""
 
-    name: Literal["all_conv", "resnet", "mlp"] = "all_conv"
-    """All-convolutional, residual, or a multilayer perceptron."""
+    name: Literal["all_conv", "resnet", "mlp", "vit"] = "all_conv"
+    """All-convolutional, residual, a multilayer perceptron, or a vision transformer."""
     widths: tuple[int, ...] = (16, 32, 64)
-    """Channels of each stage; for mlp, units of each hidden layer."""
+    """Channels of each stage; for mlp, units of each hidden layer; for vit, one number: the width of its tokens."""
     depth: int | tuple[int, ...] = 1
-    """Convolutions (all_conv) or blocks (resnet) in a stage: one number for all, or one for each."""
+    """Convolutions (all_conv) or blocks (resnet) in a stage: one number for all, or one for each; for vit, blocks."""
     factors: tuple[int, ...] | None = None
     """By how much each stage shrinks its map; 1 leaves it. By default 2, but for resnet's first stage."""
     kernel_size: int = 3
@@ -51,16 +51,25 @@ class NetworkConfig:
     """For resnet: where shapes change, shortcuts append zeros (A) or are 1×1 convolutions (B)."""
     pre_activation: bool = False
     """For resnet: normalisation and activation before the convolutions (version 2)."""
+    patch_size: int = 4
+    """For vit: side of the square patches that become tokens, in pixels."""
+    heads: int = 4
+    """For vit: heads of attention, which share the width."""
     bfloat16: bool = False
     """Multiply in bfloat16; parameters and statistics stay float32."""
 
 
-EVERY = ("name", "widths", "activation", "bfloat16")
-CONVOLUTIONAL = ("depth", "factors", "kernel_size", "stem", "padding", "downsample", "norm", "head", "group", "exact")
+MODELS = {"all_conv": models.AllConv, "resnet": models.ResNet, "mlp": models.MLP, "vit": models.ViT}
+EVERY = ("name", "widths", "bfloat16")
+CONVOLUTIONAL = (
+    *("activation", "depth", "factors", "kernel_size", "stem", "padding", "downsample", "norm", "head"),
+    *("group", "exact"),
+)
 OWN = {
     "all_conv": CONVOLUTIONAL,
     "resnet": (*CONVOLUTIONAL, "residual", "block", "shortcut", "pre_activation"),
-    "mlp": (),
+    "mlp": ("activation",),
+    "vit": ("depth", "patch_size", "heads"),
 }
 """The other fields that a network has; what it does not have would change a run's name and nothing else."""
 
@@ -83,14 +92,23 @@ def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
     fields |= dict(
         num_classes=len(dataset.class_names),
         widths=tuple(config.widths),
-        activation=getattr(nn, config.activation),
         mean=dataset.mean,
         std=dataset.std,
         dtype=jnp.bfloat16 if config.bfloat16 else jnp.float32,
     )
+    if "activation" in fields:
+        fields["activation"] = getattr(nn, config.activation)
+    if config.name == "vit":
+        widths = fields.pop("widths")
+        if len(widths) != 1 or not isinstance(config.depth, int):
+            raise InputError(
+                f"network.widths={widths} and network.depth={config.depth} of vit must be one number each: all its "
+                "blocks have one width"
+            )
+        fields["width"] = widths[0]
     if config.name == "all_conv":
         fields["head_width"] = config.widths[-1] if config.widths else 0
-    model: nn.Module = getattr(models, config.name)(**fields)
+    model: nn.Module = MODELS[config.name](**fields)
     images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
     try:
         jax.eval_shape(model.init, jax.random.key(0), images)
