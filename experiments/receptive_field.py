@@ -35,7 +35,7 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
 from experiments.common.catalogue import Network, find
-from experiments.common.cost_figures import short
+from experiments.common.parameter_figures import short
 from experiments.common.picture import load_picture
 from experiments.common.receptive_field_figures import figures, shown
 

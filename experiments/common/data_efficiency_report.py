@@ -11,7 +11,7 @@ from cnnjax.files import write_atomic
 from cnnjax.intervals import over_seeds
 from cnnjax.study import RunDirectory, compare, markdown, print_table, save
 from cnnjax.study.style import colours, frame, styled, tidy
-from experiments.common.cost_figures import short
+from experiments.common.parameter_figures import short
 from experiments.common.sweep import Outcome
 
 if TYPE_CHECKING:

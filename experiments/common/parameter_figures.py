@@ -170,6 +170,43 @@ def growth(table: "pd.DataFrame", *, channels: int, features: int, kernel_size: 
     return figure
 
 
+@styled()
+def matrices(found: Mapping[str, np.ndarray], *, signal: int, window: int) -> "Figure":
+    """Each kind of connection as the matrix that a signal is multiplied by: a colour and a number for each weight.
+
+    `found` maps the kind to the number of the weight at each place (units, pixels); 0 is none.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    titles = {"dense": "Dense", "local": "Local, each its own", "convolution": "Convolution: local and shared"}
+    figure = Figure(figsize=(9.0, 3.9), layout="constrained")
+    for axes, (kind, weights) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+        count = len(np.unique(weights[weights > 0]))
+        shades = matplotlib.colormaps["viridis"].resampled(count + 1)
+        for (row, column), weight in np.ndenumerate(weights):
+            colour = shades(int(weight) - 1) if weight else "white"
+            axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor=GRID, linewidth=0.8))
+            if weight:
+                light = int(weight) - 1 > 0.55 * count
+                place: Any = dict(ha="center", va="center", fontsize=8, color=INK if light else "white")
+                axes.text(column + 0.5, row + 0.5, f"{weight}", **place)
+        axes.set(xlim=(0, signal), ylim=(signal, 0), aspect="equal", xlabel="pixel", ylabel="unit")
+        ticks = np.arange(signal) + 0.5
+        axes.set_xticks(ticks, range(1, signal + 1))
+        axes.set_yticks(ticks, range(1, signal + 1))
+        tidy(axes, grid="")
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.set_title(f"{titles[kind]}\n{count} weight{'s' * (count > 1)}")
+    notes = [
+        f"Matrices of layers from {signal} pixels to {signal} units. One number and colour: one weight. White: none.",
+        f"Windows of {window}, zeros beyond the border.",
+    ]
+    frame(figure, f"From {signal} pixels to {signal} units: {signal**2} weights, or {window}", notes)
+    return figure
+
+
 def _si(*found: Any) -> None:
     from matplotlib.ticker import EngFormatter, NullLocator
 

@@ -1,12 +1,14 @@
-"""What does a network cost, and what does it save to share weights over the image?
+"""How many parameters and multiply-adds does a network need, and what does it save to share weights over the image?
 
-Counts, for every network at the image size it was made for: parameters, multiply-adds, the size of its activations, the
-receptive field and the total stride. And for images of growing side n the two answers to "connect an n×n image of c
-channels to m features": a dense layer with n²cm weights, a convolution with k²cm; alone, and as networks (the MLP and
-All-CNN-C). Everything is read off traced programs; nothing is initialised or run.
+Draws the textbook's example as matrices: from 5 pixels to 5 units a dense layer has 25 weights, a convolution with
+windows of 3 has the same 3 in every row. Counts, for every network at the image size it was made for: parameters,
+multiply-adds, the size of its activations, the receptive field and the total stride. And for images of growing side n
+the two answers to "connect an n×n image of c channels to m features": a dense layer with n²cm weights, a convolution
+with k²cm; alone, and as networks (the MLP and All-CNN-C). Everything is read off traced programs; nothing is
+initialised or run.
 
-    python -m experiments.cost
-    python -m experiments.cost --models resnet20 vit_tiny --size 64
+    python -m experiments.parameters
+    python -m experiments.parameters --models resnet20 vit_tiny --size 64
 
 Expected, in half a minute on two cores: a convolution's weights stay the same while a dense layer's grow with the area,
 but it multiplies k² times as often; 0.3 million parameters see a 32-pixel image through 41 million multiply-adds in
@@ -19,21 +21,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cnnjax import analysis, ops
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
-from experiments.common import cost_figures
+from cnnjax.training import save_tree
+from experiments.common import parameter_figures
 from experiments.common.catalogue import CATALOGUE, Network, find
-from experiments.common.cost_figures import short
+from experiments.common.parameter_figures import short
 
 GROWING = ("mlp", "all_cnn_c")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Options of the cost experiment."""
+    """Options of the parameters experiment."""
 
     models: tuple[str, ...] = tuple(CATALOGUE)
     """The networks to count, by their names in cnnjax.models."""
@@ -47,8 +51,12 @@ class Config:
     """For the comparison: features of the layer, m."""
     kernel_size: int = 3
     """For the comparison: side of the convolution's window, k."""
+    signal: int = 5
+    """For the picture of the matrices: pixels of a signal."""
+    window: int = 3
+    """For the picture of the matrices: pixels in a convolution's window."""
     out: Path | None = None
-    """The run directory (by default runs/cost/, under a name that follows from the options)."""
+    """The run directory (by default runs/parameters/, under a name that follows from the options)."""
 
 
 def run(config: Config) -> Path:
@@ -56,7 +64,7 @@ def run(config: Config) -> Path:
     _check(config)
     import pandas as pd
 
-    with open_run("cost", config, out=config.out) as directory:
+    with open_run("parameters", config, out=config.out) as directory:
         networks, layers, growth = [], [], []
         with Progress(len(config.models) + len(config.sides)) as progress:
             for name in config.models:
@@ -72,9 +80,14 @@ def run(config: Config) -> Path:
         for name, frame in frames.items():
             write_atomic(directory.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
         _report(directory.path / "table.md", networks, growth, config)
+        matrices = connections(config.signal, config.window)
+        save_tree(directory.path / "matrices.safetensors", matrices)
         figures = {
-            "networks": cost_figures.networks(pd.DataFrame(networks), note=f"Images of {_sizes(networks)} pixels."),
-            "growth": cost_figures.growth(
+            "matrices": parameter_figures.matrices(matrices, signal=config.signal, window=config.window),
+            "networks": parameter_figures.networks(
+                pd.DataFrame(networks), note=f"Images of {_sizes(networks)} pixels."
+            ),
+            "growth": parameter_figures.growth(
                 frames["growth"],
                 channels=config.channels,
                 features=config.features,
@@ -91,9 +104,13 @@ def _check(config: Config) -> None:
         raise InputError("models and sides must name at least one each")
     if twice := {name for name in config.models if config.models.count(name) > 1}:
         raise InputError(f"models has {', '.join(sorted(twice))} more than once: give every name once")
-    for name in ("channels", "features", "kernel_size"):
+    for name in ("channels", "features", "kernel_size", "signal", "window"):
         if getattr(config, name) < 1:
             raise InputError(f"{name}={getattr(config, name)} must be at least 1")
+    if config.window > config.signal or config.signal > 12:
+        raise InputError(
+            f"window={config.window} must be at most signal={config.signal}, and that at most 12 for a legible picture"
+        )
     if config.size < 0 or min(config.sides) < 1:
         raise InputError(f"size={config.size} must not be negative, and sides={config.sides} must be at least 1")
 
@@ -138,6 +155,18 @@ def summarise(layers: list[dict[str, Any]], *, side: int) -> dict[str, Any]:
     }
 
 
+def connections(signal: int, window: int) -> dict[str, np.ndarray]:
+    """Which weight, counted from 1, joins a unit (row) to a pixel (column) of a signal; 0: none does.
+
+    A dense layer, windows with weights of their own at every place, and a convolution, all with zeros at the borders.
+    """
+    # Matrix and map have the convolution's own places, whatever its weights are.
+    shared = np.asarray(ops.conv_matrix(jnp.arange(1.0, window + 1).reshape(-1, 1, 1), signal), np.int64)
+    local = np.zeros_like(shared)
+    local[shared > 0] = np.arange(1, np.count_nonzero(shared) + 1)
+    return {"dense": np.arange(1, signal**2 + 1).reshape(signal, signal), "local": local, "convolution": shared}
+
+
 def compare(config: Config, side: int) -> list[dict[str, Any]]:
     """Dense layers, a convolution and networks on one image of this side: a row for each, counted from its program."""
     images = jax.ShapeDtypeStruct((1, side, side, config.channels), jnp.float32)
@@ -180,8 +209,8 @@ def _report(path: Path, networks: list[dict[str, Any]], growth: list[dict[str, A
             [_network_row(row) for row in networks],
         )
     ]
-    for column, (key, name) in enumerate(cost_figures.QUANTITIES.items()):
-        formulas = {what: texts[column] for what, texts in cost_figures.FORMULAS.items()}
+    for column, (key, name) in enumerate(parameter_figures.QUANTITIES.items()):
+        formulas = {what: texts[column] for what, texts in parameter_figures.FORMULAS.items()}
         about = (
             f"One layer from c = {c} channels to m = {m} features: dense ({formulas['dense']}), dense to a map of the "
             f"features ({formulas['dense_map']}), a convolution with k = {k} ({formulas['convolution']}). Then whole "
@@ -209,9 +238,9 @@ def _network_row(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _growth_row(growth: list[dict[str, Any]], side: int, key: str) -> dict[str, str]:
-    found = {cost_figures.NAMES[row["what"]]: short(row[key]) for row in growth if row["side"] == side}
+    found = {parameter_figures.NAMES[row["what"]]: short(row[key]) for row in growth if row["side"] == side}
     return {"image": f"{side}²", **found}
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.cost")
+    main(Config, run, prog="python -m experiments.parameters")

@@ -1,26 +1,28 @@
-"""The cost experiment end to end on two small networks, and what it refuses."""
+"""The parameters experiment end to end on two small networks, and what it refuses."""
 
 import functools
 import inspect
 import re
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from cnnjax import models
 from cnnjax.study import cli, read_config
-from experiments import cost
+from cnnjax.training import read_arrays
+from experiments import parameters
 from experiments.common.catalogue import CATALOGUE
-from experiments.common.cost_figures import short
+from experiments.common.parameter_figures import short
 
 SMALL = ("--models", "lenet5", "mlp", "--sides", "8", "16")
 
 
 def command(monkeypatch, *flags):
-    monkeypatch.setattr(sys, "argv", ["cost", *map(str, flags)])
-    cli.main(cost.Config, cost.run, prog="cost")
+    monkeypatch.setattr(sys, "argv", ["parameters", *map(str, flags)])
+    cli.main(parameters.Config, parameters.run, prog="parameters")
 
 
 def test_two_networks_end_to_end(tmp_path, monkeypatch, capsys):
@@ -58,13 +60,32 @@ def test_two_networks_end_to_end(tmp_path, monkeypatch, capsys):
         assert growth.loc[("mlp", n), "parameters"] == n**2 * 3 * 256 + 256 + 257 * 256 + 257 * 10
 
     assert "| lenet5 " in (path / "table.md").read_text()
-    for name in ("networks", "growth"):
+    matrices, _ = read_arrays(path / "matrices.safetensors")
+    counts = {name: len(set(weights[weights > 0])) for name, weights in matrices.items()}
+    assert counts == {"dense": 25, "local": 13, "convolution": 3}
+    for name in ("matrices", "networks", "growth"):
         with Image.open(path / "figures" / f"{name}.png") as figure:
             assert len(figure.getcolors(figure.width * figure.height)) > 100  # type: ignore[arg-type]
 
 
+def test_the_matrices_are_those_of_the_layers():
+    matrices = parameters.connections(6, 3)
+    signal, weights = np.array([3.0, 1.0, -4.0, 1.0, 5.0, -9.0]), np.array([0.0, 2.0, -7.0, 1.0])
+    padded = np.pad(signal, 1)
+    sums = [weights[1:] @ padded[i : i + 3] for i in range(6)]  # written out, and as the matrix says
+    np.testing.assert_array_equal(weights[matrices["convolution"]] @ signal, sums)
+    own = np.arange(17.0)  # a weight for each of the 4 windows of 3 and the 2 of 2 at the borders
+    expected, used = [], 1
+    for i in range(6):
+        pixels = [j for j in (i - 1, i, i + 1) if 0 <= j < 6]
+        expected.append(own[used : used + len(pixels)] @ signal[pixels])
+        used += len(pixels)
+    np.testing.assert_array_equal(own[matrices["local"]] @ signal, expected)
+    assert sorted(matrices["dense"].ravel()) == list(range(1, 37))
+
+
 def test_another_size(tmp_path):
-    path = cost.run(cost.Config(models=("mlp",), size=16, sides=(8,), out=tmp_path / "run"))
+    path = parameters.run(parameters.Config(models=("mlp",), size=16, sides=(8,), out=tmp_path / "run"))
     row = pd.read_csv(path / "summary.csv").iloc[0]
     assert (row["side"], row["parameters"]) == (16, 16 * 16 * 3 * 256 + 256 + 257 * 256 + 257 * 10)
 
@@ -77,6 +98,9 @@ def test_another_size(tmp_path):
         (("--models", "alexnet", "--size", "16"), "alexnet cannot take images of 16×16 pixels: layer "),
         (("--models", "mlp", "--size", "-1"), "size=-1 must not be negative"),
         (("--models", "mlp", "--sides", "0"), "sides=(0,) must be at least 1"),
+        (("--models", "mlp", "--window", "0"), "window=0 must be at least 1"),
+        (("--models", "mlp", "--window", "7"), "window=7 must be at most signal=5"),
+        (("--models", "mlp", "--signal", "13"), "that at most 12 for a legible picture"),
         (("--models", "mlp", "--kernel-size", "0"), "kernel_size=0 must be at least 1"),
     ],
 )
