@@ -44,9 +44,9 @@ class Equations:
         """Of the equation that makes an array, in the list."""
         self._whole = whole
         self._count = 0
-        inputs = [self._new() for _ in opened(program)[0].invars]
-        self.results = self._expand(program, inputs, (), ())
-        self.dependent = self._reached(inputs)
+        self.inputs = [self._new() for _ in opened(program)[0].invars]
+        self.results = self._expand(program, self.inputs, (), ())
+        self.dependent = self._reached(self.inputs)
         """The arrays that the program's operands have a part in."""
 
     def _expand(

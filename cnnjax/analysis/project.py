@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
@@ -16,6 +17,7 @@ from cnnjax.analysis.pool_rules import with_pool_rule
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.relu_rules import Others, Rule, with_relu_rule
 from cnnjax.analysis.unit import find_activation
+from cnnjax.analysis.windowed import windowed
 from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
 
@@ -25,6 +27,8 @@ ValueRange = tuple[float | int, float | int] | None
 """Where the pixels of an image may lie; None for anywhere."""
 Pull = Callable[[Array], tuple[Array]]
 """From signals at an activation to signals at the images."""
+Way = Callable[[Array, Array], Array]
+"""From the places and values of units to their pictures."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,7 +111,7 @@ class Projector:
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be positive")
         self._range, self._batch_size = value_range, batch_size
-        forward = compiled(_forward, f, static=("position", "rule", "overlap", "others"))
+        forward = compiled(_forward, f, static=("position", "rule", "overlap", "others", "each"))
         self._forward = functools.partial(forward, rule=rule, overlap=overlap, others=others)
         self._find = functools.cache(lambda struct: find_activation(f, struct, layer))
 
@@ -124,10 +128,10 @@ class Projector:
         images = checked_images(np.asarray(image)[None], self._range)
         position, shape = self._activation(images)
         wanted = checked_units(unit, shape)
-        activation, pull = self._forward(images, position=position)
+        activation, way = self._forward(images, position=position, each=False)
         index, values = found_units(np.asarray(activation[0]), wanted)
         pictures = [
-            np.asarray(_pictures_of_one(pull, activation, index[rows], values[rows]))[:count]
+            np.asarray(_pictures(way, index[rows], values[rows]))[:count]
             for rows, count in batches(len(index), self._batch_size)
         ]
         return Projection(np.concatenate(pictures), index, values)
@@ -141,11 +145,11 @@ class Projector:
             raise InputError(f"{len(wanted)} units for {len(images)} images: give one for each")
         parts: list[tuple[np.ndarray, ...]] = []
         for rows, count in batches(len(images), self._batch_size):
-            activation, pull = self._forward(images[rows], position=position)
+            activation, way = self._forward(images[rows], position=position, each=True)
             maps = np.asarray(activation)
             found = [found_units(a, one[None]) for a, one in zip(maps, wanted[rows], strict=True)]
             index, values = (np.concatenate(of) for of in zip(*found, strict=True))
-            pictures = np.asarray(_pictures_of_each(pull, activation, index, values))
+            pictures = np.asarray(_pictures(way, index, values))
             parts.append((pictures[:count], index[:count], values[:count]))
         return Projection(*(np.concatenate(of) for of in zip(*parts, strict=True)))
 
@@ -213,11 +217,20 @@ def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _forward(
-    f: Callable[[Array], Any], images: Array, position: int, rule: Rule, overlap: Overlap, others: Others
-) -> tuple[Array, Pull]:
-    """The layer's activation, and the way back from it."""
+    f: Callable[[Array], Any],
+    images: Array,
+    position: int,
+    rule: Rule,
+    overlap: Overlap,
+    others: Others,
+    each: bool,
+) -> tuple[Array, Way]:
+    """The layer's activation, and the way back from its units: of one image, or one unit of each."""
+    if overlap == "add" and (found := windowed(f, images, position, rule, others)) is not None:
+        return found
     ruled = with_relu_rule(f if overlap == "add" else with_pool_rule(f, overlap), rule, others=others)
-    return jax.vjp(lambda x: jax.tree.leaves(ruled(x))[position], images)
+    activation, pull = jax.vjp(lambda x: jax.tree.leaves(ruled(x))[position], images)
+    return activation, Partial(_of_each if each else _of_one, pull, activation)
 
 
 def _of_one(
@@ -240,4 +253,4 @@ def _of_each(
     return pull(seeds)[0]
 
 
-_pictures_of_one, _pictures_of_each = runtime.jit(_of_one), runtime.jit(_of_each)
+_pictures = runtime.jit(lambda way, index, values: way(index, values))

@@ -50,14 +50,15 @@ def with_relu_rule(f: Callable[..., Any], rule: Rule, *, others: Others = "keep"
     def ruled(*args: Any) -> Any:
         program, result = jax.make_jaxpr(f, return_shape=True)(*args)
         operands, report = located(program, result)
-        _check(report, others)
+        check_report(report, others)
         values = _evaluate(rule, program, list(map(jnp.asarray, jax.tree.leaves(args))), operands)
         return jax.tree.unflatten(jax.tree.structure(result), values)
 
     return ruled
 
 
-def _check(report: Rectifiers, others: Others) -> None:
+def check_report(report: Rectifiers, others: Others) -> None:
+    """Raise InputError for a function without rectifiers, or with other activations that are refused."""
     known = ", ".join(dict.fromkeys(f"{other.form} ({other.line})" for other in report.others))
     if not report.found:
         besides = f"its activations are {known}" if known else "it has no activation that is known"
@@ -97,10 +98,15 @@ def _forward(rule: Rule, x: Array, y: Array) -> tuple[Array, Array]:
     return y, y > 0
 
 
-def _backward(rule: Rule, active: Array, g: Array) -> tuple[Array, None]:
+def sent_back(rule: Rule, active: Array | None, g: Array) -> Array:
+    """What goes on from a rectifier that is `active` where it lets pass; the deconvnet does not ask."""
     nothing = jnp.zeros_like(g)
     signal = g if rule == "gradient" else jnp.maximum(g, nothing)
-    return signal if rule == "deconvnet" else jnp.where(active, signal, nothing), None
+    return signal if rule == "deconvnet" or active is None else jnp.where(active, signal, nothing)
+
+
+def _backward(rule: Rule, active: Array, g: Array) -> tuple[Array, None]:
+    return sent_back(rule, active, g), None
 
 
 _passing_back.defvjp(_forward, _backward)
