@@ -33,7 +33,9 @@ def read_module(file: Path, folder: Path = FOLDER) -> Module | None:
         return None
     text = " ".join((ast.get_docstring(tree) or "").split())
     sentence = re.match(r".*?[?.](?= |$)", text)
-    time = re.search(r"(?:\bin|\bwithin|Expected:) ((?:(?!\bin\b)[^,:;()])+?) on (?:two cores|one core)\b", text)
+    time = re.search(
+        r"(?:\bin|\bwithin|Expected:) ((?:(?!\bin\b)[^,:;()])+?) (?:on two cores|on one core|of processor time)\b", text
+    )
     return Module(
         name=".".join(["experiments", *file.relative_to(folder).with_suffix("").parts]),
         question=sentence.group() if sentence else text,

@@ -77,3 +77,17 @@ def test_bad_options(field, value, tmp_path):
     with pytest.raises(InputError, match=field):
         benchmark.run(benchmark.Config(**{field: value}, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_cells_side_by_side_end_to_end(tmp_path):
+    from experiments.benchmarks import parallel_cells
+
+    tiny = parallel_cells.Config(
+        networks=("mlp",), cells=2, seeds=1, side=6, batch_size=4, steps=2, seconds=0.001, out=tmp_path / "run"
+    )
+    table = (parallel_cells.run(tiny) / "table.md").read_text(encoding="utf-8")
+    assert "| mlp " in table
+    assert "2 cells of 1 seeds" in table
+    with pytest.raises(InputError, match="cells=0"):
+        parallel_cells.run(parallel_cells.Config(cells=0, out=tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
