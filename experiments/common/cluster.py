@@ -90,8 +90,9 @@ def connect() -> Any:
             ray.init(address="auto", runtime_env={"py_modules": code}, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
             raise InputError(
-                "no Ray cluster is running here: start one with `ray start --head`, more machines with the command "
-                "that it prints, or name one in RAY_ADDRESS; or leave --engine out, to compute in this process"
+                f"no Ray cluster answers here ({str(error).strip().splitlines()[0]}): start one with `ray start "
+                "--head`, more machines with the command that it prints, or name one in RAY_ADDRESS and give its token; "
+                "or leave --engine out, to compute in this process"
             ) from error
     return ray
 
