@@ -7,6 +7,13 @@ circle, with accuracy, worst case and consistency beyond what accuracy forces.
     python -m experiments.augmentation                                real handwritten digits, no download
     python -m experiments.augmentation --data.name mnist              MNIST, from tensorflow-datasets
     python -m experiments.augmentation --data.name folder --data.data-dir photos --data.size 32
+    python -m experiments.augmentation --preset architecture          invariance from data, or by construction?
+    python -m experiments.augmentation --preset paper                 the same with All-CNN-C's recipe on CIFAR-10
+
+The strength of augmentation, the depth, the way to downsample and the architecture can be varied too; a table then says
+what each network costs, and how accurate it is inside and outside the range of transforms that its training showed.
+"architecture" pits augmentation against group convolutions (p4, p4m; Cohen & Welling 2016) and circular polyphase
+sampling (Chaman & Dokmanić 2021), with about as many parameters each: the one costs training, the others multiply-adds.
 
 Expected on the default data, in about two minutes on two cores: without augmentation, accuracy collapses under
 rotation; with rotation it recovers; crops flatten the accuracy over translations.
@@ -22,14 +29,17 @@ from typing import Literal
 from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig, load
 from cnnjax.errors import InputError
-from cnnjax.study import Progress, grid, main, open_run
+from cnnjax.layers import Downsample
+from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import invariance_report
+from experiments.common import invariance_report, reach_report
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
+from experiments.common.reach_report import Reach
 from experiments.common.sweep import CellPlan, Engine, sweep
 
 Kind = Literal["none", "crop", "rotation", "both"]
+Architecture = Literal["plain", "p4", "p4m", "polyphase"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +58,14 @@ class Config:
     """Farthest random rotation either way, in degrees."""
     flip: float = 0.0
     """Probability of mirroring left to right, under every kind of augmentation."""
+    strengths: tuple[float, ...] = (1.0,)
+    """Shares of crop and rotation to train with: 0.25 of 180° is ±45°."""
+    depths: tuple[int, ...] = ()
+    """Depths to compare, in place of network.depth; may be empty."""
+    downsamples: tuple[Downsample, ...] = ()
+    """Ways to downsample to compare, in place of network.downsample; may be empty."""
+    architectures: tuple[Architecture, ...] = ("plain",)
+    """The network as it is, as group convolutions over pooled maps, or with circular padding and polyphase sampling."""
     seeds: int = 5
     """Networks in each cell."""
     engine: Engine = "process"
@@ -56,45 +74,127 @@ class Config:
     """The run directory (by default runs/augmentation/, under a name that follows from the options)."""
 
 
+ARCHITECTURE = Config(
+    data=DataConfig(size=8, canvas=16),
+    network=NetworkConfig(widths=(8, 16), downsample="max"),
+    train=TrainConfig(epochs=8),
+    protocol=ProtocolConfig(images=100, orbits=("shift_zero", "rotation")),
+    augmentations=("none", "crop", "rotation"),
+    strengths=(0.25, 1.0),
+    architectures=("plain", "p4", "p4m", "polyphase"),
+    seeds=3,
+)
+PAPER = dataclasses.replace(
+    ARCHITECTURE,
+    data=DataConfig(name="cifar10"),
+    network=NetworkConfig(widths=(96, 192), depth=3, downsample="max"),
+    train=TrainConfig(
+        epochs=350,
+        batch_size=128,
+        learning_rate=0.05,
+        schedule="steps",
+        drops=(4 / 7, 5 / 7, 6 / 7),
+        weight_decay=1e-3,
+    ),
+    protocol=ProtocolConfig(images=10_000, orbits=("shift_zero", "rotation")),
+    seeds=5,
+)
+"""All-CNN-C with normalisation in place of dropout: a tenth after 200, 250 and 300 of 350 epochs (section 3.2)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Treatment:
-    """What one cell does to its training images."""
+    """What one cell trains, and what it does to the training images."""
 
     augmentation: Kind
     crop: int
     rotation: float
     flip: float
+    strength: float = 1.0
+    depth: int | tuple[int, ...] = 1
+    downsample: Downsample = "stride"
+    architecture: Architecture = "plain"
 
     def strengths(self) -> Augmentation:
         """The treatment as numbers: what the kind leaves out is 0."""
         return Augmentation(
-            crop=self.crop if self.augmentation in ("crop", "both") else 0,
-            rotation=self.rotation if self.augmentation in ("rotation", "both") else 0.0,
+            crop=round(self.strength * self.crop) if self.augmentation in ("crop", "both") else 0,
+            rotation=self.strength * self.rotation if self.augmentation in ("rotation", "both") else 0.0,
             flip=self.flip,
         )
+
+    def network(self, base: NetworkConfig) -> NetworkConfig:
+        """`base` with what the treatment says of it."""
+        network = dataclasses.replace(base, depth=self.depth, downsample=self.downsample)
+        if self.architecture == "polyphase":
+            return dataclasses.replace(network, downsample="polyphase", padding="circular")
+        if self.architecture == "plain":
+            return network
+        # A convolution of stride 2 turns with no map of even size; pools of 2×2 do.
+        downsample = "max" if self.downsample == "stride" else self.downsample
+        return dataclasses.replace(network, group=self.architecture, downsample=downsample)
 
 
 def run(config: Config) -> Path:
     """Train and measure every cell, print the table, write summary and figures, and return the run directory."""
     _check(config)
     runtime.configure()
-    treatment = Treatment("none", config.crop, config.rotation, config.flip)
-    cells = grid(treatment, {"augmentation": config.augmentations})
+    cells = _cells(config)
+    grown = any(axis != "augmentation" for cell in cells for axis in cell.settings)
     with open_run("augmentation", config, out=config.out) as directory:
         with Progress(len(cells)) as progress:
             dataset = load(config.data, max_shift=config.protocol.max_shift, progress=progress.prepare)
             config.train.steps_per_epoch(len(dataset.train.images))
-            model = build(config.network, dataset)
-            prove(tasks(config.protocol, dataset, model), model, dataset)
-            plans = [CellPlan(cell.name, model, config.train, cell.config.strengths()) for cell in cells]
+            models = {network: build(network, dataset) for network in (c.config.network(config.network) for c in cells)}
+            for model in models.values():
+                prove(tasks(config.protocol, dataset, model), model, dataset)
+            plans = [
+                CellPlan(c.name, models[c.config.network(config.network)], config.train, c.config.strengths())
+                for c in cells
+            ]
             outcomes = sweep(
                 directory, plans, dataset, config.protocol, seeds=config.seeds, progress=progress, engine=config.engine
             )
-        invariance_report.write(directory, outcomes, dataset, config.protocol, model, seeds=config.seeds)
+        if grown:
+            reaches = [Reach(p, c.settings, c.config.architecture) for p, c in zip(plans, cells, strict=True)]
+            reach_report.write(directory, reaches, outcomes, dataset, config.protocol, seeds=config.seeds)
+        else:
+            invariance_report.write(directory, outcomes, dataset, config.protocol, plans[0].model, seeds=config.seeds)
         return directory.path
 
 
+def _cells(config: Config) -> list[Cell[Treatment]]:
+    treatment = Treatment(
+        "none",
+        config.crop,
+        config.rotation,
+        config.flip,
+        strength=config.strengths[0],
+        depth=config.network.depth,
+        downsample=config.network.downsample,
+        architecture=config.architectures[0],
+    )
+    axes = {
+        "architecture": config.architectures if len(config.architectures) > 1 else (),
+        "depth": config.depths,
+        "downsample": config.downsamples,
+        "augmentation": config.augmentations,
+        "strength": config.strengths if len(config.strengths) > 1 else (),
+    }
+    cells = grid(treatment, {name: values for name, values in axes.items() if values})
+    # Of no augmentation, all strengths are the same.
+    return [c for c in cells if c.config.augmentation != "none" or c.config.strength == config.strengths[0]]
+
+
 def _check(config: Config) -> None:
+    for name in ("strengths", "architectures"):
+        if not getattr(config, name):
+            raise InputError(f"{name} is empty: name at least one")
+    if not all(strength > 0 for strength in config.strengths):
+        raise InputError(f"strengths={config.strengths} must be positive; the augmentation none is that of strength 0")
+    varied = [name for name in ("depths", "downsamples", "architectures") if getattr(config, name)]
+    if config.network.name == "mlp" and (config.architectures != ("plain",) or len(varied) > 1):
+        raise InputError("network.name=mlp has no depth, maps or orientations to vary: choose all_conv or resnet")
     if config.seeds < 1:
         raise InputError(f"seeds={config.seeds}: train at least 1 network in each cell, 5 for an interval worth having")
     if not config.augmentations:
@@ -107,4 +207,5 @@ def _check(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.augmentation")
+    presets = {"architecture": ARCHITECTURE, "paper": PAPER}
+    main(Config, run, prog="python -m experiments.augmentation", presets=presets)

@@ -1,0 +1,161 @@
+"""The stride experiment end to end at toy size: whole, killed and resumed, exact where it must be, what it refuses."""
+
+import dataclasses
+import re
+import sys
+
+import jax
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cnnjax.data import DataConfig, load
+from cnnjax.study import cli, grid
+from cnnjax.training import TrainConfig
+from experiments import stride
+from experiments.common import stride_cells, sweep
+from experiments.common.network import NetworkConfig
+from experiments.common.protocol import ProtocolConfig, prove, tasks
+
+TINY = stride.Config(
+    data=DataConfig(train_images=40, test_images=20, size=8, canvas=8),
+    network=NetworkConfig(widths=(4,)),
+    downsamples=("stride", "max", "polyphase"),
+    paddings=("circular",),
+    augmentations=("shift",),
+    train=TrainConfig(epochs=2, batch_size=20),
+    protocol=ProtocolConfig(max_shift=1, images=20, orbits=("shift_circular", "shift_crop")),
+    terms_images=10,
+    seeds=2,
+)
+CELLS = [f"padding=circular,downsample={kind},augmentation=shift" for kind in TINY.downsamples]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return stride.run(dataclasses.replace(TINY, out=tmp_path_factory.mktemp("whole") / "run"))
+
+
+def test_the_directory_tells_the_whole_story(whole):
+    summary = pd.read_csv(whole / "summary.csv")
+    assert list(zip(summary["cell"], summary["seed"], strict=True)) == [(c, s) for c in CELLS for s in (0, 1)]
+    text = (whole / "table.md").read_text()
+    assert re.search(r"\| circular \| polyphase +\| +shift \| +\d+\.\d ± .* \| +100\.0 ± 0\.0 \| +– \|", text)
+    assert "What a stride in place of pooling costs" in text
+    for name in ("scores", "terms"):
+        with Image.open(whole / "figures" / f"{name}.png") as figure:
+            assert len(figure.getcolors(figure.width * figure.height)) > 50  # type: ignore[arg-type]
+
+
+def test_polyphase_with_circular_padding_answers_every_circular_shift_alike(whole):
+    summary = pd.read_csv(whole / "summary.csv").set_index("cell")
+    assert (summary.loc[CELLS[2], "shift_circular.consistency"] == 1).all()
+    assert "Every circular shift leaves every answer alone, for every seed:" in (whole / "table.md").read_text()
+    assert "polyphase with circular padding, augmentation shift" in (whole / "table.md").read_text()
+
+
+def test_terms_vanish_where_their_cause_is_absent(whole):
+    terms = pd.read_csv(whole / "summary.csv").set_index("cell")
+    assert terms["terms.border"].max() < 1e-5  # circular padding continues every map
+    assert terms.loc[CELLS[2], "terms.aliasing"].max() < 1e-5  # polyphase sampling follows the picture
+    assert terms.loc[CELLS[0], "terms.aliasing"].min() > 1e-3
+    assert (terms["terms.content"] > 0).all()  # zeros came in
+    total = terms["terms.aliasing"] + terms["terms.border"] + terms["terms.content"]
+    assert (terms["terms.total"] <= total + 1e-5).all()
+
+
+@pytest.mark.parametrize(("module", "name"), [(sweep, "train"), (stride_cells, "trained")])
+def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkeypatch, module, name):
+    real, calls = getattr(module, name), []
+
+    def stop(*args, **options):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    config = dataclasses.replace(TINY, out=tmp_path / "run")
+    monkeypatch.setattr(module, name, stop)
+    with pytest.raises(KeyboardInterrupt):
+        stride.run(config)
+    path = stride.run(config)
+    assert len(calls) == 4  # the stop among them, and nothing twice
+    for file in ("summary.csv", "scores.csv", "table.md"):
+        assert (path / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_the_grid_preset_has_maps_that_polyphase_sampling_can_halve():
+    dataset = load(dataclasses.replace(stride.GRID.data, train_images=20, test_images=10))
+    for padding in ("valid", "circular"):
+        (cell,) = grid(stride.Treatment(), {"downsample": ("polyphase",), "padding": (padding,)})
+        model = stride._plan(cell, stride.GRID, dataset).cell.model
+        todo = tasks(stride.GRID.protocol, dataset, model)
+        assert "shift_crop" in todo
+        prove(todo, model, dataset)
+
+
+def test_valid_padding_has_no_terms(tmp_path):
+    plan = stride_cells.StridePlan(sweep.CellPlan("valid", None, TrainConfig()), "stride", "valid", "none")  # type: ignore[arg-type]
+
+    class Run:
+        def cell(self, name):
+            return tmp_path
+
+    class Progress:
+        def skip(self, text):
+            assert "valid padding has none" in text
+
+    dataset = load(TINY.data)
+    found = stride_cells.measure_terms(
+        Run(),
+        [plan],
+        dataset,
+        shift=(1, 1),
+        images=4,
+        seeds=1,
+        progress=Progress(),  # type: ignore[arg-type]
+    )
+    assert found == {}
+
+
+def test_the_paper_preset_is_the_recipe_of_adaptive_polyphase_sampling():
+    hyper = stride.PAPER.train.hyper(50_000)
+    per_epoch = 50_000 // 256
+    assert float(hyper.total_steps) == 250 * per_epoch
+    assert list(map(float, hyper.drops)) == [100 * per_epoch, 200 * per_epoch]
+    dataset = load(DataConfig(size=32, canvas=32, train_images=20, test_images=10))
+    (cell,) = grid(stride.Treatment(), {"downsample": ("polyphase",), "padding": ("circular",)})
+    model = stride._plan(cell, stride.PAPER, dataset).cell.model
+    prove(tasks(stride.PAPER.protocol, dataset, model), model, dataset)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    assert 11.1e6 < count < 11.2e6  # ResNet-18 for 32 pixels has 11.17 million
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--downsamples",), "downsamples is empty"),
+        (("--paddings",), "paddings is empty"),
+        (("--seeds", "0"), "seeds=0 must be at least 1"),
+        (("--terms-images", "0"), "terms_images=0 must be at least 1"),
+        (("--terms-shift", "0", "0"), "terms_shift=(0, 0) moves nothing"),
+        (("--terms-shift", "0", "16"), "terms_shift=(0, 16) moves images of 16 pixels out of sight"),
+        (("--farthest", "-1"), "farthest=-1 must not be negative"),
+        (("--network.name", "mlp"), "network.name=mlp has no maps"),
+        (("--network.padding", "reflect"), "network.padding is varied here: name what to compare with --paddings"),
+        (("--protocol.orbits", "rotation"), "protocol.orbits has rotation"),
+        (("--data.size", "14", "--data.canvas", "14"), "14×14"),
+        (("--paddings", "valid"), "16×16"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(
+    flags, message, tmp_path, monkeypatch, capsys, without_type_checks
+):
+    monkeypatch.setattr(stride, "sweep", None)  # long work would fail loudly
+    monkeypatch.setattr(sys, "argv", ["stride", *flags, "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(stride.Config, stride.run, prog="stride", presets={"grid": stride.GRID, "paper": stride.PAPER})
+    assert stopped.value.code == 2
+    assert message in re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
