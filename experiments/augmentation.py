@@ -164,12 +164,13 @@ def run(config: Config) -> Path:
 
 
 def _cells(config: Config) -> list[Cell[Treatment]]:
+    first = config.strengths[0]
     treatment = Treatment(
         "none",
         config.crop,
         config.rotation,
         config.flip,
-        strength=config.strengths[0],
+        strength=first,
         depth=config.network.depth,
         downsample=config.network.downsample,
         architecture=config.architectures[0],
@@ -183,7 +184,7 @@ def _cells(config: Config) -> list[Cell[Treatment]]:
     }
     cells = grid(treatment, {name: values for name, values in axes.items() if values})
     # Of no augmentation, all strengths are the same.
-    return [c for c in cells if c.config.augmentation != "none" or c.config.strength == config.strengths[0]]
+    return [c for c in cells if c.config.augmentation != "none" or c.config.strength == first]
 
 
 def _check(config: Config) -> None:
@@ -192,8 +193,7 @@ def _check(config: Config) -> None:
             raise InputError(f"{name} is empty: name at least one")
     if not all(strength > 0 for strength in config.strengths):
         raise InputError(f"strengths={config.strengths} must be positive; the augmentation none is that of strength 0")
-    varied = [name for name in ("depths", "downsamples", "architectures") if getattr(config, name)]
-    if config.network.name == "mlp" and (config.architectures != ("plain",) or len(varied) > 1):
+    if config.network.name == "mlp" and (config.depths or config.downsamples or config.architectures != ("plain",)):
         raise InputError("network.name=mlp has no depth, maps or orientations to vary: choose all_conv or resnet")
     if config.seeds < 1:
         raise InputError(f"seeds={config.seeds}: train at least 1 network in each cell, 5 for an interval worth having")

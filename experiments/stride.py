@@ -18,8 +18,8 @@ The "paper" preset's published results, second-hand, as accuracy / consistency o
 94.45 / 93.61 / 100; shifts within ±4 of CIFAR-10. There, weight decay leaves out biases and scales, momentum is
 Nesterov's, and every image meets every shift, so that consistencies are not quite of the same pairs.
 
-Polyphase sampling needs maps that its stride divides; with "valid" padding few sizes do: those of "grid" are such. The
-same command goes on where a killed one was. The run directory holds every prediction, the summary and the figures.
+Polyphase sampling is exact on maps that its stride divides; with "valid" padding few sizes make such: those of "grid".
+The same command goes on where a killed one was. The run directory holds every prediction, the summary and the figures.
 """
 
 import dataclasses

@@ -75,7 +75,7 @@ def _scores_and_map(model: nn.Module) -> Callable[[PyTree, Array], dict[str, Arr
     def scores_and_map(variables: PyTree, images: Array) -> dict[str, Array]:
         found: Any = model.apply(variables, images)
         logits, activations = found
-        *_, last = (a for a in activations.values() if a.ndim == 4)
+        *_, last = (a for a in activations.values() if jnp.ndim(a) == 4)
         return {"map": last, "logits": logits}
 
     return scores_and_map
