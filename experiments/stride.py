@@ -36,7 +36,7 @@ from experiments.common import stride_report
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
 from experiments.common.stride_cells import StridePlan, measure_terms
-from experiments.common.sweep import CellPlan, sweep
+from experiments.common.sweep import CellPlan, Engine, sweep
 
 Padding = Literal["same", "circular", "reflect", "valid"]
 Training = Literal["none", "crop", "shift"]
@@ -70,6 +70,8 @@ class Config:
     """Test images over which it is."""
     seeds: int = 3
     """Networks in each cell."""
+    engine: Engine = "process"
+    """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
     """The run directory (by default runs/stride/, under a name that follows from the options)."""
 
@@ -140,6 +142,7 @@ def run(config: Config) -> Path:
                 config.protocol,
                 seeds=config.seeds,
                 progress=progress,
+                engine=config.engine,
             )
             done = [plan for plan in plans if outcomes[plan.cell.name].predictions is not None]
             terms = measure_terms(

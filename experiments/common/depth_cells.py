@@ -2,21 +2,19 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from cnnjax import analysis
-from cnnjax.data import Dataset, apply_augmentation
+from cnnjax.data import Dataset
 from cnnjax.study import Progress, RunDirectory
-from cnnjax.training import StepSpec, init_states, load_tree, read_arrays, save_tree, unstack
+from cnnjax.training import read_arrays, save_tree
+from experiments.common.cell import CellPlan, read_networks, snapshot_path
 from experiments.common.gradient_cells import Measured, measure_networks, measured_path, read_measured
 from experiments.common.protocol import classifier
-from experiments.common.sweep import CellPlan, snapshot_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +58,7 @@ def measure_depth(
         else:
             progress.cell(title)
             for number, epoch in enumerate(cell.snapshots):
-                networks = _networks(cell, snapshot_path(folder, epoch), dataset, seeds)
+                networks = read_networks(cell, snapshot_path(folder, epoch), dataset, range(seeds))
                 path = measured_path(folder, epoch * per_epoch)
                 if not path.exists():
                     arrays, names = measure_networks(
@@ -77,13 +75,6 @@ def measure_depth(
         wrong = read_arrays(answers)[0]["classes"] != dataset.train.labels
         found[cell.name] = DepthResult(wrong.mean(1), signal)
     return found
-
-
-def _networks(cell: CellPlan, path: Path, dataset: Dataset, seeds: int) -> list[PyTree]:
-    spec = StepSpec(cell.model, cell.train.optimizer, cell.train.batch_size, apply_augmentation)
-    like = jax.eval_shape(lambda: init_states(spec, range(seeds), dataset.train.images.shape[1:]).variables)
-    variables, _ = load_tree(path, like)
-    return unstack(variables, seeds)
 
 
 def _classes(cell: CellPlan, networks: Sequence[PyTree], dataset: Dataset) -> np.ndarray:

@@ -15,7 +15,7 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.study import Progress, RunDirectory
 from cnnjax.training import read_arrays, save_tree
-from experiments.common.sweep import CellPlan, trained
+from experiments.common.cell import WEIGHTS, CellPlan, read_networks
 
 TERMS = ("total", "aliasing", "border", "content")
 """Fields of `analysis.ShiftTerms`."""
@@ -59,7 +59,7 @@ def measure_terms(
         else:
             progress.cell(title)
             rows = []
-            for seed, variables in enumerate(trained(run, cell, folder, dataset, range(seeds), progress, set())):
+            for seed, variables in enumerate(read_networks(cell, folder / WEIGHTS, dataset, range(seeds))):
                 of = Partial(_scores_and_map(cell.model), variables)
                 rows.append(analysis.shift_terms(of, pixels, analysis.Shift(shift, fill="zero"))["logits"])
                 progress.advance(seed + 1, seeds)

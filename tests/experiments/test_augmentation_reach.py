@@ -15,7 +15,7 @@ from cnnjax.data import Augmentation, DataConfig, load
 from cnnjax.study import cli, read_metrics
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation
-from experiments.common import sweep
+from experiments.common import cell
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, Task
 from experiments.common.reach_report import Reach, parts_inside_and_outside
@@ -75,7 +75,7 @@ def test_accuracy_inside_and_outside_follows_from_the_predictions(whole):
 
 
 def test_a_killed_run_goes_on_to_the_same_table(whole, tmp_path, monkeypatch):
-    real, calls = sweep.train, []
+    real, calls = cell.train_together, []
 
     def stop(*args, **options):
         calls.append(args)
@@ -84,7 +84,7 @@ def test_a_killed_run_goes_on_to_the_same_table(whole, tmp_path, monkeypatch):
         return real(*args, **options)
 
     config = dataclasses.replace(TINY, out=tmp_path / "run")
-    monkeypatch.setattr(sweep, "train", stop)
+    monkeypatch.setattr(cell, "train_together", stop)
     with pytest.raises(KeyboardInterrupt):
         augmentation.run(config)
     path = augmentation.run(config)
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_to_the_same_table(whole, tmp_path, monkeypatch):
 def test_what_lies_inside_the_trained_range():
     rotation = Task(analysis.rotations(45), None)
     shift = Task(analysis.shifts(2), None)
-    plan = sweep.CellPlan("cell", build(TINY.network, load(TINY.data)), TINY.train, Augmentation(crop=1, rotation=90.0))
+    plan = cell.CellPlan("cell", build(TINY.network, load(TINY.data)), TINY.train, Augmentation(crop=1, rotation=90.0))
     parts = parts_inside_and_outside(Reach(plan, {}, "plain"), {"rotation": rotation, "shift_zero": shift})
     assert list(rotation.orbit.parameters[parts["rotation_inside"][1]]) == [45, 90, 270, 315]
     assert list(rotation.orbit.parameters[parts["rotation_outside"][1]]) == [135, 180, 225]
@@ -112,10 +112,10 @@ def test_the_architectures_have_about_as_many_parameters(preset):
     dataset = load(dataclasses.replace(augmentation.ARCHITECTURE.data, train_images=20, test_images=10))
     images = jax.ShapeDtypeStruct((1, 16, 16, 1), "float32")
     counts = {}
-    for cell in augmentation._cells(dataclasses.replace(preset, augmentations=("none",))):
-        model = build(cell.config.network(preset.network), dataset)
+    for one in augmentation._cells(dataclasses.replace(preset, augmentations=("none",))):
+        model = build(one.config.network(preset.network), dataset)
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
-        counts[cell.config.architecture] = analysis.cost(model.apply, images, variables).parameters
+        counts[one.config.architecture] = analysis.cost(model.apply, images, variables).parameters
     assert set(counts) == {"plain", "p4", "p4m", "polyphase"}
     assert max(counts.values()) < 1.25 * min(counts.values()), counts
 

@@ -18,10 +18,9 @@ from cnnjax.study import cli, read_metrics
 from cnnjax.training import TrainConfig, init_states, load_tree
 from cnnjax.training.step import StepSpec
 from experiments import depth
-from experiments.common import depth_cells, depth_report, sweep
+from experiments.common import cell, depth_cells, depth_report
 from experiments.common.gradient_cells import Measured
 from experiments.common.protocol import ProtocolConfig
-from experiments.common.sweep import CellPlan
 
 TINY = depth.Config(
     data=DataConfig(train_images=40, test_images=10, size=8, canvas=8),
@@ -61,7 +60,7 @@ def test_the_directory_tells_the_whole_story(whole):
     ]
     signal = pd.read_csv(whole / "signal.csv")
     rows = list(signal[["cell", "step", "seed"]].itertuples(index=False, name=None))
-    assert rows == [(cell, step, seed) for cell in (PLAIN, RESIDUAL) for step in (0, 2, 4) for seed in (0, 1)]
+    assert rows == [(name, step, seed) for name in (PLAIN, RESIDUAL) for step in (0, 2, 4) for seed in (0, 1)]
     assert len(read_metrics(whole)) == 2 * 2 * 2  # cells, seeds, epochs
     assert re.search(r"\| plain +\| +8 \| +\d+ \| +25 \| +\d+\.\d ± ", (whole / "table.md").read_text())
     for name in ("errors", "gradients_start", "gradients_training", "training"):
@@ -90,7 +89,9 @@ def test_the_signal_at_step_0_is_of_the_networks_that_the_seeds_draw(whole):
     assert signal.loc[(PLAIN, 1, 0), "loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
-@pytest.mark.parametrize(("module", "name", "call"), [(sweep, "train", 2), (depth_cells, "measure_networks", 2)])
+@pytest.mark.parametrize(
+    ("module", "name", "call"), [(cell, "train_together", 2), (depth_cells, "measure_networks", 2)]
+)
 def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkeypatch, module, name, call):
     real, calls = getattr(module, name), []
 
@@ -105,7 +106,7 @@ def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         depth.run(config)
     path = depth.run(config)
-    assert len(calls) == (3 if module is sweep else 7)  # the stop among them, and nothing twice
+    assert len(calls) == (3 if module is cell else 7)  # the stop among them, and nothing twice
     for file in ("summary.csv", "signal.csv", "table.md"):
         assert (path / file).read_bytes() == (whole / file).read_bytes()
 
@@ -113,11 +114,11 @@ def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkey
 def test_what_depth_does_is_the_difference_seed_by_seed():
     signal = Measured([], [], [], *(np.zeros(0) for _ in range(4)))
     plans, results, columns = [], {}, {}
-    for layers, training, correct in ((20, [0.3, 0.5], 0.5), (8, [0.1, 0.2], 0.75)):
-        cell = CellPlan(f"depth={layers}", models.mlp(num_classes=2, widths=(2,)), TrainConfig())
-        plans.append(depth_cells.DepthPlan(cell, "plain", layers))
-        results[cell.name] = depth_cells.DepthResult(np.array(training), signal)
-        columns[cell.name] = {"test": {"correct": np.full((2, 4), correct)}}
+    for layers, wrong, correct in ((20, [0.3, 0.5], 0.5), (8, [0.1, 0.2], 0.75)):
+        plan = cell.CellPlan(f"depth={layers}", models.mlp(num_classes=2, widths=(2,)), TrainConfig())
+        plans.append(depth_cells.DepthPlan(plan, "plain", layers))
+        results[plan.name] = depth_cells.DepthResult(np.array(wrong), signal)
+        columns[plan.name] = {"test": {"correct": np.full((2, 4), correct)}}
     (row,) = depth_report._changes(plans, results, columns)
     assert row["depth"] == "8 → 20"
     assert row["training error"].mean == pytest.approx(0.25)

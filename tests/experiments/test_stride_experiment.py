@@ -14,7 +14,7 @@ from cnnjax.data import DataConfig, load
 from cnnjax.study import cli, grid
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import stride
-from experiments.common import stride_cells, sweep
+from experiments.common import cell, stride_cells
 from experiments.common.network import NetworkConfig
 from experiments.common.protocol import ProtocolConfig, prove, tasks
 
@@ -56,7 +56,7 @@ def test_polyphase_with_circular_padding_answers_every_circular_shift_alike(whol
 
 
 def test_terms_vanish_where_their_cause_is_absent(whole):
-    terms = {cell: read_arrays(whole / "cells" / cell / "terms.safetensors")[0] for cell in CELLS}
+    terms = {name: read_arrays(whole / "cells" / name / "terms.safetensors")[0] for name in CELLS}
     for found in terms.values():
         assert found["border"].max() < 1e-5  # circular padding continues every map
         assert found["content"].min() > 0  # zeros came in
@@ -65,7 +65,7 @@ def test_terms_vanish_where_their_cause_is_absent(whole):
     assert terms[CELLS[0]]["aliasing"].min() > 1e-3
 
 
-@pytest.mark.parametrize(("module", "name"), [(sweep, "train"), (stride_cells, "trained")])
+@pytest.mark.parametrize(("module", "name"), [(cell, "train_together"), (stride_cells, "read_networks")])
 def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkeypatch, module, name):
     real, calls = getattr(module, name), []
 
@@ -90,8 +90,8 @@ def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkey
 )
 def test_the_grid_preset_has_maps_that_polyphase_sampling_halves_exactly(padding, after):
     dataset = load(dataclasses.replace(stride.GRID.data, train_images=20, test_images=10))
-    (cell,) = grid(stride.Treatment(), {"downsample": ("polyphase",), "padding": (padding,)})
-    model = stride._plan(cell, stride.GRID, dataset).cell.model
+    (one,) = grid(stride.Treatment(), {"downsample": ("polyphase",), "padding": (padding,)})
+    model = stride._plan(one, stride.GRID, dataset).cell.model
     images = jax.ShapeDtypeStruct((1, 24, 24, 1), "float32")
     _, activations = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], images)
     assert [activations[name].shape[1] for name in ("conv1", "stage1_conv1", "stage2_conv1")] == list(after)
@@ -100,7 +100,7 @@ def test_the_grid_preset_has_maps_that_polyphase_sampling_halves_exactly(padding
 
 
 def test_valid_padding_has_no_terms(tmp_path):
-    plan = stride_cells.StridePlan(sweep.CellPlan("valid", None, TrainConfig()), "stride", "valid", "none")  # type: ignore[arg-type]
+    plan = stride_cells.StridePlan(cell.CellPlan("valid", None, TrainConfig()), "stride", "valid", "none")  # type: ignore[arg-type]
 
     class Run:
         def cell(self, name):
@@ -123,8 +123,8 @@ def test_the_paper_preset_is_the_recipe_of_adaptive_polyphase_sampling():
     assert float(hyper.total_steps) == 250 * per_epoch
     assert list(map(float, hyper.drops)) == [100 * per_epoch, 200 * per_epoch]
     dataset = load(DataConfig(size=32, canvas=32, train_images=20, test_images=10))
-    (cell,) = grid(stride.Treatment(), {"downsample": ("polyphase",), "padding": ("circular",)})
-    model = stride._plan(cell, stride.PAPER, dataset).cell.model
+    (one,) = grid(stride.Treatment(), {"downsample": ("polyphase",), "padding": ("circular",)})
+    model = stride._plan(one, stride.PAPER, dataset).cell.model
     shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
     assert 11.1e6 < count < 11.2e6  # ResNet-18 for 32 pixels has 11.17 million
