@@ -91,7 +91,7 @@ def connect() -> Any:
         except ConnectionError as error:
             raise InputError(
                 f"no Ray cluster answers here ({str(error).strip().splitlines()[0]}): start one with `ray start "
-                "--head`, more machines with the command that it prints, or name one in RAY_ADDRESS and give its token; "
+                "--head`, more machines with the command that it prints, or name one in RAY_ADDRESS, with its token; "
                 "or leave --engine out, to compute in this process"
             ) from error
     return ray

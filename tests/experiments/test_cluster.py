@@ -110,7 +110,8 @@ def test_without_ray_or_a_cluster_it_says_what_to_do(tmp_path, monkeypatch, abse
             raise ConnectionError("Could not find any running Ray instance.")
 
         monkeypatch.setattr(found, "init", init)
-    with pytest.raises(InputError, match=r"pip install -e '\.\[cluster\]'" if absent else "any running Ray instance.*ray start --head"):
+    remedy = r"pip install -e '\.\[cluster\]'" if absent else "any running Ray instance.*ray start --head"
+    with pytest.raises(InputError, match=remedy):
         swept(tmp_path / "run", [plan("only")], "ray")
     assert not (tmp_path / "run").exists()
 
