@@ -41,7 +41,7 @@ from experiments.common import data_efficiency_report
 from experiments.common.data_efficiency_report import Costs
 from experiments.common.local_network import LocalNetwork
 from experiments.common.network import NetworkConfig, build
-from experiments.common.sweep import CellPlan, sweep
+from experiments.common.sweep import CellPlan, Engine, sweep
 
 Kind = Literal["mlp", "local", "cnn", "vit"]
 
@@ -69,6 +69,8 @@ class Config:
     )
     draws: int = 3
     """Draws of images, each with a network of its own."""
+    engine: Engine = "process"
+    """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
     """The run directory (by default runs/data_efficiency/, under a name that follows from the options)."""
 
@@ -145,7 +147,7 @@ def run(config: Config) -> Path:
             cells = treatments(config, len(dataset.train.images))
             models = {key: network(config, *key, dataset) for key in {_key(cell) for cell in cells}}
             plans = [_plan(cell, models[_key(cell)], config.train) for cell in cells]
-            outcomes = sweep(directory, plans, dataset, None, seeds=1, progress=progress)
+            outcomes = sweep(directory, plans, dataset, None, seeds=1, progress=progress, engine=config.engine)
         costs: dict[tuple[str, float], Costs] = {key: _costs(model, dataset) for key, model in models.items()}
         about = {cell.name: cell.config for cell in cells}
         data_efficiency_report.write(directory, outcomes, about, costs, dataset)
