@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# A program of the tests runs a few times: the compiler's last optimisations would cost more than they save.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_cases import KEY, draw, drawn_variables, quick_jit
+from layer_cases import KEY, draw, drawn_variables
 
 from cnnjax import InputError, layers, models, ops
 
@@ -48,7 +48,7 @@ def test_circular_pools_commute_with_shifts_by_their_factor_and_polyphase_pools_
     x = draw(4, 6, 4, 3)
     pool = layers.Pool(downsample, 2, "circular")
     variables = drawn_variables(pool, x, train=False)
-    run = quick_jit(lambda x: pool.apply(variables, x, train=False))
+    run = jax.jit(lambda x: pool.apply(variables, x, train=False))
     y = np.asarray(run(x))
     for offset in ((2, 0), (-4, 2)):
         moved = run(np.roll(x, offset, (1, 2)))
@@ -111,7 +111,7 @@ def test_soft_choices_follow_the_scores(chooser):
     n = 4000
     many = jnp.broadcast_to(x[:1], (n, *x.shape[1:]))
     sharp, soft = (
-        quick_jit(lambda x, t=t: layer.clone(temperature=t).apply(variables, x, train=True, rngs={"dropout": KEY}))(x)
+        jax.jit(lambda x, t=t: layer.clone(temperature=t).apply(variables, x, train=True, rngs={"dropout": KEY}))(x)
         for t, x in ((1e-4, many), (1.0, x))
     )
     np.testing.assert_allclose(sharp.sum(-1), 1, rtol=1e-5)
@@ -169,7 +169,7 @@ def test_circular_networks_with_polyphase_pools_are_exactly_invariant_to_every_s
             model = NETWORKS[network](downsample=downsample, padding="circular", dtype=dtype)
             variables = drawn_variables(model, image)
             images = shifted(image, [(0, 0), (1, 0), (0, 1), (3, 5), (-2, 7), (5, -4)])
-            logits = np.asarray(quick_jit(lambda v, x, m=model: m.apply(v, x)[0])(variables, images))
+            logits = np.asarray(jax.jit(lambda v, x, m=model: m.apply(v, x)[0])(variables, images))
             assert logits.dtype == dtype
             assert np.ptp(logits[0]) > 0.1
             np.testing.assert_allclose(logits - logits[:1], 0, atol=tolerance)
@@ -181,7 +181,7 @@ def test_circular_networks_with_polyphase_pools_are_exactly_invariant_to_every_s
 def test_without_circular_padding_or_a_choice_of_phase_they_are_not(downsample, padding):
     image = draw(1, 8, 12, 2)
     model = NETWORKS["mixed"](downsample=downsample, padding=padding, dtype=np.float32)
-    run = quick_jit(lambda v, x: model.apply(v, x)[0])
+    run = jax.jit(lambda v, x: model.apply(v, x)[0])
     logits = run(drawn_variables(model, image), shifted(image, [(0, 0), (3, 5)]))
     assert np.abs(logits[1] - logits[0]).max() > 1e-2
 
@@ -191,7 +191,7 @@ def test_a_shortcut_at_a_phase_of_its_own_would_break_the_invariance():
     x = draw(16, 8, 8, 4)
     block = layers.ConvBlock(4, factor=2, downsample="polyphase", padding="circular")
     variables = drawn_variables(block, x, train=False)
-    _, chosen = quick_jit(lambda x: block.apply(variables, x, train=False, method="with_phase"))(x)
+    _, chosen = jax.jit(lambda x: block.apply(variables, x, train=False, method="with_phase"))(x)
     _, own = ops.polyphase_pool_with_phase(x, stride=2)
     assert (chosen != own).any()
 

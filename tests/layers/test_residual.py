@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_cases import KEY, draw, drawn_variables, quick_jit
+from layer_cases import KEY, draw, drawn_variables
 
 from cnnjax import InputError, layers
 
@@ -64,7 +64,7 @@ def test_branch_and_shortcut_are_aligned(make, padding, downsample):
     block, plain = (BLOCKS[make](residual=residual, **fields) for residual in (True, False))
     variables = jax.tree_util.tree_map_with_path(centre, drawn_variables(block, x, train=False))
 
-    @functools.partial(quick_jit, static_argnums=0)
+    @functools.partial(jax.jit, static_argnums=0)
     def run(train):
         return [b.apply(variables, x, train=train, rngs={"dropout": KEY}) for b in (block, plain)]
 
@@ -86,10 +86,10 @@ def test_a_zero_branch_is_the_identity_and_can_leave_it(make, pre, norm):
     x = jnp.maximum(draw(3, 4, 4, 8), 0)
     block = BLOCKS[make](pre_activation=pre, norm=norm, zero_init_last=True)
     variables, usual = (
-        quick_jit(lambda b=b: b.init(KEY, x, train=False))() for b in (block, block.clone(zero_init_last=False))
+        jax.jit(lambda b=b: b.init(KEY, x, train=False))() for b in (block, block.clone(zero_init_last=False))
     )
 
-    @quick_jit
+    @jax.jit
     def run(variables, x):
         def loss(params):
             y, _ = block.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
@@ -110,7 +110,7 @@ def test_gradients_reach_every_parameter(make, pre):
     x = draw(16, 6, 6, 4)
     variables = drawn_variables(block, x, train=False)
 
-    @quick_jit
+    @jax.jit
     def gradient_of(params):
         def loss(params):
             rngs = {"dropout": KEY}

@@ -8,9 +8,6 @@ import numpy as np
 
 KEY = jax.random.key(0, impl="rbg")  # whose draws compile faster
 
-# Every program runs once: do not spend on making it fast.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def pixels(*shape, seed=1, dtype=np.float32):
     """Independent uniform values in [0, 1]."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import KEY, drawn_variables, pixels, quick_jit, shapes_of
+from model_cases import KEY, drawn_variables, pixels, shapes_of
 
 from cnnjax import InputError, analysis, layers, models
 
@@ -20,7 +20,7 @@ def narrow(**fields):
 
 
 def activations_of(model, variables, images, **keywords):
-    return jax.tree.map(np.asarray, quick_jit(lambda v, x: model.apply(v, x, **keywords)[1])(variables, images))
+    return jax.tree.map(np.asarray, jax.jit(lambda v, x: model.apply(v, x, **keywords)[1])(variables, images))
 
 
 def maps_of(model, *shape):
@@ -63,7 +63,7 @@ def test_the_paper_reads_227_pixels_of_the_224_and_their_border():
         {"params": variables["params"]["conv1"]}, layers.standardize(wide, (0.5,), (1 / 255,))
     )
     assert by_hand.shape == (1, 55, 55, 2)
-    conv1 = quick_jit(lambda x: model.apply(variables, x)[1]["conv1"])(images)
+    conv1 = jax.jit(lambda x: model.apply(variables, x)[1]["conv1"])(images)
     np.testing.assert_allclose(conv1, np.maximum(by_hand, 0), rtol=1e-5, atol=1e-3)
 
 
@@ -116,7 +116,7 @@ def test_the_small_one_keeps_the_structure_at_32_pixels():
 
 def test_initialisation_is_that_of_section_5():
     model = models.alexnet(num_classes=7, widths=(16, 32, 32, 32, 32), dense_widths=(64, 48))
-    params = quick_jit(model.init)(KEY, jnp.ones((1, 67, 67, 3)))["params"]
+    params = jax.jit(model.init)(KEY, jnp.ones((1, 67, 67, 3)))["params"]
     ones = {"conv2", "conv4", "conv5", "fc6", "fc7"}
     for name, layer in params.items():
         assert (np.asarray(layer["bias"]) == float(name in ones)).all(), name
@@ -230,7 +230,7 @@ def test_seeds_are_initialised_together():
     together = jax.eval_shape(jax.vmap(lambda key: model.init(key, images)), keys)
     alone = jax.eval_shape(model.init, KEY, images)
     assert jax.tree.map(lambda leaf: leaf.shape, together) == jax.tree.map(lambda leaf: (3, *leaf.shape), alone)
-    params = quick_jit(jax.vmap(lambda key: narrow().init(key, images)))(keys)["params"]
+    params = jax.jit(jax.vmap(lambda key: narrow().init(key, images)))(keys)["params"]
     for name, layer in params.items():
         for a, b in itertools.combinations(np.asarray(layer["kernel"]), 2):
             assert (a != b).mean() > 0.99, name

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_cases import KEY, drawn_variables, pixels, quick_jit, shapes_of
+from model_cases import KEY, drawn_variables, pixels, shapes_of
 
 from cnnjax import InputError, analysis, models
 
@@ -213,7 +213,7 @@ def test_a_larger_image_gives_a_map_of_the_scores_of_its_windows(model):
     side, stride = (15, 4) if isinstance(model, models.AllConv) else (13, 2)
     images = pixels(2, side + 2 * stride, side + stride, 1)
     variables = drawn_variables(model, images[:, :side, :side])
-    run = quick_jit(model.apply)
+    run = jax.jit(model.apply)
     maps = run(variables, images)[1]["class_maps"]
     assert maps.shape[1:3] == (3, 2)
     for i, j in itertools.product(range(3), range(2)):

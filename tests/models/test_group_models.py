@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import drawn_variables, pixels, quick_jit, shapes_of
+from model_cases import drawn_variables, pixels, shapes_of
 
 from cnnjax import InputError, models, ops
 
@@ -42,7 +42,7 @@ def test_logits_do_not_change_as_the_image_turns(make, group, side):
     model = make(group=group)
     images = pixels(1, side, side, 2)
     poses = all_poses(images, "p4m")  # four turns, then four turns of the mirror image
-    logits, activations = quick_jit(model.apply)(drawn_variables(model, images), poses)
+    logits, activations = jax.jit(model.apply)(drawn_variables(model, images), poses)
     change = np.abs(logits - logits[:1]).max(1) / np.abs(logits).max()
     assert change[: ORDER[group]].max() < 1e-5
     assert change[ORDER[group] :].min(initial=1) > 1e-4
@@ -60,7 +60,7 @@ def test_in_training_statistics_are_shared_by_the_orientations():
     model = resnet()
     images = pixels(2, 8, 8, 2)
     variables = drawn_variables(model, images)
-    run = quick_jit(lambda variables, x: model.apply(variables, x, train=True, mutable=["batch_stats"]))
+    run = jax.jit(lambda variables, x: model.apply(variables, x, train=True, mutable=["batch_stats"]))
     found = [run(variables, ops.group_action(images, element, group="p4")) for element in (0, 1)]
     (logits, _), updated = found[0]
     np.testing.assert_allclose(found[1][0][0], logits, atol=1e-5 * np.abs(logits).max())
@@ -97,7 +97,7 @@ def test_what_is_not_exact_is_refused_and_may_be_accepted(make):
         _, activations = shapes_of(model, *images.shape)
         assert activations["logits"] == (1, 3)
     model = make(exact=False, downsample="stride")
-    logits = quick_jit(model.apply)(drawn_variables(model, images), all_poses(images, "p4"))[0]
+    logits = jax.jit(model.apply)(drawn_variables(model, images), all_poses(images, "p4"))[0]
     assert np.abs(logits - logits[:1]).max() > 1e-3 * np.abs(logits).max()
 
 
@@ -135,7 +135,7 @@ def test_gradients_reach_every_parameter(make):
     images = pixels(4, 8, 8, 2)
     variables = drawn_variables(model, images)
 
-    @quick_jit
+    @jax.jit
     @jax.grad
     def gradient(params):
         (logits, _), _ = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import KEY, drawn_variables, pixels, quick_jit, shapes_of
+from model_cases import KEY, drawn_variables, pixels, shapes_of
 from scipy.signal import correlate
 
 from cnnjax import InputError, analysis, models
@@ -63,14 +63,14 @@ def test_it_is_the_network_written_out():
     variables = drawn_variables(model, images)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     expected = [by_hand(params, np.asarray(image, np.float64), (0.1, 0.6), (0.3, 0.5)) for image in images]
-    for run in (model.apply, quick_jit(model.apply)):
+    for run in (model.apply, jax.jit(model.apply)):
         np.testing.assert_allclose(run(variables, images)[0], expected, atol=1e-5)
 
 
 def test_gradients_reach_every_parameter():
     model, images = models.lenet5(num_classes=4), pixels(3, 8, 8, 1)
     variables = drawn_variables(model, images)
-    loss = quick_jit(jax.grad(lambda v: -jax.nn.log_softmax(model.apply(v, images)[0])[:, 0].mean()))
+    loss = jax.jit(jax.grad(lambda v: -jax.nn.log_softmax(model.apply(v, images)[0])[:, 0].mean()))
     gradients = loss(variables)
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         assert float(jnp.abs(gradient).max()) > 0, jax.tree_util.keystr(path)
@@ -93,7 +93,7 @@ def test_smaller_images_lie_in_the_middle_of_the_papers_field(shape):
     before = [(32 - n) // 2 for n in shape]
     after = [32 - n - b for n, b in zip(shape, before, strict=True)]
     field = np.pad(images, ((0, 0), *zip(before, after, strict=True), (0, 0)))
-    small, large = (quick_jit(model.apply)(variables, x)[1] for x in (images, field))
+    small, large = (jax.jit(model.apply)(variables, x)[1] for x in (images, field))
     for name in small:
         np.testing.assert_allclose(small[name], large[name], atol=1e-5, err_msg=name)
 
@@ -102,7 +102,7 @@ def test_fields():
     fields = dict(padding="same", downsample="max", dtype=jnp.bfloat16)
     model, images = models.lenet5(num_classes=3, **fields), pixels(1, 16, 12, 1)
     variables = drawn_variables(model, images)
-    logits, activations = quick_jit(model.apply)(variables, images)
+    logits, activations = jax.jit(model.apply)(variables, images)
     assert activations["s4"].shape == (1, 4, 3, 16)
     assert {x.dtype for name, x in activations.items() if name != "logits"} == {jnp.dtype("bfloat16")}
     assert {leaf.dtype for leaf in [logits, *jax.tree.leaves(variables)]} == {jnp.dtype("float32")}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import KEY, drawn_variables, pixels, quick_jit, shapes_of
+from model_cases import KEY, drawn_variables, pixels, shapes_of
 
 from cnnjax import analysis, layers, models
 
@@ -104,7 +104,7 @@ def test_gradients_reach_every_parameter(fields):
     model = tiny(depth=1, activation=nn.tanh, **fields)
     images = pixels(8, 16, 16, 2)
     variables = drawn_variables(model, images)
-    gradient = quick_jit(jax.grad(functools.partial(loss, model, variables, images), has_aux=True))
+    gradient = jax.jit(jax.grad(functools.partial(loss, model, variables, images), has_aux=True))
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(variables["params"])[0]):
         assert jnp.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
@@ -119,10 +119,10 @@ def loss(model, variables, images, params):
 def test_remat_changes_memory_and_no_number():
     models_ = [tiny(widths=(3,), depth=2, survival=0.5, remat=remat) for remat in (False, True)]
     images = pixels(4, 8, 8, 2)
-    variables, again = (quick_jit(model.init)(KEY, images) for model in models_)
+    variables, again = (jax.jit(model.init)(KEY, images) for model in models_)
     jax.tree.map(np.testing.assert_array_equal, variables, again)
     steps = [jax.value_and_grad(functools.partial(loss, model, variables, images), has_aux=True) for model in models_]
-    found = [quick_jit(step)(variables["params"]) for step in steps]
+    found = [jax.jit(step)(variables["params"]) for step in steps]
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), *found)
     # A block's first convolution runs again in the backward pass; nothing there needs the output of its last.
     kept, computed = (str(jax.make_jaxpr(step)(variables["params"])).count("conv_general_dilated[") for step in steps)
@@ -162,7 +162,7 @@ def test_the_second_moment_through_depth_is_as_documented(fields, expected):
     model = models.ResNet(num_classes=2, pre_activation=True, **shared, **fields)
     images = pixels(64, 3, 3, 16)
 
-    @quick_jit
+    @jax.jit
     def moments(key):
         (_, activations), _ = model.init_with_output(key, images, train=True)
         return [jnp.square(activations[f"stage1_block{block}"]).mean() for block in depth]
@@ -174,8 +174,8 @@ def test_the_second_moment_through_depth_is_as_documented(fields, expected):
 def test_initialisation_is_a_map_over_seeds():
     model, images = tiny(widths=(3,), depth=1), pixels(1, 8, 8, 2)
     keys = jax.random.split(jax.random.key(0), 3)
-    together = quick_jit(jax.vmap(model.init, (0, None)))(keys, images)
-    init = quick_jit(model.init)
+    together = jax.jit(jax.vmap(model.init, (0, None)))(keys, images)
+    init = jax.jit(model.init)
     for seed, key in enumerate(keys):
         jax.tree.map(
             lambda every, own, s=seed: np.testing.assert_array_equal(every[s], own), together, init(key, images)
@@ -191,7 +191,7 @@ def test_bfloat16_is_for_multiply_adds_alone():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
     def run(model):
-        return quick_jit(lambda v: model.apply(v, images, train=True, mutable=["batch_stats"]))(variables)
+        return jax.jit(lambda v: model.apply(v, images, train=True, mutable=["batch_stats"]))(variables)
 
     (logits, activations), updated = run(half)
     assert {leaf.dtype for leaf in jax.tree.leaves(updated)} == {jnp.dtype("float32")}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, SingleDeviceSharding
-from model_cases import KEY, drawn_variables, pixels, quick_jit
+from model_cases import KEY, drawn_variables, pixels
 
 from cnnjax import InputError, models
 
@@ -47,10 +47,10 @@ def test_activations_and_gradients_are_those_of_one_device(mesh):
         placed = models.split_towers(variables, mesh)
         both = (model.apply, models.two_devices(model, mesh))
 
-        one, two = (quick_jit(apply) for apply in both)
+        one, two = (jax.jit(apply) for apply in both)
         assert_same_to_rounding(two(placed, images), one(variables, images))
 
-        one, two = (quick_jit(jax.value_and_grad(loss_of(apply), argnums=(0, 1), has_aux=True)) for apply in both)
+        one, two = (jax.jit(jax.value_and_grad(loss_of(apply), argnums=(0, 1), has_aux=True)) for apply in both)
         actual = two(placed, images)
         assert_same_to_rounding(actual, one(variables, images))
 
@@ -69,8 +69,8 @@ COLLECTIVE = re.compile(
 
 def collectives(f, *arguments):
     """What devices exchange in the compiled f: the kind and the number of values that come out, sorted."""
-    # The level of optimisation of `quick_jit` is that of the machine code, after communication is settled.
-    program = quick_jit(f).lower(*arguments).compile().as_text()
+    # The level of optimisation of `jax.jit` is that of the machine code, after communication is settled.
+    program = jax.jit(f).lower(*arguments).compile().as_text()
     found = []
     for match in COLLECTIVE.finditer(program):
         *_, shape = re.findall(r"\w+\[([\d,]*)\]", match["type"])
@@ -101,7 +101,7 @@ def test_devices_communicate_at_conv3_and_at_the_dense_layers_alone(mesh):
 def test_without_exchange_devices_add_up_the_scores_and_no_more(mesh):
     model, images = models.alexnet_small(**NARROW, exchange=False), pixels(*IMAGES)
     variables = drawn_variables(model, images)
-    apply = quick_jit(models.two_devices(model, mesh))
+    apply = jax.jit(models.two_devices(model, mesh))
     placed = models.split_towers(variables, mesh)
     logits, expected = apply(placed, images)[0], model.apply(variables, images)[0]
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
@@ -142,7 +142,7 @@ def test_a_step_needs_about_half_the_memory_on_each_device(mesh):
     needed = []
     for apply, arguments in ((model.apply, variables), (models.two_devices(model, mesh), placed)):
         gradient = jax.grad(lambda v, x, apply=apply: loss_of(apply)(v, x)[0])
-        memory = quick_jit(gradient).lower(arguments, images).compile().memory_analysis()
+        memory = jax.jit(gradient).lower(arguments, images).compile().memory_analysis()
         needed.append(memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes)
     assert needed[1] <= 0.6 * needed[0]
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_moves_between_both_placements(mesh, tmp_path):
 def test_parameters_can_be_initialised_in_place(mesh):
     model, images = models.alexnet_small(**NARROW), jnp.ones(IMAGES)
     shardings = models.tower_shardings(jax.eval_shape(model.init, KEY, images), mesh)
-    variables = quick_jit(model.init, out_shardings=shardings)(KEY, images)
+    variables = jax.jit(model.init, out_shardings=shardings)(KEY, images)
     kernel = variables["params"]["conv4"]["kernel"]
     assert [shard.data.shape for shard in kernel.addressable_shards] == [(3, 3, 6, 6)] * 2
     assert [shard.index[-1] for shard in kernel.addressable_shards] == [slice(0, 6), slice(6, 12)]

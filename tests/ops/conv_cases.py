@@ -1,18 +1,13 @@
 """Configurations of a convolution, drawn so that each is one that `conv` accepts, and arrays for them."""
 
-import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
 PADDINGS = ["valid", "same", "full", "circular", "reflect", "same_xla", "int", "pairs"]
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
-
-# Every drawn configuration is a program to compile and runs once: do not spend on making it fast.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Case(NamedTuple):

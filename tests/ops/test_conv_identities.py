@@ -6,7 +6,7 @@ import numpy as np
 import numpy_loops
 import pytest
 import scipy.signal
-from conv_cases import PADDINGS, assert_close, cases, integers, normal, quick_jit
+from conv_cases import PADDINGS, assert_close, cases, integers, normal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -140,7 +140,7 @@ def test_relation_6_leaves_the_last_rows_unread():
 def test_linear_in_the_input_and_in_the_kernel(padding, data, dtype, op):
     case = data.draw(cases(padding))
 
-    @quick_jit
+    @jax.jit
     def sides(x, y, w, v, a):
         def f(x, w):
             return op(x, w, **case.options)
@@ -171,7 +171,7 @@ class TestAlgebraOfFullConvolution:
         with jax.enable_x64(dtype == np.float64):
             a, b, c = (normal(size, seed, dtype) for seed, size in enumerate(sizes))
 
-            @quick_jit
+            @jax.jit
             def products(a, b, c):
                 ab, one = full(a, b), jnp.ones((1,) * a.ndim, a.dtype)
                 return ab, full(b, a), full(ab, c), full(a, full(b, c)), full(a, one)
@@ -224,7 +224,7 @@ class TestTranslation:
         with jax.enable_x64(dtype == np.float64):
             x, kernel = normal((1, *size, 2), dtype=dtype), normal((*window, 2, 3), 1, dtype)
             moved = jnp.concatenate([jnp.asarray(np.roll(x, by, axes)) for by, _ in shifts])
-            conv = quick_jit(lambda x: ops.conv(x, kernel, stride=stride, dilation=dilation, padding="circular"))
+            conv = jax.jit(lambda x: ops.conv(x, kernel, stride=stride, dilation=dilation, padding="circular"))
             features = np.asarray(conv(moved))
         assert_close(features, np.concatenate([np.roll(features[:1], by, axes) for _, by in shifts]), dtype)
 
@@ -263,7 +263,7 @@ class TestTranslation:
         x = integers((1, 30, 30, 2))
         first, second = (integers((k, k, c, o), 1) for k, c, o in zip(windows, (2, 3), (3, 2), strict=True))
 
-        @quick_jit
+        @jax.jit
         def features(x):
             hidden = jax.nn.relu(ops.conv(x, first, stride=strides[0], padding="valid"))
             return ops.conv(hidden, second, stride=strides[1], padding="valid")

@@ -4,7 +4,7 @@ import numpy as np
 import numpy_loops
 import pytest
 import scipy.linalg
-from conv_cases import PADDINGS, assert_close, cases, integers, normal, quick_jit
+from conv_cases import PADDINGS, assert_close, cases, integers, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -18,7 +18,7 @@ from cnnjax import InputError, ops
 def test_entry_by_entry_against_loops(padding, data):
     case = data.draw(cases(padding))
     kernel = integers(case.kernel_shape)
-    matrix = quick_jit(lambda kernel: ops.conv_matrix(kernel, case.input_size, **case.options))(kernel)
+    matrix = jax.jit(lambda kernel: ops.conv_matrix(kernel, case.input_size, **case.options))(kernel)
     np.testing.assert_array_equal(matrix, numpy_loops.matrix(np.asarray(kernel), case.input_size, **case.options))
 
 
@@ -28,7 +28,7 @@ def test_entry_by_entry_against_loops(padding, data):
 def test_conv_multiplies_by_it_and_conv_transpose_by_its_transpose(padding, data, dtype):
     case = data.draw(cases(padding))
 
-    @quick_jit
+    @jax.jit
     def both(x, kernel):
         y = ops.conv(x, kernel, **case.options)
         back = ops.conv_transpose(y, kernel, input_size=case.input_size, **case.options)

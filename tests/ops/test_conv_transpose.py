@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from conv_cases import PADDINGS, assert_close, cases, normal, quick_jit
+from conv_cases import PADDINGS, assert_close, cases, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -21,7 +21,7 @@ def test_it_is_the_adjoint_of_conv(padding, data, dtype):
         matrix = numpy_loops.matrix(np.asarray(kernel), case.input_size, **case.options)
         y = normal(jax.eval_shape(lambda x: ops.conv(x, kernel, **case.options), x).shape, 2, dtype)
 
-        @quick_jit
+        @jax.jit
         def both(x, y, kernel):
             back = ops.conv_transpose(y, kernel, input_size=case.input_size, **case.options)
             return back, jnp.vdot(ops.conv(x, kernel, **case.options), y), jnp.vdot(x, back)

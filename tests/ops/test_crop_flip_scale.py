@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
-from conv_cases import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -19,9 +18,9 @@ def draw(shape, seed=0, dtype=np.float32):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
-jitted_crop = quick_jit(ops.crop, static_argnames=("size", "mode"))
-jitted_flip = quick_jit(ops.flip, static_argnames="axis")
-jitted_scale = quick_jit(ops.scale, static_argnames=("mode", "order"))
+jitted_crop = jax.jit(ops.crop, static_argnames=("size", "mode"))
+jitted_flip = jax.jit(ops.flip, static_argnames="axis")
+jitted_scale = jax.jit(ops.scale, static_argnames=("mode", "order"))
 
 
 def cut_from_padded(x, corner, size, mode):
@@ -73,7 +72,7 @@ class TestCrop:
 
     def test_vmap_over_images_and_corners(self):
         x, corners = draw((4, 5, 6, 1)), jnp.asarray([[0, 1], [-2, 3], [5, -6], [1, 1]])
-        mapped = quick_jit(jax.vmap(lambda x, c: ops.crop(x[None], c, size=4)[0]))(x, corners)
+        mapped = jax.jit(jax.vmap(lambda x, c: ops.crop(x[None], c, size=4)[0]))(x, corners)
         np.testing.assert_array_equal(mapped, jitted_crop(x, corners, size=4))
 
     def test_gradients_in_the_image(self):
@@ -139,7 +138,7 @@ class TestScale:
     def test_against_jax_image_where_the_window_is_inside(self, order, method, reach, factor):
         x = draw((1, 12, 11, 2))
         half = (1 - factor) / 2
-        theirs = quick_jit(
+        theirs = jax.jit(
             jax.image.scale_and_translate, static_argnames=("shape", "spatial_dims", "method", "antialias")
         )
         translation = jnp.asarray([12 * half, 11 * half])
@@ -174,7 +173,7 @@ class TestScale:
         together = jitted_scale(x, factors)
         apart = [jitted_scale(a[None], f)[0] for a, f in zip(x, factors, strict=True)]
         np.testing.assert_allclose(together, np.stack(apart), atol=1e-6)
-        mapped = quick_jit(jax.vmap(lambda a, f: ops.scale(a[None], f)[0]))(x, factors)
+        mapped = jax.jit(jax.vmap(lambda a, f: ops.scale(a[None], f)[0]))(x, factors)
         np.testing.assert_allclose(mapped, together, atol=1e-6)
 
     @pytest.mark.parametrize(
@@ -202,7 +201,7 @@ class TestBicubicRotation:
     def test_against_keys_written_out(self, mode):
         with jax.enable_x64(True):
             x, degrees = draw((2, 6, 5, 1), dtype=np.float64), np.asarray([23.7, -151.2])
-            y = quick_jit(lambda x, d: ops.rotate(x, d, mode=mode, order=3))(x, degrees)
+            y = jax.jit(lambda x, d: ops.rotate(x, d, mode=mode, order=3))(x, degrees)
             for image, turned, angle in zip(x, y, np.deg2rad(degrees), strict=True):
                 cos, sin = np.cos(angle), np.sin(angle)
                 at = positions((6, 5), [[cos, sin], [-sin, cos]])
@@ -220,7 +219,7 @@ class TestBicubicRotation:
                 return 0.3 * u**2 - 0.7 * u * v + 0.2 * v**2 + u - 2 * v + 1
 
             x = jnp.asarray(quadratic(row, column))[None, ..., None]
-            y = quick_jit(lambda x: ops.rotate(x, 31.0, order=3))(x)[0, ..., 0]
+            y = jax.jit(lambda x: ops.rotate(x, 31.0, order=3))(x)[0, ..., 0]
             cos, sin = np.cos(np.deg2rad(31)), np.sin(np.deg2rad(31))
             expected = quadratic(cos * row + sin * column, cos * column - sin * row)
             inside = row**2 + column**2 < 4.9**2

@@ -4,7 +4,7 @@ import numpy as np
 import numpy_loops
 import pytest
 import scipy.signal
-from conv_cases import PADDINGS, assert_close, cases, normal, quick_jit
+from conv_cases import PADDINGS, assert_close, cases, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -19,7 +19,7 @@ def test_it_agrees_with_convolve_and_with_loops(padding, data, dtype):
     case = data.draw(cases(padding, strides=(1, 1), dilations=(1, 1), max_window=6))
     padding, groups = case.options["padding"], case.options["groups"]
 
-    @quick_jit
+    @jax.jit
     def both(x, kernel):
         fast = ops.fft_convolve(x, kernel, padding=padding, groups=groups)
         return fast, ops.convolve(x, kernel, padding=padding, groups=groups)

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from conv_cases import quick_jit
 from jax.test_util import check_grads
 from numpy_groups import EXACT, ORDERS, matrices, number_of, on_image, on_map, turned_kernel
 
@@ -51,7 +50,7 @@ class TestDefinition:
         with jax.enable_x64(True):
             x, kernel = draw((2, *space, 2)), draw((size, size, 2, 3), seed=1)
             expected = lifted(x, np.asarray(kernel), group, options)
-            y = quick_jit(lambda x, w: ops.lifting_conv(x, w, group=group, exact=False, **options))(x, kernel)
+            y = jax.jit(lambda x, w: ops.lifting_conv(x, w, group=group, exact=False, **options))(x, kernel)
             np.testing.assert_allclose(y, expected, atol=1e-12)
 
     def test_group_convolution(self, group, space, size, options):
@@ -59,7 +58,7 @@ class TestDefinition:
             order = ORDERS[group]
             x, kernel = draw((1, *space, order, 2)), draw((size, size, order, 2, 1), seed=1)
             expected = group_convolved(np.asarray(x), np.asarray(kernel), group, options)
-            y = quick_jit(lambda x, w: ops.group_conv(x, w, group=group, exact=False, **options))(x, kernel)
+            y = jax.jit(lambda x, w: ops.group_conv(x, w, group=group, exact=False, **options))(x, kernel)
             np.testing.assert_allclose(y, expected, atol=1e-12)
 
 
@@ -67,7 +66,7 @@ def test_eager_is_jitted_and_vmapped():
     x, kernels = draw((1, 5, 5, 8, 2), dtype=np.float32), draw((3, 3, 3, 8, 2, 2), 1, np.float32)
     f = lambda w: ops.group_conv(x, w, group="p4m")  # noqa: E731
     apart = np.stack([f(w) for w in kernels])
-    np.testing.assert_allclose(quick_jit(jax.vmap(f))(kernels), apart, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(jax.vmap(f))(kernels), apart, atol=1e-5)
 
 
 def turns_along(y, action):
@@ -103,7 +102,7 @@ def test_symmetric_kernels_commute_with_turns_and_flips_exactly_where_the_rule_h
         kernels = {
             k: sum(turned_kernel(np.asarray(draw((k, k, 1, 1))), g) for g in matrices("p4m")) for k in range(1, 5)
         }
-        outputs = quick_jit(lambda x, w: [ops.conv(x, w[k], **options) for k, options in cases])(
+        outputs = jax.jit(lambda x, w: [ops.conv(x, w[k], **options) for k, options in cases])(
             orientations(n), jax.tree.map(jnp.asarray, kernels)
         )
     for (k, options), y in zip(cases, outputs, strict=True):
@@ -117,7 +116,7 @@ def test_the_door_opens_exactly_where_lifting_commutes(padding):
     """Uneven padding will do where the windows leave the odd row unread: 2×2 at stride 2 on an even map."""
     cases = [(n, k, {"stride": s, "padding": padding}) for n in (6, 7) for k in (2, 3) for s in (1, 2, 3)]
     with jax.enable_x64(True):
-        outputs = quick_jit(
+        outputs = jax.jit(
             lambda xs, w: [
                 ops.lifting_conv(xs[n], w[k], group="p4m", exact=False, **options) for n, k, options in cases
             ]
@@ -142,7 +141,7 @@ def test_gradients_are_the_adjoints(group):
         image, features, cotangent = draw((1, 4, 4, 2)), draw((1, 4, 4, order, 2)), draw((1, 4, 4, order, 3), 1)
         lift, mix = draw((3, 3, 2, 3), 2), draw((3, 3, order, 2, 3), 3)
 
-        @quick_jit
+        @jax.jit
         def products():
             lifted, pull_lift = jax.vjp(lambda w: ops.lifting_conv(image, w, group=group), lift)
             mixed, pull_mix = jax.vjp(lambda w: ops.group_conv(features, w, group=group), mix)
@@ -163,7 +162,7 @@ def test_every_parameter_is_used_once_for_each_element(group):
     impulses[np.arange(order), size // 2, size // 2, np.arange(order)] = 1
     kernel = jnp.zeros((size, size, order, 1, 1))
     assert kernel.size == size**2 * order
-    weights = quick_jit(jax.jacobian(lambda w: ops.group_conv(jnp.asarray(impulses), w, group=group)))(kernel)
+    weights = jax.jit(jax.jacobian(lambda w: ops.group_conv(jnp.asarray(impulses), w, group=group)))(kernel)
     weights = np.asarray(weights).reshape(size**2 * order**2, kernel.size)
     np.testing.assert_array_equal(np.sort(weights, axis=1)[:, -2:], np.tile([0, 1], (len(weights), 1)))
     np.testing.assert_array_equal(weights.sum(axis=0), order)
@@ -174,7 +173,7 @@ def test_bfloat16(group):
     x, lift = draw((1, 5, 5, 2), 0, jnp.bfloat16), draw((3, 3, 2, 3), 1, jnp.bfloat16)
     mix = draw((3, 3, ORDERS[group], 3, 2), 2, jnp.bfloat16)
 
-    @quick_jit
+    @jax.jit
     def f(x, lift, mix):
         return ops.group_conv(ops.lifting_conv(x, lift, group=group), mix, group=group)
 

@@ -3,7 +3,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conv_cases import quick_jit
 from numpy_groups import EXACT, ORDERS, on_image, on_map
 
 from cnnjax import InputError, ops
@@ -23,7 +22,7 @@ def network(group, *, pool="max", exact=True):
         features = jax.nn.relu(ops.group_conv(features, mix, group=group, stride=2, exact=exact))
         return ops.global_avg_pool(ops.group_pool(features, reduce=pool))
 
-    return quick_jit(run)
+    return jax.jit(run)
 
 
 class TestInvariance:
@@ -55,7 +54,7 @@ class TestInvariance:
             x = draw((2, 5, 7, 2))
             lift, mix = draw((3, 3, 2, 3), 1), draw((2, 2, ORDERS[group], 3, 2), 2)
 
-            @quick_jit
+            @jax.jit
             def f(x):
                 return ops.group_conv(ops.lifting_conv(x, lift, group=group, stride=2), mix, group=group, padding=1)
 
@@ -72,7 +71,7 @@ class TestInvariance:
             scale, bias = draw((3,), 3), draw((3,), 4)
             statistics = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
 
-            @quick_jit
+            @jax.jit
             def f(x):
                 features = ops.lifting_conv(x, lift, group=group)
                 variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": statistics}
@@ -111,7 +110,7 @@ class TestEighthTurns:
 
     def lifted(self, turns):
         kernel = self.derivative(0)
-        return quick_jit(lambda x: ops.lifting_conv(x, kernel, group="p8_approximate"))(self.picture(turns))
+        return jax.jit(lambda x: ops.lifting_conv(x, kernel, group="p8_approximate"))(self.picture(turns))
 
     def test_lifting_meets_the_kernel_turned_in_closed_form(self):
         with jax.enable_x64(True):
@@ -125,6 +124,6 @@ class TestEighthTurns:
             y = self.lifted(0)
             for g in (1, 2, 7):
                 turned = self.lifted(g)
-                moved = quick_jit(lambda y, g=g: ops.group_action(y, g, group="p8_approximate"))(y)
+                moved = jax.jit(lambda y, g=g: ops.group_action(y, g, group="p8_approximate"))(y)
                 assert self.error(moved, turned) < (0.01 if g % 2 else 1e-12)
                 assert self.error(y, turned) > 0.5

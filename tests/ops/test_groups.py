@@ -1,9 +1,9 @@
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conv_cases import quick_jit
 from numpy_groups import EXACT, ORDERS, matrices, on_image, on_map
 
 from cnnjax import ops
@@ -54,8 +54,8 @@ class TestAction:
 
     def test_odd_eighths_interpolate_and_exchange_orientations(self):
         x = draw((2, 7, 7, 8, 3), dtype=np.float32)
-        rotate = quick_jit(lambda x, degrees: ops.rotate(x, degrees, order=3))
-        act = quick_jit(ops.group_action, static_argnames=("element", "group"))
+        rotate = jax.jit(lambda x, degrees: ops.rotate(x, degrees, order=3))
+        act = jax.jit(ops.group_action, static_argnames=("element", "group"))
         for g in (1, 3, 6):
             turned = [rotate(x[:, :, :, (h - g) % 8], 45 * g) for h in range(8)]
             np.testing.assert_allclose(act(x, g, group="p8_approximate"), np.stack(turned, axis=3), atol=1e-5)
