@@ -1,3 +1,4 @@
+import functools
 import math
 
 import numpy as np
@@ -91,3 +92,15 @@ def test_cells_side_by_side_end_to_end(tmp_path):
     with pytest.raises(InputError, match="cells=0"):
         parallel_cells.run(parallel_cells.Config(cells=0, out=tmp_path / "other"))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations")
+def test_projections_beside_captums(tmp_path, monkeypatch):
+    pytest.importorskip("captum", reason="the benchmark's peer is captum")
+    pytest.importorskip("torch").set_num_threads(1)
+    from experiments.benchmarks import visualise
+
+    monkeypatch.setattr(visualise, "interleave", functools.partial(measure.interleave, rounds=1))
+    path = visualise.run(visualise.Config(side=63, sample=1, seconds=0.001, out=tmp_path / "run"))
+    table = (path / "throughput.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:5]] == list(visualise.NAMES.values())
