@@ -57,49 +57,49 @@ def compare(
     arrays = {name: np.asarray(array, np.float64) for name, array in values.items()}
     if len(arrays) < 2:
         raise InputError(f"There is nothing to compare {', '.join(arrays) or 'no cell'} with; give two cells or more.")
-    if baseline is not None and baseline not in arrays:
-        raise InputError(f"The baseline {baseline!r} is none of the cells: {', '.join(arrays)}.")
     if len({array.shape for array in arrays.values()}) > 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise InputError(f"The cells have values of different shape: {shapes}; give the same seeds and images of each.")
-    if baseline is None:
-        pairs = [(cell, against) for against, cell in itertools.combinations(arrays, 2)]
-    else:
-        pairs = [(cell, baseline) for cell in arrays if cell != baseline]
     rows = [
         {"cell": cell, "against": against, **_compared(arrays[cell] - arrays[against], over, level)}
-        for cell, against in pairs
+        for cell, against in _pairs([*arrays], baseline)
     ]
     corrected = holm([row["p"] for row in rows])
     return pd.DataFrame([{**row, "p_holm": value} for row, value in zip(rows, corrected, strict=True)])
 
 
 def compare_summary(
-    summary: "pandas.DataFrame", scores: Sequence[str], *, baseline: str | None = None, level: float = 0.95
+    summary: "pandas.DataFrame",
+    scores: Sequence[str],
+    *,
+    baseline: str | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    level: float = 0.95,
 ) -> "pandas.DataFrame":
     """`compare` over seeds for several scores of a summary, with a column score before the others.
 
-    `summary` has the columns cell, seed and those that `scores` names. Seeds that lack a score in one of two cells, as
-    failed ones do, are left out of their comparison, and cells without two such seeds left out altogether; p_holm
-    counts all rows. Raises InputError for a missing column, or where nothing is left to compare.
+    `summary` has the columns cell, seed and those that `scores` names. `pairs` are the comparisons to make, each of a
+    cell against another; without them, each cell is compared with `baseline`, or every two cells. Seeds that lack a
+    score in one of two cells, as failed ones do, are left out of their comparison, and a comparison without two seeds
+    altogether; p_holm counts all rows. Raises InputError for a missing column or cell, or where nothing is left.
     """
     import pandas as pd
 
     if missing := [name for name in ("cell", "seed", *scores) if name not in summary]:
         raise InputError(f"The summary has no column {', '.join(missing)}; it has {', '.join(summary.columns)}.")
     cells = list(dict.fromkeys(summary["cell"]))
-    if baseline is not None and baseline not in cells:
-        raise InputError(f"The baseline {baseline!r} is none of the cells: {', '.join(cells)}.")
+    if pairs is None:
+        pairs = _pairs(cells, baseline)
+    if absent := [name for pair in pairs for name in pair if name not in cells]:
+        raise InputError(f"{absent[0]!r} is none of the cells: {', '.join(cells)}.")
     frames = []
     for score in scores:
         wide = summary.pivot(index="seed", columns="cell", values=score)
-        for against, cell in itertools.combinations(cells, 2):
-            if baseline in (cell, against) or baseline is None:
-                first, second = (against, cell) if cell == baseline else (cell, against)
-                both = wide[[first, second]].dropna()
-                if len(both) > 1:
-                    row = compare({name: both[name] for name in both}, baseline=second, level=level)
-                    frames.append(row.assign(score=score))
+        for cell, against in pairs:
+            both = wide[[cell, against]].dropna()
+            if len(both) > 1:
+                row = compare({name: both[name] for name in both}, baseline=against, level=level)
+                frames.append(row.assign(score=score))
     if not frames:
         raise InputError(f"No two of the cells {', '.join(cells)} have two seeds in common; train more seeds.")
     frame = pd.concat(frames, ignore_index=True)
@@ -121,6 +121,15 @@ def holm(p: ArrayLike) -> np.ndarray:
     adjusted = values.copy()
     adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(len(made), 0, -1)))
     return adjusted
+
+
+def _pairs(cells: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
+    """Each cell against the baseline, or against each one before it."""
+    if baseline is None:
+        return [(cell, against) for against, cell in itertools.combinations(cells, 2)]
+    if baseline not in cells:
+        raise InputError(f"The baseline {baseline!r} is none of the cells: {', '.join(cells)}.")
+    return [(cell, baseline) for cell in cells if cell != baseline]
 
 
 def _compared(differences: np.ndarray, over: Literal["seeds", "images"], level: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cnnjax.files import write_atomic
 from cnnjax.ops import Padding
 from cnnjax.study import RunDirectory, markdown, over_seeds, print_table, save
 from cnnjax.study.style import FAINT, INK, colours, frame, styled, tidy
+from experiments.common.paired import write_comparisons
 from experiments.common.red_green import SIDE, TEST_SETS, RedGreenNet, ceiling
 from experiments.common.sweep import Outcome
 
@@ -30,7 +31,7 @@ TITLE = "Accuracy where the class was seen in training and where only the other 
 def write(
     run: RunDirectory, outcomes: Mapping[str, Outcome], paddings: Mapping[str, str], dataset: Dataset, *, seeds: int
 ) -> None:
-    """Print and write the table; write `summary.csv`, a row for each cell and seed, and the figure.
+    """Print and write the table; write `summary.csv`, a row for each cell and seed, `comparisons.csv`, and the figure.
 
     Raises InputError if every cell failed.
     """
@@ -47,6 +48,8 @@ def write(
             each = {name: float(values[seed]) for name, values in accuracies.get(padding, {}).items()}
             rows.append({"cell": cell, "seed": seed, "status": outcome.failure or "ok", "padding": padding, **each})
     run.write_summary(pd.DataFrame(rows))
+    cells = [*outcomes]
+    write_comparisons(run, TEST_SETS, [(cell, other) for i, other in enumerate(cells) for cell in cells[i + 1 :]])
     if not accuracies:
         raise InputError(f"every cell failed, so there is nothing to show. {next(iter(outcomes.values())).failure}")
     bound = ceiling(last_field("full"))

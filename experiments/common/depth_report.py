@@ -15,6 +15,7 @@ from cnnjax.study.style import frame, seeds_note, styled, tidy
 from experiments.common import gradient_figures, gradient_report
 from experiments.common.depth_cells import DepthPlan, DepthResult
 from experiments.common.gradient_cells import GradientPlan
+from experiments.common.paired import write_comparisons
 from experiments.common.protocol import ProtocolConfig, tasks
 from experiments.common.scores import score, write_scores
 from experiments.common.sweep import Outcome
@@ -35,15 +36,17 @@ def write(
     *,
     seeds: int,
 ) -> None:
-    """Print the tables and write them, `summary.csv`, `scores.csv`, `signal.csv` and the figures.
+    """Print the tables and write them, `summary.csv`, `scores.csv`, `comparisons.csv`, `signal.csv` and the figures.
 
-    The signal has a row for each cell, seed and measured step.
+    The comparisons are of residual with plain networks of the same depth, and of each network with the least deep of
+    its kind. The signal has a row for each cell, seed and measured step.
     """
     import pandas as pd
 
     todo = tasks(protocol, dataset, plans[0].cell.model)
     more = {name: _numbers(found) for name, found in results.items()}
     columns = write_scores(run, outcomes, todo, dataset, seeds=seeds, more=more)
+    write_comparisons(run, COMPARED, _pairs(plans))
     done = [plan for plan in plans if plan.cell.name in results]
     signals = pd.DataFrame([row for plan in done for row in _signal(plan, results[plan.cell.name], seeds)])
     write_atomic(run.path / "signal.csv", signals.to_csv(index=False, lineterminator="\n"))
@@ -73,6 +76,21 @@ def write(
         if outcome.failure:
             print(f"{name} failed: {outcome.failure}")
     _draw(run, done, results, columns, dataset, seeds)
+
+
+COMPARED = ("train.error", "test.accuracy", "shift_zero.mean_accuracy", "shift_zero.consistency")
+
+
+def _pairs(plans: Sequence[DepthPlan]) -> list[tuple[str, str]]:
+    of = {(plan.network, plan.depth): plan.cell.name for plan in plans}
+    shortcuts = [
+        (cell, of["plain", depth])
+        for (network, depth), cell in of.items()
+        if network == "residual" and ("plain", depth) in of
+    ]
+    least = {plan.network: min(other.depth for other in plans if other.network == plan.network) for plan in plans}
+    deeper = [(cell, of[network, least[network]]) for (network, depth), cell in of.items() if depth > least[network]]
+    return shortcuts + deeper
 
 
 def _numbers(found: DepthResult) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from cnnjax.data import Dataset
 from cnnjax.files import write_atomic
 from cnnjax.study import Interval, RunDirectory, colours, markdown, over_seeds, print_table, save
 from cnnjax.study.style import GRID, INK, frame, styled, tidy
+from experiments.common.paired import write_comparisons
 from experiments.common.protocol import ProtocolConfig, tasks
 from experiments.common.scores import score, write_scores
 from experiments.common.stride_cells import StridePlan
@@ -46,10 +47,16 @@ def write(
     *,
     seeds: int,
 ) -> None:
-    """Print the tables and write them, `summary.csv`, `scores.csv` and the figures."""
+    """Print the tables and write them, `summary.csv`, `scores.csv`, `comparisons.csv` and the figures.
+
+    The comparisons are of each way to downsample with the maximum pool, under the same padding and augmentation.
+    """
     todo = tasks(protocol, dataset, plans[0].cell.model)
     more = {cell: {f"terms.{term}": values for term, values in found.items()} for cell, found in terms.items()}
     columns = write_scores(run, outcomes, todo, dataset, seeds=seeds, more=more)
+    pooled = {(plan.padding, plan.augmentation): plan.cell.name for plan in plans if plan.downsample == "max"}
+    pairs = [(plan.cell.name, pooled.get((plan.padding, plan.augmentation))) for plan in plans]
+    write_comparisons(run, [*SCORES.values()], [(cell, pool) for cell, pool in pairs if pool not in (None, cell)])
     done = [plan for plan in plans if plan.cell.name in columns]
     rows = [_row(plan, columns[plan.cell.name], terms.get(plan.cell.name)) for plan in done]
     measured = min(protocol.images, len(dataset.test.images))

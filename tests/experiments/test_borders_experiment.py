@@ -118,6 +118,8 @@ def test_the_directory_tells_the_whole_story(whole):
         right = (answers == dataset.test.labels).reshape(2, 4, 10).mean(-1)
         found = summary[summary["padding"] == padding][list(TEST_SETS)]
         np.testing.assert_allclose(found, right)
+    pairs = pd.read_csv(whole / "comparisons.csv")
+    assert len(pairs) == 4 * len(TINY.paddings) * (len(TINY.paddings) - 1) / 2
     full = summary[summary["padding"] == "full"]
     for kind in ("seen", "new"):
         np.testing.assert_array_equal(full[f"{kind}.similar"], full[f"{kind}.dissimilar"])

@@ -58,6 +58,11 @@ def test_the_directory_tells_the_whole_story(whole):
     assert list(zip(summary["cell"], summary["seed"], strict=True)) == [
         (c, s) for c in (PLAIN, RESIDUAL) for s in (0, 1)
     ]
+    pairs = pd.read_csv(whole / "comparisons.csv")
+    assert set(zip(pairs["cell"], pairs["against"], strict=True)) == {(RESIDUAL, PLAIN)}
+    errors = summary.pivot(index="seed", columns="cell", values="train.error")
+    found = pairs.set_index("score").loc["train.error", "difference"]
+    assert found == pytest.approx((errors[RESIDUAL] - errors[PLAIN]).mean())
     signal = pd.read_csv(whole / "signal.csv")
     rows = list(signal[["cell", "step", "seed"]].itertuples(index=False, name=None))
     assert rows == [(name, step, seed) for name in (PLAIN, RESIDUAL) for step in (0, 2, 4) for seed in (0, 1)]

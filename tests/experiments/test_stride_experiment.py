@@ -40,6 +40,9 @@ def whole(tmp_path_factory):
 def test_the_directory_tells_the_whole_story(whole):
     summary = pd.read_csv(whole / "summary.csv")
     assert list(zip(summary["cell"], summary["seed"], strict=True)) == [(c, s) for c in CELLS for s in (0, 1)]
+    pairs = pd.read_csv(whole / "comparisons.csv")
+    assert set(zip(pairs["cell"], pairs["against"], strict=True)) == {(CELLS[0], CELLS[1]), (CELLS[2], CELLS[1])}
+    assert {"test.accuracy", "shift_circular.consistency"} <= set(pairs["score"])
     text = (whole / "table.md").read_text()
     assert re.search(r"\| circular +\| +polyphase \| +shift \| +\d+\.\d ± .* \| +100\.0 ± 0\.0 \| +– \|", text)
     assert "What a stride in place of pooling costs" in text

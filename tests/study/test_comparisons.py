@@ -126,6 +126,16 @@ def test_a_summary_is_compared_score_by_score_without_what_failed():
     np.testing.assert_allclose(table["p_holm"], holm(table["p"]))
 
 
+def test_a_summary_is_compared_in_the_pairs_that_matter():
+    values = {f"{kind},{depth}": np.random.default_rng(depth).random(4) for kind in "ab" for depth in (8, 20)}
+    frame = pd.DataFrame([{"cell": c, "seed": s, "x": v} for c, row in values.items() for s, v in enumerate(row)])
+    pairs = [("b,8", "a,8"), ("b,20", "a,20")]
+    table = compare_summary(frame, ["x"], pairs=pairs)
+    assert list(zip(table["cell"], table["against"], strict=True)) == pairs
+    with pytest.raises(InputError, match="'c' is none of the cells"):
+        compare_summary(frame, ["x"], pairs=[("c", "a,8")])
+
+
 def test_pairs_that_tell_nothing():
     same = compare({"a": [0.5] * 4, "b": [0.5] * 4}).iloc[0]
     assert (same["difference"], same["effect"], same["p"]) == (0, 0, 1)
