@@ -1,5 +1,6 @@
 """From trained networks of growing depth to tables and pictures."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -201,7 +202,11 @@ def _draw(
     save(gradient_figures.start(gradients, signals, note=dataset.note), run.figures / "gradients_start.png")
     save(gradient_figures.training(gradients, signals, note=dataset.note), run.figures / "gradients_training.png")
     names = [plan.cell.name for plan in plans]
-    metrics = read_metrics(run.path, keys=("cell", "seed", "step")).query("cell in @names")
+    metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
+    if metrics.empty:
+        warnings.warn(f"{run.path / 'metrics.jsonl'} is empty: there is no training to draw", stacklevel=3)
+        return
+    metrics = metrics.query("cell in @names")
     save(training_curves(metrics, title="Training", palette=colours(names)), run.figures / "training.png")
 
 

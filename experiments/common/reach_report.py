@@ -1,6 +1,7 @@
 """How far invariance reaches: accuracy inside and outside the range that training showed, and what it costs."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,9 @@ def _cost(cell: Reach, dataset: Dataset) -> dict[str, str]:
 def _seconds(run: RunDirectory) -> dict[str, float]:
     """Milliseconds of a training step, by cell: the median over chunks, the first of which compiles."""
     metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
+    if metrics.empty:
+        warnings.warn(f"{run.path / 'metrics.jsonl'} is empty: there is no time to tell", stacklevel=3)
+        return {}
     found = {}
     for cell, rows in metrics.groupby("cell"):
         steps = np.gcd.reduce(np.asarray(rows["step"], int))
