@@ -7,6 +7,10 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[1]
 
+WHERE = r"(?:on (?:two|one)(?: free)? cores?|of processor time)"
+TIME = re.compile(rf"(?:\bin|\bwithin|Expected:) ((?:(?!\bin\b)[^,:;()])+?) {WHERE}\b")
+"""How long something takes, in a docstring's sentence about it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Module:
@@ -33,9 +37,7 @@ def read_module(file: Path, folder: Path = FOLDER) -> Module | None:
         return None
     text = " ".join((ast.get_docstring(tree) or "").split())
     sentence = re.match(r".*?[?.](?= |$)", text)
-    time = re.search(
-        r"(?:\bin|\bwithin|Expected:) ((?:(?!\bin\b)[^,:;()])+?) (?:on two cores|on one core|of processor time)\b", text
-    )
+    time = TIME.search(text)
     return Module(
         name=".".join(["experiments", *file.relative_to(folder).with_suffix("").parts]),
         question=sentence.group() if sentence else text,

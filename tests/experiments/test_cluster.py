@@ -20,13 +20,14 @@ from tests.experiments.tiny_sweep import plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, at its start and at its end
 
+ABSENT = "Ray is not installed: pip install -e '.[cluster]'"
 DATA = tiny_sweep.dataset()
 
 
 @pytest.fixture(scope="module")
 def ray():
     """A cluster of one worker at a time, in this machine."""
-    found = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[cluster]'")
+    found = pytest.importorskip("ray", reason=ABSENT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # and none is written to the user's home
@@ -82,6 +83,7 @@ def test_the_files_are_the_same_though_a_worker_is_lost(ray, tmp_path, capsys):
 
 
 def test_functions_of_jax_arrive_as_themselves():
+    pytest.importorskip("ray", reason=ABSENT)
     # By value they would be others, and neither a network's description nor its compiled step would be the same.
     one = dataclasses.replace(plan("one"), model=models.MLP(num_classes=3, widths=(8,), activation=nn.silu))
     assert pickle.loads(cluster.pickled(one)).model.activation is nn.silu
@@ -102,7 +104,7 @@ def test_without_ray_or_a_cluster_it_says_what_to_do(tmp_path, monkeypatch, abse
     if absent:
         monkeypatch.setitem(sys.modules, "ray", None)
     else:
-        found = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[cluster]'")
+        found = pytest.importorskip("ray", reason=ABSENT)
         monkeypatch.setattr(found, "is_initialized", lambda: False)
 
         def init(**options):
