@@ -23,7 +23,8 @@ def save_tree(path: Path, tree: PyTree, **about: Any) -> None:
     """Write every array of `tree` under its path in the tree, and `about` (JSON values) beside them."""
     from safetensors.numpy import save
 
-    arrays = {name: np.asarray(leaf) for name, leaf in zip(_names(tree), jax.tree.leaves(tree), strict=True)}
+    # safetensors writes the memory of a transposed array as if it were not.
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in zip(_names(tree), jax.tree.leaves(tree), strict=True)}
     write_atomic(path, save(arrays, metadata={"about": json.dumps(about)}))
 
 

@@ -180,7 +180,9 @@ def test_a_batch_larger_than_the_training_set_is_refused(problem, spec, strength
 
 
 def test_a_tree_comes_back_as_it_was(tmp_path):
-    tree = {"a": {"kernel": np.float32([[1, np.inf]])}, "b": (np.int32([3]), np.zeros((0, 2), np.float32))}
+    # One array is a view whose memory is in another order.
+    turned = np.arange(12, dtype=np.int32).reshape(3, 4).T[1:, ::2]
+    tree = {"a": {"kernel": np.float32([[1, np.inf]])}, "b": (np.int32([3]), np.zeros((0, 2), np.float32)), "c": turned}
     save_tree(tmp_path / "t.safetensors", tree, note="x")
     back, about = load_tree(tmp_path / "t.safetensors", tree)
     assert_equal(tree, back)
