@@ -7,7 +7,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cnnjax.errors import InputError
 
@@ -69,7 +68,7 @@ def _encode(value: Any) -> Any:
     if callable(value) and (name := _function_name(value)):
         return {"function": name}
     try:
-        return {"dtype": np.dtype(value).name}
+        return {"dtype": jnp.dtype(value).name}  # pyright: ignore[reportCallIssue, reportArgumentType]
     except TypeError:
         return {"unnamed": str(value)}
 

@@ -50,7 +50,7 @@ def sections_of(run: Path) -> list[Section]:
         raise InputError(
             f"{run} has neither tables nor figures yet; let its command come to its end: {config['command']}"
         )
-    return [*found, _settings(config), _making(config)]
+    return [*found, settings_section(config), making_section(config)]
 
 
 def read_markdown(text: str) -> list[Block]:
@@ -121,12 +121,14 @@ def _short(text: str) -> str:
     return text or "–"
 
 
-def _settings(config: Mapping[str, Any]) -> Section:
+def settings_section(config: Mapping[str, Any]) -> Section:
+    """Every setting of a run, from its `read_config`."""
     rows = [{"setting": name, "value": value} for name, value in identity(config["config"]).items()]
     return Section("Configuration", [Table(rows)] if rows else ["This experiment has no settings."])
 
 
-def _making(config: Mapping[str, Any]) -> Section:
+def making_section(config: Mapping[str, Any]) -> Section:
+    """When, where, with which versions and by which command a run was made, from its `read_config`."""
     blocks: list[Block] = []
     for stage in [config, *config["resumed"]]:
         device, commit = stage["device"], stage["commit"] or "not known"
