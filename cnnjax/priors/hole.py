@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from cnnjax.priors.patches import GRAIN, NearestPatches, allowed_patches
+from cnnjax.priors.patches import GRAIN, allowed_patches
 
 _BLOCK = 16  # sizes of windows are multiples of this, so that holes of nearly one size share a program
 _FALL_OFF = 1.3  # of a patch's weight, for each pixel into the hole
@@ -80,9 +80,8 @@ def stay(corner: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.meshgrid(*(np.arange(n) + c for n, c in zip(shape, corner, strict=True)), indexing="ij"), -1)
 
 
-def nearest_allowed(position: np.ndarray, allowed: np.ndarray) -> NearestPatches:
-    """The field of the patches closest to these positions (rows, columns, 2) that do not touch the hole."""
+def nearest_allowed(position: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """For positions (rows, columns, 2) the closest patches that do not touch the hole: (rows, columns, 1, 2)."""
     moved: Any = ndimage.distance_transform_edt(~allowed, return_distances=False, return_indices=True)
     y, x = (np.clip(position[..., i], 0, allowed.shape[i] - 1) for i in (0, 1))
-    position = np.stack([moved[0][y, x], moved[1][y, x]], -1)[:, :, None]
-    return NearestPatches(jnp.asarray(position, jnp.int32), jnp.full(position.shape[:3], jnp.inf, jnp.float32))
+    return np.stack([moved[0][y, x], moved[1][y, x]], -1)[:, :, None].astype(np.int32)

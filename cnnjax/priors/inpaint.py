@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, Float32, Key
 
 from cnnjax.errors import InputError
 from cnnjax.priors.hole import enlarge, nearest_allowed, patch_weights, pyramid, stay, window
-from cnnjax.priors.patches import GRAIN, allowed_patches
-from cnnjax.priors.patchmatch import patchmatch
+from cnnjax.priors.patch_features import Space, space_of
+from cnnjax.priors.patches import GRAIN, allowed_patches, quantize
+from cnnjax.priors.search import Prepared, prepare, search
 
 _ROUNDS = (12, 10, 8, 6, 4)  # at the coarsest level, the next, and so on; the last number from there on
 _LIKE = (1 / 255) ** 2  # a mean squared difference at which a patch is half as similar as an equal one
@@ -58,6 +59,7 @@ def inpaint(
         return given.astype(np.float32)
     known = np.where(hole[:, :, None], 0, np.round(np.clip(given, 0, 1) * GRAIN) / GRAIN).astype(np.float32)
     levels = pyramid(known, hole, patch_size)
+    space = _space(jnp.asarray(known), patch_size=patch_size)
     filled, found = known, None
     for number, (pixels, inside) in enumerate(reversed(levels)):
         level, found = _fill_level(
@@ -65,6 +67,7 @@ def inpaint(
             inside,
             found,
             jax.random.fold_in(key, number),
+            space,
             patch_size=patch_size,
             rounds=_ROUNDS[min(number, len(_ROUNDS) - 1)],
             last=number == len(levels) - 1,
@@ -101,6 +104,7 @@ def _fill_level(
     hole: np.ndarray,
     coarse: tuple[np.ndarray, tuple[int, int]] | None,
     key: Array,
+    space: Space,
     *,
     patch_size: int,
     rounds: int,
@@ -114,20 +118,61 @@ def _fill_level(
     source, mask = jnp.asarray(image), jnp.asarray(hole)
     corner = (rows.start, columns.start)
     start = stay(corner, weights.shape) if coarse is None else enlarge(*coarse, corner, weights.shape)
-    nearest = nearest_allowed(start, np.asarray(allowed_patches(mask, patch_size=patch_size)))
-    target = _vote(source, target, inside, nearest.position, weights, patch_size=patch_size)
-    search = partial(patchmatch, patch_size=patch_size, mask=mask)
+    position = jnp.asarray(nearest_allowed(start, np.asarray(allowed_patches(mask, patch_size=patch_size))))
+    target = _vote(source, target, inside, position, weights, patch_size=patch_size)
+    prepared = _prepare(source, mask, space, patch_size=patch_size)
     energies = []
     for i in range(rounds):
-        nearest = search(source, target, jax.random.fold_in(key, i), initial=nearest, iterations=2 if i else 5)
-        similarity = 1 / (1 + nearest.distance[..., 0] / _LIKE)
-        energies.append(-float(jnp.sum(weights * similarity) / jnp.sum(weights)))
-        target = _vote(source, target, inside, nearest.position, weights * similarity**2, patch_size=patch_size)
+        iterations = jnp.asarray(2 if i else 5)
+        state = (target, position, jax.random.fold_in(key, i), iterations)
+        target, position, energy = _round(source, prepared, space, inside, weights, *state, patch_size=patch_size)
+        energies.append(energy)
     if last:
-        target = _copy(source, target, inside, nearest.position, patch_size=patch_size)
+        target = _copy(source, target, inside, position, patch_size=patch_size)
     filled = image.copy()
     filled[rows, columns] = np.where(np.asarray(inside)[:, :, None], np.asarray(target), filled[rows, columns])
-    return Level(filled, hole, energies), (np.asarray(nearest.position)[:, :, 0], corner)
+    return Level(filled, hole, [float(energy) for energy in energies]), (np.asarray(position)[:, :, 0], corner)
+
+
+@partial(jax.jit, static_argnames=("patch_size",))
+def _space(image: Array, *, patch_size: int) -> Space:
+    return space_of([quantize(image)], patch_size=patch_size)
+
+
+@partial(jax.jit, static_argnames=("patch_size",))
+def _prepare(source: Array, mask: Array, space: Space, *, patch_size: int) -> Prepared:
+    return prepare(quantize(source), mask, space, patch_size=patch_size)
+
+
+@partial(jax.jit, static_argnames=("patch_size",))
+def _round(
+    source: Array,
+    prepared: Prepared,
+    space: Space,
+    inside: Array,
+    weights: Array,
+    target: Array,
+    position: Array,
+    key: Array,
+    iterations: Array,
+    *,
+    patch_size: int,
+) -> tuple[Array, Array, Array]:
+    """Search and vote; the new target, the positions, and the energy between the two."""
+    nearest = search(
+        prepared,
+        prepare(quantize(target), None, space, patch_size=patch_size),
+        key,
+        position,
+        iterations=iterations,
+        stop_below=jnp.zeros(()),
+        patch_size=patch_size,
+        channels=source.shape[2],
+    )
+    similarity = 1 / (1 + nearest.distance[..., 0] / _LIKE)
+    energy = -jnp.sum(weights * similarity) / jnp.sum(weights)
+    voted = _vote(source, target, inside, nearest.position, weights * similarity**2, patch_size=patch_size)
+    return voted, nearest.position, energy
 
 
 @partial(jax.jit, static_argnames=("patch_size",))

@@ -1,5 +1,8 @@
 """Patches as points of a low-dimensional space, whose distances are lower bounds of theirs."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -11,34 +14,54 @@ Images = tuple[Array, ...]
 
 _DIMENSIONS = 24
 _SAMPLE = 4096  # patches from which the space is found
+_STEPS = 1023  # to which a coordinate is rounded
 
 
-def features_of(source: Array, target: Array, *, patch_size: int) -> tuple[Images, Images]:
-    """Every patch by its strongest components and the norm of the rest, packed: their distances are lower bounds.
+class Space(NamedTuple):
+    """An orthonormal P of few dimensions, the mean m that is subtracted first, and the box that coordinates fill."""
 
-    With a = (P a, r_a) for an orthonormal P, ‖a − b‖² ≥ ‖P a − P b‖² + (r_a − r_b)², r being the norm of what P drops.
-    """
-    values = patch_size**2 * source.shape[2]
-    centred = [image.astype(jnp.float32) - GRAIN / 2 for image in (source, target)]
-    sample = jnp.concatenate([_sample(image, patch_size) for image in centred])
+    basis: Array
+    mean: Array
+    low: Array
+    scale: Array
+    """Steps for each unit."""
+
+
+def space_of(images: Sequence[Array], *, patch_size: int) -> Space:
+    """The space in which patches of these quantized images, a sample of them, vary most."""
+    sample = jnp.concatenate([_sample(_centred(image), patch_size) for image in images])
     mean = jnp.mean(sample, axis=0)
     complete = _orthonormal(sample - mean[None], patch_size)
     strength = jnp.var(sample @ complete, axis=0)
-    basis = complete[:, jax.lax.top_k(strength, min(_DIMENSIONS - 1, values))[1]]
+    basis = complete[:, jax.lax.top_k(strength, min(_DIMENSIONS - 1, len(mean)))[1]]
+    deviations = sample - mean[None]
+    coordinates = _with_rest(deviations @ basis, jnp.sum(deviations**2, axis=1))
+    low = jnp.min(coordinates, axis=0)
+    return Space(basis, mean, low, _STEPS / jnp.maximum(jnp.max(coordinates - low[None]), 1e-3))
+
+
+def embed(image: Array, space: Space, *, patch_size: int) -> Images:
+    """Every patch of a quantized image by its coordinates and the norm of the rest, packed.
+
+    With a = (P a, r_a), ‖a − b‖² ≥ ‖P a − P b‖² + (r_a − r_b)², r being the norm of what P drops; that coordinates
+    beyond the box are moved to its sides only brings them nearer.
+    """
     # The mean goes along as one more column: ‖a − m‖² = ‖a‖² − 2 a·m + ‖m‖².
-    columns = jnp.concatenate([basis, mean[:, None]], axis=1)
+    columns = jnp.concatenate([space.basis, space.mean[:, None]], axis=1)
+    products, norm = _products(_centred(image), columns, patch_size)
+    coordinates = products[..., :-1] - (space.mean @ space.basis)[None, None]
+    coordinates = _with_rest(coordinates, norm - 2 * products[..., -1] + jnp.sum(space.mean**2))
+    return pack(jnp.round(jnp.clip((coordinates - space.low[None, None]) * space.scale, 0, _STEPS)).astype(jnp.int32))
 
-    def project(image: Array) -> Array:
-        products, norm = _products(image, columns, patch_size)
-        coordinates = products[..., :-1] - (mean @ basis)[None, None]
-        rest = norm - 2 * products[..., -1] + jnp.sum(mean**2) - jnp.sum(coordinates**2, axis=2)
-        return jnp.concatenate([coordinates, jnp.sqrt(jnp.maximum(rest, 0))[..., None]], axis=2)
 
-    both = [project(image) for image in centred]
-    low = jnp.minimum(*(jnp.min(x, axis=(0, 1), keepdims=True) for x in both))
-    scale = 1023 / jnp.maximum(jnp.maximum(*(jnp.max(x - low) for x in both)), 1e-3)
-    theirs, ours = (pack(jnp.round((x - low) * scale).astype(jnp.int32)) for x in both)
-    return theirs, ours
+def _centred(image: Array) -> Array:
+    return image.astype(jnp.float32) - GRAIN / 2
+
+
+def _with_rest(coordinates: Array, squared_norm: Array) -> Array:
+    """The coordinates and, as one more, the norm of what they leave."""
+    rest = squared_norm - jnp.sum(coordinates**2, axis=-1)
+    return jnp.concatenate([coordinates, jnp.sqrt(jnp.maximum(rest, 0))[..., None]], axis=-1)
 
 
 def _orthonormal(deviations: Array, patch_size: int) -> Array:

@@ -8,14 +8,16 @@ patches to the nearest known one, in grey levels.
 
     python -m experiments.benchmarks.priors
 
-Expected: about ten minutes on two cores, most of it the exact searches. Needs pip install scikit-image
-opencv-python-headless PyPatchMatch
+Expected: about ten minutes on two cores, most of it the exact searches; the same command goes on where a killed one
+was. Needs pip install scikit-image opencv-python-headless PyPatchMatch
 """
 
 import dataclasses
+import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +65,21 @@ def run(config: Config) -> Path:
     texts = []
     with open_run("benchmarks_priors", config, out=config.out) as directory:
         with Progress(config.pairs + len(config.images)) as progress:
-            searches = []
+
+            def measured(label: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+                file = directory.cell(label) / "result.json"
+                if file.exists():
+                    progress.skip(label)
+                else:
+                    progress.cell(label)
+                    write_atomic(file, json.dumps(measure()))
+                return json.loads(file.read_text())
+
+            searches, fillings = [], []
             for pair in PAIRS[: config.pairs]:
-                progress.cell(f"PatchMatch: {pair[0]} to {pair[1]}")
-                searches.append(_search(*pair, repeats=config.repeats))
-            fillings = []
+                searches += measured(f"search-{pair[1]}", partial(_search, *pair, repeats=config.repeats))
             for name in config.images:
-                progress.cell(f"filling: {name}")
-                fillings += _fill(name, programs, config.repeats)
+                fillings += measured(f"fill-{Path(name).stem}", partial(_fill, name, programs, config.repeats))
         if searches:
             about = (
                 f"Mean RMS distance after 5 iterations over the exact one's; {_PATCH}×{_PATCH} patches, median (least "
@@ -95,7 +104,7 @@ def _show(title: str, rows: list[dict[str, Any]], about: str, *, digits: int) ->
     return f"{title}\n\n{markdown(rows, caption=about, scale=1, digits=digits)}"
 
 
-def _search(source_name: str, target_name: str, exclusion: int, *, repeats: int) -> dict[str, Any]:
+def _search(source_name: str, target_name: str, exclusion: int, *, repeats: int) -> list[dict[str, Any]]:
     source, target = (
         jnp.asarray(priors.resize(image, (image.shape[0] // 2, image.shape[1] // 2)))
         for image in map(priors.load_image, (source_name, target_name))
@@ -108,13 +117,15 @@ def _search(source_name: str, target_name: str, exclusion: int, *, repeats: int)
         seconds = time.perf_counter() - begin
         ratios.append(float(jnp.sqrt(found.distance).mean()) / exact)
         speeds.append(5 * target.shape[0] * target.shape[1] / 1e6 / seconds)
-    return {
-        "pair": f"{source_name} to {target_name}",
-        "pixels": f"{target.shape[1]}×{target.shape[0]}",
-        "exact, grey levels": 255 * exact,
-        "relative": _spread(ratios[1:]),
-        "megapixel-iterations/s": _spread(speeds[1:]),
-    }
+    return [
+        {
+            "pair": f"{source_name} to {target_name}",
+            "pixels": f"{target.shape[1]}×{target.shape[0]}",
+            "exact, grey levels": 255 * exact,
+            "relative": _spread(ratios[1:]),
+            "megapixel-iterations/s": _spread(speeds[1:]),
+        }
+    ]
 
 
 def _spread(values: list[float]) -> str:
@@ -132,12 +143,14 @@ def _programs() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
         return np.ascontiguousarray(np.round(image * 255).astype(np.uint8))
 
     def pypatchmatch(size: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        return lambda image, mask: peer.inpaint(levels(image), mask, patch_size=size) / np.float32(255)
+        radius = size // 2  # which is what its patch_size means
+        return lambda image, mask: peer.inpaint(levels(image), mask, patch_size=radius) / np.float32(255)
 
     return {
         "cnnjax": lambda image, mask: priors.inpaint(image, mask, jax.random.key(0), patch_size=_PATCH),
         "PyPatchMatch, 7×7": pypatchmatch(7),
         "PyPatchMatch, 11×11": pypatchmatch(11),
+        "PyPatchMatch, 15×15": pypatchmatch(15),
         "OpenCV Telea": lambda image, mask: (
             cv2.inpaint(levels(image), mask.astype(np.uint8), 5, cv2.INPAINT_TELEA) / np.float32(255)
         ),

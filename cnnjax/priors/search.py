@@ -1,0 +1,174 @@
+"""The search of PatchMatch, on images that were prepared for it."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from cnnjax.priors.patch_features import Images, Space, embed
+from cnnjax.priors.patches import (
+    NearestPatches,
+    allowed_patches,
+    mean_squared,
+    pack,
+    patch_distances,
+    squared_difference,
+    take,
+)
+
+JUMPS = (8, 4, 2, 1)
+"""How far away the neighbours are asked, pass by pass of an iteration."""
+
+_GUESSES = 3  # of the random search, in each pass
+_FIRST_GUESSES = 16  # of which the best begins the field
+_FORBIDDEN = 2**31 - 1
+
+
+class Prepared(NamedTuple):
+    """An image as the search reads it: its pixels, its patches as points, and which of them are allowed (or all)."""
+
+    pixels: Images
+    patches: Images
+    allowed: Array | None
+
+
+def prepare(image: Array, mask: Array | None, space: Space, *, patch_size: int) -> Prepared:
+    """Prepare a quantized image; `mask` is True where a source must not be matched.
+
+    The barrier keeps the compiler from computing anew, for every load, what is loaded.
+    """
+    allowed = None if mask is None else allowed_patches(mask, patch_size=patch_size)
+    return jax.lax.optimization_barrier(Prepared(pack(image), embed(image, space, patch_size=patch_size), allowed))
+
+
+def search(
+    source: Prepared,
+    target: Prepared,
+    key: Array,
+    initial: Array | None,
+    *,
+    iterations: Array,
+    stop_below: Array,
+    patch_size: int,
+    channels: int,
+    exclusion: int = 0,
+    k: int = 1,
+) -> NearestPatches:
+    """See `patchmatch`; `initial` holds positions (rows, columns, k, 2)."""
+    allowed = source.allowed
+    (height, width), (rows, columns) = source.patches[0].shape, target.patches[0].shape
+
+    def permitted(index: Array) -> Array:
+        """Which candidates (..., rows, columns), positions in the flattened source, are not forbidden."""
+        inside = jnp.full(index.shape, True) if allowed is None else take(allowed, index)
+        if not exclusion:
+            return inside
+        down = jnp.abs(index // width - jnp.arange(rows)[:, None].reshape((1,) * (index.ndim - 2) + (rows, 1)))
+        along = jnp.abs(index % width - jnp.arange(columns).reshape((1,) * (index.ndim - 1) + (columns,)))
+        return inside & (jnp.maximum(down, along) >= exclusion)
+
+    def bound(index: Array) -> Array:
+        """Lower bounds of the candidates' distances."""
+        total = jnp.zeros((), jnp.int32)
+        for theirs, ours in zip(source.patches, target.patches, strict=True):
+            total = total + squared_difference(take(theirs, index), ours.reshape((1,) * (index.ndim - 2) + ours.shape))
+        return jnp.where(permitted(index), total, _FORBIDDEN)
+
+    def exact(index: Array) -> Array:
+        """The distances of k candidates each."""
+        measure = partial(patch_distances, source.pixels, target.pixels, patch_size=patch_size)
+        total = jax.lax.map(lambda i: measure(i // width, i % width), index)
+        return jnp.where(permitted(index), total, _FORBIDDEN)
+
+    def improve(number: Array, key: Array, known: Array, distance: Array) -> tuple[Array, Array]:
+        """One iteration: search by bounds, then keep what is nearer in truth."""
+
+        def one_pass(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+            halvings = (i * _GUESSES + jnp.arange(_GUESSES)).astype(jnp.float32)
+            radii = jnp.maximum(float(max(height, width)) / jnp.exp2(halvings), 1)
+            candidates = _candidates(best[0], jnp.asarray(JUMPS)[i], radii, jax.random.fold_in(key, i), (height, width))
+            return insert(*best, candidates)
+
+        key = jax.random.fold_in(key, 1 + number)
+        found, _ = jax.lax.fori_loop(0, len(JUMPS), one_pass, _sorted(known, bound(known)))
+        return jax.lax.optimization_barrier(_insert(known, distance, found, exact(found)))
+
+    def insert(index: Array, value: Array, candidates: Array) -> tuple[Array, Array]:
+        candidates = jax.lax.optimization_barrier(candidates)
+        values = jax.lax.optimization_barrier(bound(candidates))
+        return jax.lax.optimization_barrier(_insert(index, value, candidates, values))
+
+    if initial is None:
+        start = _guess(jax.random.fold_in(key, 0), allowed, (_FIRST_GUESSES * k, rows, columns), height * width)
+        none = (jnp.zeros((k, rows, columns), jnp.int32), jnp.full((k, rows, columns), _FORBIDDEN))
+        start, _ = insert(*none, start)
+    else:
+        y, x = jnp.clip(initial[..., 0], 0, height - 1), jnp.clip(initial[..., 1], 0, width - 1)
+        start = jnp.moveaxis(y * width + x, -1, 0).astype(jnp.int32)
+    state = (jnp.zeros((), jnp.int32), jnp.ones(()), *_sorted(start, exact(start)))
+
+    def unfinished(state: Any) -> Array:
+        return (state[0] < iterations) & (state[1] >= stop_below)
+
+    def iterate(state: Any) -> Any:
+        number, _, known, distance = state
+        index, nearer = improve(number, key, known, distance)
+        improved = jnp.any(nearer < distance, axis=0)
+        return number + 1, jnp.mean(improved.astype(jnp.float32)), index, nearer
+
+    _, _, index, total = jax.lax.while_loop(unfinished, iterate, state)
+    index, total = jnp.moveaxis(index, 0, -1), jnp.moveaxis(total, 0, -1)
+    distance = mean_squared(total, values=patch_size**2 * channels, forbidden=_FORBIDDEN)
+    return NearestPatches(jnp.stack([index // width, index % width], -1), distance)
+
+
+def _candidates(index: Array, jump: Array, radii: Array, key: Array, size: tuple[int, int]) -> Array:
+    """The neighbours' findings and guesses around one's own: flat positions (4 k + guesses k, rows, columns)."""
+    height, width = size
+    y, x = index // width, index % width
+    down = [jnp.roll(y, jump, 1) + jump, jnp.roll(y, -jump, 1) - jump, jnp.roll(y, jump, 2), jnp.roll(y, -jump, 2)]
+    along = [jnp.roll(x, jump, 1), jnp.roll(x, -jump, 1), jnp.roll(x, jump, 2) + jump, jnp.roll(x, -jump, 2) - jump]
+    bits = jax.random.bits(key, (len(radii), *index.shape), jnp.uint32)
+    for radius, drawn in zip(radii, bits, strict=True):
+        for positions, own, part in ((down, y, drawn >> 16), (along, x, drawn & 0xFFFF)):
+            offset = (part.astype(jnp.float32) / 32768 - 1) * radius
+            positions.append(own + jnp.round(offset).astype(jnp.int32))
+    rows = jnp.clip(jnp.concatenate(down), 0, height - 1)
+    return rows * width + jnp.clip(jnp.concatenate(along), 0, width - 1)
+
+
+def _guess(key: Array, allowed: Array | None, shape: tuple[int, ...], count: int) -> Array:
+    """Random positions, of the allowed ones where some are not."""
+    if allowed is None:
+        return jax.random.randint(key, shape, 0, count)
+    ranks = jnp.cumsum(allowed.reshape(-1).astype(jnp.int32))
+    chosen = jax.random.randint(key, shape, 0, jnp.maximum(ranks[-1], 1))
+    # The position of the allowed patch of each rank, in order.
+    of_rank = jnp.searchsorted(ranks, jnp.arange(1, count + 1))
+    return take(jnp.minimum(of_rank, count - 1).astype(jnp.int32), chosen)
+
+
+def _insert(index: Array, value: Array, candidates: Array, values: Array) -> tuple[Array, Array]:
+    """Put every candidate that is nearer into its place in the ascending lists (k, rows, columns), none twice."""
+
+    def place(lists: tuple[Array, Array], candidate: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+        indices, known = list(lists[0]), list(lists[1])
+        new, distance = candidate
+        for i in indices:
+            distance = jnp.where(new == i, _FORBIDDEN, distance)
+        for slot, (i, d) in enumerate(zip(indices, known, strict=True)):
+            nearer = distance < d
+            indices[slot], known[slot] = jnp.where(nearer, new, i), jnp.where(nearer, distance, d)
+            new, distance = jnp.where(nearer, i, new), jnp.where(nearer, d, distance)
+        return (jnp.stack(indices), jnp.stack(known)), None
+
+    return jax.lax.scan(place, (index, value), (candidates, values))[0]
+
+
+def _sorted(index: Array, value: Array) -> tuple[Array, Array]:
+    if len(index) == 1:
+        return index, value
+    value, index = jax.lax.sort((value, index), dimension=0, num_keys=1)
+    return index, value
