@@ -13,7 +13,7 @@ was.
 """
 
 import dataclasses
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from cnnjax.priors import jigsaw
 from cnnjax.study import Progress, main, markdown, open_run, over_seeds, print_table
 from experiments.benchmarks.jigsaw import DISSIMILARITIES, best_neighbours, photograph
 from experiments.common.border_network import Learned, Spec, train
+from experiments.common.kept import measured_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +64,8 @@ def run(config: Config) -> Path:
             learned = []
             for tested, seed in cells:
                 label = f"tested-half{tested}-seed{seed}"
-                file = directory.cell(label) / "result.json"
-                if file.exists():
-                    progress.skip(label)
-                else:
-                    progress.cell(label)
-                    key = jax.random.fold_in(jax.random.key(seed), tested)
-                    seen = [photographs[name] for name in halves[1 - tested]]
-                    params = train(seen, key, spec=Spec(config.steps), side=config.piece, progress=progress.advance)
-                    network = Learned(params)
-                    result = {
-                        name: best_neighbours(photographs[name], network, piece=config.piece) for name in halves[tested]
-                    }
-                    directory.log(cell=label, **result)
-                    write_atomic(file, json.dumps(result))
-                learned.append((seed, json.loads(file.read_text())))
+                train_and_test = partial(_cell, photographs, halves, tested, seed, config, progress)
+                learned.append((seed, measured_once(directory, progress, label, train_and_test)))
             progress.cell("formulas")
             formulas = {
                 name: {
@@ -88,6 +76,22 @@ def run(config: Config) -> Path:
             }
         _report(directory.path / "table.md", learned, formulas, config)
         return directory.path
+
+
+def _cell(
+    photographs: dict[str, jax.Array],
+    halves: tuple[tuple[str, ...], ...],
+    tested: int,
+    seed: int,
+    config: Config,
+    progress: Progress,
+) -> dict[str, float]:
+    """The share of right best neighbours in each photograph of one half, for a network trained on the other."""
+    key = jax.random.fold_in(jax.random.key(seed), tested)
+    seen = [photographs[name] for name in halves[1 - tested]]
+    params = train(seen, key, spec=Spec(config.steps), side=config.piece, progress=progress.advance)
+    network = Learned(params)
+    return {name: best_neighbours(photographs[name], network, piece=config.piece) for name in halves[tested]}
 
 
 def _report(

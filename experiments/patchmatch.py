@@ -44,8 +44,8 @@ class Config:
     """Instead of a mask: top, left, bottom, right in pixels; bottom and right are the first beyond the object."""
     polygon: tuple[int, ...] | None = None
     """Instead of a mask: the corners x y x y … around the object, in pixels."""
-    patch_size: int = 7
-    """Side of a patch."""
+    patch_size: int = 9
+    """Side of a patch; larger ones follow larger structures, smaller ones find more that fits."""
     seed: int = 0
     """Of the search."""
     result: Path | None = None
@@ -59,7 +59,7 @@ class Config:
 def run(config: Config) -> Path:
     """Fill the hole, write the result and a figure of the levels, and return the run directory."""
     image = priors.load_image(config.image)
-    hole = _hole(config, image.shape[:2])
+    hole = hole_of(config, image.shape[:2])
     check(image, hole, config.patch_size)
     if not hole.any():
         raise InputError("the mask is empty: there is nothing to remove")
@@ -113,7 +113,7 @@ def _rows(levels: list[Level]) -> list[dict[str, Any]]:
     ]
 
 
-def _hole(config: Config, size: tuple[int, ...]) -> np.ndarray:
+def hole_of(config: Config, size: tuple[int, ...]) -> np.ndarray:
     """The pixels to fill, from whichever option names them."""
     given = [name for name in ("mask", "rectangle", "polygon") if getattr(config, name) is not None]
     if len(given) > 1:
@@ -147,7 +147,7 @@ def _check_result(config: Config) -> None:
         return
     from PIL import Image
 
-    if config.result.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(config.result.suffix.lower()) not in Image.SAVE:
         raise InputError(f"result={config.result}: the name must end as an image file's does, such as .png")
     if not config.result.parent.is_dir():
         raise InputError(f"result={config.result}: there is no folder {config.result.parent}")

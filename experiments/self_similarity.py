@@ -80,15 +80,15 @@ def run(config: Config) -> Path:
                 other = images[config.images[(number + 1) % len(images)]]
                 write_atomic(done, json.dumps(_compare(image, other, config, number, progress)))
             measured = json.loads(done.read_text())
-            rows.append({"image": name, **{source: m["mean"] for source, m in measured.items()}})
+            rows.append({"image": Path(name).stem, **{source: m["mean"] for source, m in measured.items()}})
             counts.append({source: np.asarray(m["counts"]) for source, m in measured.items()})
         directory.write_summary(pd.DataFrame(rows))
         _report(directory.path / "table.md", rows, config)
-        first = config.images[0]
+        first, image = Path(config.images[0]).stem, images[config.images[0]]
         figures = {
             "distances": self_similarity_figures.distances(rows, counts, _BINS, SOURCES, patch_size=config.patch_size),
-            "chance": self_similarity_figures.images(first, _chance(images[first], config.seed, 0)),
-            "similar": self_similarity_figures.similar(first, images[first], patch_size=config.patch_size),
+            "chance": self_similarity_figures.images(first, _chance(image, config.seed, 0)),
+            "similar": self_similarity_figures.similar(first, image, patch_size=config.patch_size),
         }
         for name, figure in figures.items():
             save(figure, directory.figures / f"{name}.png")

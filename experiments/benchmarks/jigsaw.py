@@ -13,8 +13,8 @@ on where a killed one was.
 """
 
 import dataclasses
-import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from cnnjax.files import write_atomic
 from cnnjax.priors import jigsaw, load_image, resize
 from cnnjax.study import Progress, main, markdown, open_run, over_seeds, print_table
 from experiments.common.jigsaw_answer import measures
+from experiments.common.kept import measured_once
 
 IMAGES = (
     "astronaut",
@@ -50,6 +51,7 @@ DISSIMILARITIES = {
     "MGC × Pomeranz": jigsaw.gradient_and_prediction,
 }
 _TALLEST, _REDUCED = 600, 512
+_MANY = 1225  # pieces, 35 by 35
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,23 +82,15 @@ def run(config: Config) -> Path:
     with open_run("benchmarks_jigsaw", config, out=config.out) as directory:
         rows: list[dict[str, Any]] = []
         best: list[dict[str, Any]] = []
-        with Progress(len(cells) + 1) as progress:
-            progress.cell("best neighbours")
-            for name, dissimilarity in DISSIMILARITIES.items():
-                shares = [best_neighbours(image, dissimilarity, piece=config.piece) for image in photographs.values()]
-                best.append({"dissimilarity": name, "right best neighbour": float(np.mean(shares))})
+        with Progress(len(DISSIMILARITIES) + len(cells)) as progress:
+            for number, (name, dissimilarity) in enumerate(DISSIMILARITIES.items()):
+                alone = partial(_alone, name, dissimilarity, photographs, config.piece)
+                best.append(measured_once(directory, progress, f"dissimilarity{number}", alone))
             for name, kind, seed in cells:
                 label = f"{Path(name).stem}-type{kind}-seed{seed}"
-                file = directory.cell(label) / "result.json"
-                if file.exists():
-                    progress.skip(label)
-                else:
-                    progress.cell(label)
-                    row = {"image": Path(name).stem, "type": kind, "seed": seed}
-                    row |= solve_once(photographs[name], config.piece, seed, rotate=kind == 2, progress=progress)
-                    directory.log(**row)
-                    write_atomic(file, json.dumps(row))
-                rows.append(json.loads(file.read_text()))
+                about = {"image": Path(name).stem, "type": kind, "seed": seed}
+                solve = partial(solve_once, photographs[name], config.piece, seed, rotate=kind == 2, progress=progress)
+                rows.append(about | measured_once(directory, progress, label, solve))
         _report(directory, rows, best, config)
         return directory.path
 
@@ -114,6 +108,23 @@ def best_neighbours(image: jax.Array, dissimilarity: jigsaw.Dissimilarity, *, pi
     mixed = jigsaw.shuffle(puzzle.pieces, jax.random.key(0))
     truth = jigsaw.true_arrangement(mixed, puzzle.grid)
     return jigsaw.right_best_neighbours(jigsaw.fits(mixed.pieces, dissimilarity), truth)
+
+
+def _alone(
+    name: str, dissimilarity: jigsaw.Dissimilarity, photographs: dict[str, jax.Array], piece: int
+) -> dict[str, Any]:
+    """How often the best fit is the true neighbour, and how long all pairs of many pieces take, compilation aside."""
+    shares = [best_neighbours(image, dissimilarity, piece=piece) for image in photographs.values()]
+    pieces = jax.random.uniform(jax.random.key(0), (_MANY, piece, piece, 3))
+    jigsaw.fits(pieces, dissimilarity)
+    began = time.perf_counter()
+    jigsaw.fits(pieces, dissimilarity)
+    seconds = time.perf_counter() - began
+    return {
+        "dissimilarity": name,
+        "right best neighbour": float(np.mean(shares)),
+        f"{_MANY:,} pieces, s": f"{seconds:.2f}",
+    }
 
 
 def solve_once(image: jax.Array, piece: int, seed: int, *, rotate: bool, progress: Progress) -> dict[str, Any]:
@@ -134,7 +145,12 @@ def _report(directory: Any, rows: list[dict[str, Any]], best: list[dict[str, Any
     frame: Any = pd.DataFrame(rows)
     directory.write_summary(frame)
     tables: list[tuple[str, list[dict[str, Any]], str]] = [
-        ("Right best neighbours", best, f"In percent; {len(config.images)} images, each counting alike; one mixing.")
+        (
+            "Right best neighbours",
+            best,
+            f"In percent; {len(config.images)} images, each counting alike; one mixing. Seconds for the costs of all "
+            "pairs, at the right and below, compilation aside.",
+        )
     ]
     about = (
         f"Pieces of {config.piece} pixels, {config.seeds} mixings. Direct: pieces in their place; neighbour: true "

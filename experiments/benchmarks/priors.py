@@ -13,7 +13,6 @@ was. Needs pip install scikit-image opencv-python-headless PyPatchMatch
 """
 
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from cnnjax.data.require import require
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table
+from experiments.common.kept import measured_once
 
 PAIRS = (("motorcycle_right", "motorcycle", 0), ("astronaut", "astronaut", 7), ("flower", "china", 0))
 """Source, target, and the exclusion radius."""
@@ -65,21 +65,13 @@ def run(config: Config) -> Path:
     texts = []
     with open_run("benchmarks_priors", config, out=config.out) as directory:
         with Progress(config.pairs + len(config.images)) as progress:
-
-            def measured(label: str, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-                file = directory.cell(label) / "result.json"
-                if file.exists():
-                    progress.skip(label)
-                else:
-                    progress.cell(label)
-                    write_atomic(file, json.dumps(measure()))
-                return json.loads(file.read_text())
-
             searches, fillings = [], []
             for pair in PAIRS[: config.pairs]:
-                searches += measured(f"search-{pair[1]}", partial(_search, *pair, repeats=config.repeats))
+                search = partial(_search, *pair, repeats=config.repeats)
+                searches += measured_once(directory, progress, f"search-{pair[1]}", search)
             for name in config.images:
-                fillings += measured(f"fill-{Path(name).stem}", partial(_fill, name, programs, config.repeats))
+                fill = partial(_fill, name, programs, config.repeats)
+                fillings += measured_once(directory, progress, f"fill-{Path(name).stem}", fill)
         if searches:
             about = (
                 f"Mean RMS distance after 5 iterations over the exact one's; {_PATCH}×{_PATCH} patches, median (least "

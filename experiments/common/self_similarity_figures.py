@@ -75,7 +75,7 @@ def similar(name: str, image: np.ndarray, *, patch_size: int, k: int = 8) -> "Fi
     picture, strips = figure.subplots(1, 2, width_ratios=(1, 1.1))
     picture.imshow(image, interpolation="nearest")
     corners = [
-        (round(image.shape[0] * y), round(image.shape[1] * x))
+        (round((image.shape[0] - patch_size) * y), round((image.shape[1] - patch_size) * x))
         for y, x in ((0.25, 0.5), (0.5, 0.3), (0.7, 0.7), (0.85, 0.45))
     ]
     palette = list(style.colours(["", *map(str, corners)]).values())[1:]

@@ -1,9 +1,14 @@
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnnjax import InputError, priors
+from cnnjax.study import cli
+from experiments import patchmatch as removal
 
 SHAPE = (45, 47)  # one for all, so that programs are compiled once
 HOLE = np.zeros(SHAPE, bool)
@@ -93,3 +98,77 @@ def test_refuses_masks_that_leave_nothing(mask, message):
         fill(texture(0), mask)
     with pytest.raises(InputError, match="floats"):
         fill(jnp.zeros((*SHAPE, 3), jnp.uint8))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A texture as a photograph, and its hole as a mask."""
+    photo, mask = tmp_path / "photo.png", tmp_path / "mask.png"
+    Image.fromarray(np.uint8(255 * texture(7))).save(photo)
+    Image.fromarray(np.uint8(255 * HOLE)).save(mask)
+    return photo, mask
+
+
+def command(monkeypatch, *flags):
+    monkeypatch.setattr(sys, "argv", ["patchmatch", *map(str, flags)])
+    cli.main(removal.Config, removal.run, prog="patchmatch")
+
+
+def test_removal_by_command(files, tmp_path, monkeypatch, capsys):
+    photo, mask = files
+    given, result, out = np.asarray(Image.open(photo)), tmp_path / "without.png", tmp_path / "run"
+    flags = ("--image", photo, "--mask", mask, "--patch-size", 5, "--result", result, "--out", out)
+    command(monkeypatch, *flags)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == str(out)
+    assert "level 1 of 2" in printed.err
+    filled = np.asarray(Image.open(result))
+    np.testing.assert_array_equal(filled[~HOLE], given[~HOLE])
+    assert np.any(filled[HOLE] != given[HOLE])
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "result.png")), filled)
+    for name in ("removal", "levels"):
+        with Image.open(out / "figures" / f"{name}.png") as figure:
+            assert len(figure.getcolors(figure.width * figure.height)) > 100  # type: ignore[arg-type]
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, *flags)
+    assert "without.png exists; give another name, or --overwrite" in capsys.readouterr().err
+
+
+def test_a_polygon_and_a_rectangle_name_their_pixels():
+    square = removal.Config(rectangle=(3, 5, 10, 20))
+    hole = removal.hole_of(square, (30, 40))
+    assert hole[3:10, 5:20].all()
+    assert hole.sum() == 7 * 15
+    triangle = removal.hole_of(removal.Config(polygon=(0, 0, 30, 0, 0, 30)), (40, 40))
+    y, x = np.indices((40, 40))
+    assert triangle[x + y < 29].all()
+    assert not triangle[x + y > 31].any()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "say what to remove"),
+        (("--image", __file__, "--rectangle", 0, 0, 9, 9), "cannot be read"),
+        (("--mask", "{mask}", "--rectangle", 0, 0, 9, 9), "mask and rectangle are given"),
+        (("--rectangle", 0, 0, 46, 9), "rectangle=0 0 46 9 (top, left, bottom, right) must be inside the image"),
+        (("--rectangle", 0, 0, 45, 47), "covers the whole image"),
+        (("--rectangle", 2, 2, 43, 45), "no patch of 9×9 pixels lies outside the mask"),
+        (("--polygon", 1, 2, 3, 4, 5), "polygon has 5 numbers"),
+        (("--polygon", 90, 90, 99, 90, 90, 99), "the mask is empty"),
+        (("--mask", "{mask}", "--patch-size", 46), "patch_size=46 does not fit"),
+        (("--mask", "{mask}", "--result", "x.txt"), "must end as an image file's does"),
+        (("--mask", "{mask}", "--result", "x.psd"), "must end as an image file's does"),
+        (("--mask", "{mask}", "--result", "absent/x.png"), "there is no folder absent"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(files, tmp_path, monkeypatch, capsys, flags, message):
+    photo, mask = files
+    flags = [str(flag).format(mask=mask) for flag in flags]
+    with pytest.raises(SystemExit, match="2"):
+        command(monkeypatch, "--image", photo, "--out", tmp_path / "run", *flags)
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert message in error
+    assert "\n" not in error
+    assert not (tmp_path / "run").exists()

@@ -3,8 +3,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnnjax import InputError, priors
+from cnnjax.study import read_summary
+from experiments import self_similarity as experiment
 
 IMAGE = jnp.asarray(np.random.default_rng(0).random((24, 30, 3)), jnp.float32)
 
@@ -49,3 +52,50 @@ def test_pixel_shuffled_keeps_the_pixels_and_nothing_else():
     rows = [np.asarray(x).reshape(-1, 3) for x in (IMAGE, copy)]
     np.testing.assert_array_equal(*(r[np.lexsort(r.T)] for r in rows))
     assert np.mean(rows[0] == rows[1]) < 0.05
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Two images of stripes that bend, of 40×40 pixels."""
+    y, x = np.mgrid[:40, :40]
+    names = []
+    for number in (1, 2):
+        wave = 0.5 + 0.4 * np.sin((x * number + 0.02 * y**2) / 3)
+        pixels = np.stack([wave, 1 - wave, np.broadcast_to(y / 40, wave.shape)], axis=-1)
+        Image.fromarray(np.uint8(255 * pixels)).save(tmp_path / f"{number}.png")
+        names.append(str(tmp_path / f"{number}.png"))
+    return tuple(names)
+
+
+def test_the_experiment_finds_structure_and_goes_on_where_it_was(photographs, tmp_path, capsys):
+    config = experiment.Config(images=photographs, side=24, patch_size=5, out=tmp_path / "run")
+    path = experiment.run(config)
+    for row in read_summary(path).to_dict("records"):
+        assert row["same image"] < row["random phases"] < row["shuffled pixels"]
+        assert row["same image"] < row["another image"]
+    image = priors.central_square(priors.load_image(photographs[0]), 24)
+    every, ours, theirs = brute_force.all_distances(image, image, 5)
+    away = np.abs(ours[:, None] - theirs[None]).max(axis=2) >= 5
+    nearest = 255 * np.sqrt(np.where(away, every, np.inf).min(axis=1)).mean()
+    np.testing.assert_allclose(read_summary(path)["same image"][0], nearest, rtol=1e-5)
+    for name in ("distances", "chance", "similar"):
+        assert (path / "figures" / f"{name}.png").stat().st_size > 10_000
+    table = (path / "table.md").read_text()
+    experiment.run(config)
+    assert "2.png: finished earlier" in capsys.readouterr().err
+    assert (path / "table.md").read_text() == table
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": ("astronaut",)}, "images must name at least two"),
+        ({"images": ("astronaut", "astronaut")}, "each once"),
+        ({"side": 20}, "side=20 is small for patches of 7"),
+        ({"images": ("astronaut", "absent.jpg")}, r"absent\.jpg is no image file"),
+    ],
+)
+def test_the_experiment_refuses(options, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        experiment.run(experiment.Config(**options, out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
