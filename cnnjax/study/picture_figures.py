@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PAPER = (0.85, 0.89, 0.94)
+"""Behind and between pictures: neither black, white nor grey, so that their edges are seen."""
+
 GREY = (
     "Projections and filters: 0 is middle grey, positive is lighter, negative darker; each is scaled by its own "
     "largest absolute value, colours together."
@@ -44,17 +47,17 @@ def signed_grey(pictures: ArrayLike) -> Float[np.ndarray, "n height width channe
 
 
 def mosaic(tiles: ArrayLike, across: int) -> Float[np.ndarray, "height width 3"]:
-    """Tiles (n, height, width, channels) in [0, 1], `across` in a row, on white; NaN is white, too."""
+    """Tiles (n, height, width, channels) in [0, 1], `across` in a row, on and framed by `PAPER`, which NaN is, too."""
     array = np.asarray(tiles, np.float64)
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or not len(array):
         raise InputError(f"Tiles of shape {array.shape} cannot be shown; give (n, height, width, 1 or 3), n positive.")
     n, height, width, _ = array.shape
     gap = max(1, max(height, width) // 20)
     down = -(-n // across)
-    sheet = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, 3))
+    sheet = np.tile(np.asarray(PAPER), (down * (height + gap) + gap, across * (width + gap) + gap, 1))
     for i, tile in enumerate(array):
-        top, left = i // across * (height + gap), i % across * (width + gap)
-        sheet[top : top + height, left : left + width] = np.where(np.isnan(tile), 1, np.clip(tile, 0, 1))
+        top, left = i // across * (height + gap) + gap, i % across * (width + gap) + gap
+        sheet[top : top + height, left : left + width] = np.where(np.isnan(tile), PAPER, np.clip(tile, 0, 1))
     return sheet
 
 
@@ -148,7 +151,7 @@ def sheet_figure(
     height, width = np.shape(sheets[0][0])[:2]
     tall = side * height / width
     figure = Figure(
-        figsize=(max(side * len(columns) + 1.0, 6.0), (tall + 0.05) * len(rows) + 1.2), layout="constrained"
+        figsize=(max(side * len(columns) + 1.0, 4.8), (tall + 0.05) * len(rows) + 1.2), layout="constrained"
     )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.025, wspace=0, hspace=0)  # pyright: ignore
     panels: Any = figure.subplots(len(rows), len(columns), squeeze=False)

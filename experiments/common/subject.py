@@ -39,6 +39,8 @@ class Images:
     labels: np.ndarray | None
     """int (images,); None where the classes are not known."""
     class_names: tuple[str, ...] | None
+    name: str
+    """How many of what, in a few words."""
     note: str
     """What to say beside a number."""
 
@@ -204,13 +206,15 @@ def folder_images(folder: Path, *, side: int, channels: int, progress: Progress 
     named = ((str(path), path) for path in files)
     what = f"decoding {folder.name}"
     pixels = decode(named, len(files), channels=channels, size=side, what=what, progress=progress)
-    return Images(pixels, None, None, f"{len(files):,} images of the folder {folder.name}, resized to {side}×{side}")
+    name = f"{len(files):,} images of the folder {folder.name}"
+    return Images(pixels, None, None, name, f"{name}, resized to {side}×{side}")
 
 
 def of_dataset(dataset: Dataset) -> Images:
     """A dataset's test images."""
     test = dataset.test
-    return Images(test.images, test.labels, dataset.class_names, f"test images of {dataset.name}: {dataset.note}")
+    name = f"{len(test.images):,} test images of {dataset.name}"
+    return Images(test.images, test.labels, dataset.class_names, name, f"{name}: {dataset.note}")
 
 
 def _data_of(document: Mapping[str, Any]) -> DataConfig:

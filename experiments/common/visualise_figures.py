@@ -37,7 +37,7 @@ def figures(
 ) -> "dict[str, Figure]":
     """Every figure by its file's name."""
     drawn: dict[str, Figure] = {}
-    where = f"{subject.title}; {len(subject.images.pixels):,} images."
+    where = f"{subject.title}; {subject.images.name}."
     for layer, top in found.tops.items():
         shown = top["shown"]
         blocks = [

@@ -47,7 +47,9 @@ def covered(subject: Subject, rows: Int[np.ndarray, " n"], layer: str, rule: Rul
 
 def transforms(side: int) -> Mapping[str, tuple[Sequence[float], Sequence[analysis.Transform]]]:
     """Strengths and transforms of a square image, by what they do."""
-    shifts = range(-(side // 4), side // 4 + 1, max(1, side // 16))
+    step = max(1, side // 16)
+    farthest = side // 4 // step * step
+    shifts = range(-farthest, farthest + 1, step)
     angles = range(0, 360, 15)
     scales = np.round(np.geomspace(0.5, 2, 9), 3)
     return {

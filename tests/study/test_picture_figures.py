@@ -6,6 +6,7 @@ import pytest
 from cnnjax import InputError
 from cnnjax.study.picture_figures import (
     GREY,
+    PAPER,
     Block,
     Covered,
     curves_figure,
@@ -41,16 +42,16 @@ def test_zero_is_grey_and_each_picture_has_its_own_scale():
     np.testing.assert_allclose(signed_grey(colours)[0, 0, 0], [1, 0.25, 0.5])
 
 
-def test_tiles_stand_in_rows_and_nothing_is_white():
+def test_tiles_stand_in_rows_on_paper():
     tiles = np.arange(5.0)[:, None, None, None] / 10 * np.ones((5, 2, 3, 1))
     tiles[4, 0, 0] = np.nan
     sheet = mosaic(tiles, 2)
-    assert sheet.shape == (3 * 2 + 2, 2 * 3 + 1, 3)
+    assert sheet.shape == (3 * 2 + 4, 2 * 3 + 3, 3)
+    sheet = sheet[1:-1, 1:-1]  # without its frame
     np.testing.assert_allclose(sheet[3:5, 4:7], 0.3)
-    np.testing.assert_allclose(sheet[6:8, 0:3, 0], [[1, 0.4, 0.4], [0.4, 0.4, 0.4]])
-    assert (sheet[2] == 1).all()
-    assert (sheet[:, 3] == 1).all()
-    assert (sheet[6:8, 4:7] == 1).all()
+    np.testing.assert_allclose(sheet[6:8, 0:3, 0], [[PAPER[0], 0.4, 0.4], [0.4, 0.4, 0.4]])
+    for nothing in (sheet[2], sheet[:, 3], sheet[6:8, 4:7], sheet[6:7, 0]):
+        assert (nothing == PAPER).all()
     with pytest.raises(InputError, match=r"Tiles of shape \(5, 2, 3, 2\) cannot be shown"):
         mosaic(np.zeros((5, 2, 3, 2)), 2)
 
@@ -62,8 +63,8 @@ def test_a_montage_has_projections_on_the_left_and_their_patches_on_the_right():
     shown = images_of(figure)
     assert len(shown) == 5
     for panel in shown:
-        np.testing.assert_allclose(panel[:13, :13], mosaic(signed_grey(pictures), 2))
-        np.testing.assert_allclose(panel[:13, -13:], mosaic(patches, 2))
+        np.testing.assert_allclose(panel[:, :15], mosaic(signed_grey(pictures), 2))
+        np.testing.assert_allclose(panel[:, -15:], mosaic(patches, 2))
     # How signs are shown is said; lines are wrapped.
     assert any(GREY[:40] in text.get_text().replace("\n", " ") for text in figure.texts)
     with pytest.raises(InputError, match="no maps to show"):
@@ -75,8 +76,8 @@ def test_units_through_training_stand_over_what_they_see():
     figure = evolution_figure(pictures, patches, rows=["a", "b"], columns=["1", "2", "5"], title="t")
     shown = images_of(figure)
     assert len(shown) == 6
-    np.testing.assert_allclose(shown[4][:5, :, 0], signed_grey(pictures[1, 1][None])[0, ..., 0])
-    np.testing.assert_allclose(shown[4][-5:, :, 0], patches[1, 1, ..., 0])
+    np.testing.assert_allclose(shown[4][1:6, 1:-1, 0], signed_grey(pictures[1, 1][None])[0, ..., 0])
+    np.testing.assert_allclose(shown[4][-6:-1, 1:-1, 0], patches[1, 1, ..., 0])
     assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["1", "2", "5"]
     with pytest.raises(InputError, match="not of 2×2"):
         evolution_figure(pictures, patches, rows=["a", "b"], columns=["1", "2"], title="t")
@@ -85,7 +86,7 @@ def test_units_through_training_stand_over_what_they_see():
 def test_filters_sheets_and_curves():
     kernel = RANDOM.normal(size=(3, 3, 3, 5))
     shown = images_of(filter_figure(kernel, title="t", labels=list("abcde"), columns=4))
-    np.testing.assert_allclose(shown[3], signed_grey(kernel[None, ..., 3])[0])
+    np.testing.assert_allclose(shown[3][1:-1, 1:-1], signed_grey(kernel[None, ..., 3])[0])
     sheets = [[np.full((2, 2, 3), 0.1 * (r + c)) for c in range(2)] for r in range(3)]
     figure = sheet_figure(sheets, rows=list("abc"), columns=list("de"), title="t")
     assert [float(panel[0, 0, 0]) for panel in images_of(figure)] == pytest.approx([0, 0.1, 0.1, 0.2, 0.2, 0.3])
