@@ -135,9 +135,21 @@ def test_networks_that_it_is_for(model, layer):
     jax.eval_shape(maps, images, variables)
 
 
+@jax.custom_vjp
+def turned(x):
+    return x
+
+
+turned.defvjp(lambda x: (x, None), lambda _, g: (-g,))
+
+
 @pytest.mark.parametrize(
     "f",
     [
+        lambda x: jax.nn.relu(turned(x)),
+        lambda x: jax.nn.relu(jax.jit(turned)(x)),
+        lambda x: jax.nn.relu(jax.lax.stop_gradient(x) + x),
+        lambda x: jax.nn.relu(x.astype(jnp.int32).astype(x.dtype)),
         lambda x: jax.nn.relu(x) * x,
         lambda x: jax.nn.relu(ops.avg_pool(x, 2)),
         lambda x: jax.nn.relu(x).mean((1, 2)),
