@@ -13,8 +13,8 @@ circle, with accuracy, worst case and consistency beyond what accuracy forces.
 The strength of augmentation, the depth, the way to downsample and the architecture can be varied too; a table then says
 what each network costs, and how accurate it is inside and outside the range of transforms that its training showed.
 "architecture" pits augmentation against group convolutions (p4, p4m; Cohen & Welling 2016) and circular polyphase
-sampling (Chaman & Dokmanić 2021), with about as many parameters each, within four minutes of one core: p4 keeps outside the trained range what the plain
-network loses there, for more multiply-adds; polyphase sampling needs no shifted image.
+sampling (Chaman & Dokmanić 2021), with about as many parameters each, in four minutes of one core: p4 keeps outside the
+trained range what the plain network loses there, for more multiply-adds; polyphase sampling needs no shifted image.
 
 Expected on the default data, in about two minutes on two cores: without augmentation, accuracy collapses under
 rotation; with rotation it recovers; crops flatten the accuracy over translations.
