@@ -109,10 +109,15 @@ def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
     if config.name == "all_conv":
         fields["head_width"] = config.widths[-1] if config.widths else 0
     model: nn.Module = MODELS[config.name](**fields)
+    prove_size(model, dataset, name=config.name)
+    return model
+
+
+def prove_size(model: nn.Module, dataset: Dataset, *, name: str) -> None:
+    """Raise `InputError` where the network called `name` cannot take the images, without running it."""
     images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
     try:
         jax.eval_shape(model.init, jax.random.key(0), images)
     except InputError as error:
         height, width = images.shape[1:3]
-        raise InputError(f"network {config.name} cannot take images of {height}×{width} pixels: {error}") from error
-    return model
+        raise InputError(f"network {name} cannot take images of {height}×{width} pixels: {error}") from error
