@@ -1,6 +1,7 @@
 """How alike two sets of activations are over the same images, whatever the units: centred kernel alignment."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -31,34 +32,36 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> Float[Array, "
 
 
 def cka_matrix(
-    first: Sequence[ArrayLike], second: Sequence[ArrayLike] | None = None, *, unbiased: bool = False
+    first: Iterable[ArrayLike], second: Iterable[ArrayLike] | None = None, *, unbiased: bool = False
 ) -> Float[Array, "first second"]:
     """`cka` of each of `first` with each of `second`, by default with each other; each kernel is computed once.
 
-    Memory is that of images² numbers for each array. Raises InputError as `cka` does, and for no arrays.
+    Memory is that of images² numbers for each array: where they come from a generator, no two arrays are there at once.
+    Raises InputError as `cka` does, and for no arrays.
     """
-    both = [jnp.asarray(x) for x in (*first, *(second or ()))]
-    if not first or (second is not None and not len(second)):
+    kernels = [list(_kernels(side, unbiased)) for side in (first, second) if side is not None]
+    if not all(kernels):
         raise InputError("there are no activations to compare: give one array at least on either side")
-    counts = sorted({len(x) for x in both})
-    if len(counts) > 1:
-        numbers = " and ".join(map(str, counts))
+    if len(sizes := {kernel.size for side in kernels for kernel in side}) > 1:
+        numbers = " and ".join(str(math.isqrt(size)) for size in sorted(sizes))
         raise InputError(f"activations of {numbers} images cannot be compared: give those of the same images")
-    if counts[0] < (least := 4 if unbiased else 2):
-        raise InputError(f"{counts[0]} images are too few to compare activations over: give {least} or more")
-    kernels = [_kernel(x, unbiased=unbiased) for x in both]
-    left = jnp.stack(kernels[: len(first)])
-    return _products(left, left if second is None else jnp.stack(kernels[len(first) :]))
+    left, right = jnp.stack(kernels[0]), jnp.stack(kernels[-1])
+    return _products(left, right)
+
+
+def _kernels(arrays: Iterable[ArrayLike], unbiased: bool) -> Iterator[Array]:
+    """The centred kernel of each array, divided by its norm and in one row: the alignment of two is their product."""
+    least = 4 if unbiased else 2
+    for each in arrays:
+        x = jnp.asarray(each)
+        if len(x) < least:
+            raise InputError(f"{len(x)} images are too few to compare activations over: give {least} or more")
+        yield (_unbiased if unbiased else _biased)(x.reshape(len(x), -1))
 
 
 @jax.jit
 def _products(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b.T, precision=lax.Precision.HIGHEST)
-
-
-def _kernel(x: Array, *, unbiased: bool) -> Array:
-    """The centred kernel, divided by its norm and in one row: the alignment of two is their product."""
-    return (_unbiased if unbiased else _biased)(x.reshape(len(x), -1))
 
 
 @jax.jit

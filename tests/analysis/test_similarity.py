@@ -79,7 +79,7 @@ def test_the_matrix_has_every_pair(unbiased):
     for i, a in enumerate(arrays):
         for j, b in enumerate(arrays):
             assert matrix[i, j] == pytest.approx(float(analysis.cka(a, b, unbiased=unbiased)), rel=1e-10)
-    part = np.asarray(analysis.cka_matrix(arrays[:2], arrays[2:], unbiased=unbiased))
+    part = np.asarray(analysis.cka_matrix((x for x in arrays[:2]), iter(arrays[2:]), unbiased=unbiased))
     np.testing.assert_allclose(part, matrix[:2, 2:], rtol=1e-12)
 
 
