@@ -53,7 +53,8 @@ def test_shuffled_pixels_show_no_structure(photo, tmp_path, monkeypatch, capsys)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["structure"] is False
 
 
-def test_the_benchmark_goes_on_where_it_was(photo, tmp_path, capsys):
+def test_the_benchmark_goes_on_where_it_was(photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "_MANY", 30)
     config = benchmark.Config(images=(str(photo),), piece=8, seeds=1, types=(1,), out=tmp_path / "run")
     benchmark.run(config)
     first = (tmp_path / "run" / "table.md").read_text()
