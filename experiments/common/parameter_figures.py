@@ -181,7 +181,7 @@ def matrices(found: Mapping[str, np.ndarray], *, signal: int, window: int) -> "F
     from matplotlib.patches import Rectangle
 
     titles = {"dense": "Dense", "local": "Local, each its own", "convolution": "Convolution: local and shared"}
-    figure = Figure(figsize=(9.0, 3.9), layout="constrained")
+    figure = Figure(figsize=(9.0, 4.1), layout="constrained")
     for axes, (kind, weights) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
         count = len(np.unique(weights[weights > 0]))
         shades = matplotlib.colormaps["viridis"].resampled(count + 1)

@@ -1,0 +1,252 @@
+"""The data efficiency experiment: fewer images, pixels in another order, and the whole of it at toy size."""
+
+import dataclasses
+import re
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cnnjax import models
+from cnnjax.data import DataConfig, load
+from cnnjax.study import cli
+from cnnjax.training import TrainConfig, read_arrays
+from experiments import data_efficiency
+from experiments.common.local_network import LocalNetwork
+from experiments.common.network import NetworkConfig
+from experiments.data_efficiency import Fewer, balanced, permute
+
+SMALL = data_efficiency.Config(
+    data=DataConfig(train_images=400, test_images=200, size=8, canvas=8),
+    networks=("mlp", "cnn"),
+    mlp=NetworkConfig(name="mlp", widths=(32,)),
+    cnn=NetworkConfig(widths=(16,)),
+    images=(100,),
+    widths=(),
+    train=TrainConfig(epochs=5, batch_size=40),
+    draws=6,
+)
+TINY = dataclasses.replace(SMALL, networks=("mlp",), images=(10,), widths=(0.5, 1), draws=2)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load(SMALL.data)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return data_efficiency.run(dataclasses.replace(SMALL, out=tmp_path_factory.mktemp("whole") / "run"))
+
+
+def test_draws_are_even_over_the_classes_nested_and_their_own():
+    labels = np.random.default_rng(3).permutation(np.repeat(np.arange(4), (30, 20, 10, 5)))
+    for count in (4, 6, 20, 65):
+        counts = np.bincount(labels[balanced(labels, count, 0)], minlength=4)
+        assert counts.sum() == count
+        # Level water in vessels of 30, 20, 10 and 5: some classes may have one more than the level, none has less.
+        level = max(level for level in range(31) if np.minimum(level, (30, 20, 10, 5)).sum() <= count)
+        assert (counts >= np.minimum(level, (30, 20, 10, 5))).all()
+        assert (counts <= np.minimum(level + 1, (30, 20, 10, 5))).all()
+        np.testing.assert_array_equal(balanced(labels, 65, 0)[:count], balanced(labels, count, 0))
+    assert sorted(balanced(labels, 65, 1)) == list(range(65))
+    assert list(balanced(labels, 20, 0)) != list(balanced(labels, 20, 1))
+
+
+def test_fewer_images_fill_the_same_epoch_each_as_often(dataset):
+    few = Fewer(30, draw=2, permuted=False)(dataset)
+    assert len(few.train.images) == len(few.train.labels) == 400
+    images, counts = np.unique(few.train.images.reshape(400, -1), axis=0, return_counts=True)
+    assert len(images) == 30
+    assert set(counts) == {13, 14}
+    known = {image.tobytes(): label for image, label in zip(dataset.train.images, dataset.train.labels, strict=True)}
+    assert all(known[i.tobytes()] == label for i, label in zip(few.train.images, few.train.labels, strict=True))
+    np.testing.assert_array_equal(few.test.images, dataset.test.images)
+
+
+def test_pixels_change_places_alike_in_all_images_and_keep_their_channels():
+    places = np.arange(20 * 3).reshape(1, 4, 5, 3)
+    moved = permute(np.concatenate([places, places + 100]))
+    np.testing.assert_array_equal(moved[1], moved[0] + 100)
+    pixels = moved[0].reshape(20, 3)
+    np.testing.assert_array_equal(pixels % 3, np.tile([0, 1, 2], (20, 1)))
+    assert sorted(pixels[:, 0] // 3) == list(range(20))
+    assert list(pixels[:, 0] // 3) != list(range(20))
+
+
+@jax.numpy_dtype_promotion("standard")  # optax itself raises a float to an integer power
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1, momentum=0.9), optax.adamw(1e-2, weight_decay=0.1)])
+def test_a_perceptron_of_permuted_pixels_is_the_perceptron_with_its_first_weights_permuted(dataset, optimizer):
+    """Exactly so, through training: the gradient of permuted weights is the permuted gradient."""
+    with jax.enable_x64(True):
+        ordered = jnp.asarray(dataset.train.images[:40], jnp.float64) / 255
+        moved = jnp.asarray(permute(dataset.train.images[:40]), jnp.float64) / 255
+        labels = jnp.asarray(dataset.train.labels[:40])
+        model = models.mlp(num_classes=10, widths=(12, 7), dtype=jnp.float64)
+        params = model.init(jax.random.key(0), ordered)["params"]
+        order = permute(np.arange(64).reshape(1, 8, 8, 1)).ravel()
+        first = {**params["dense1"], "kernel": params["dense1"]["kernel"][order]}
+
+        @jax.jit
+        def step(params, state, images):
+            def loss(params):
+                logits = model.apply({"params": params}, images)[0]
+                return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+            updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+            return optax.apply_updates(params, updates), state
+
+        def trained(params, images):
+            state = optimizer.init(params)
+            for _ in range(20):
+                params, state = step(params, state, images)
+            return params
+
+        plain, permuted = trained(params, ordered), trained({**params, "dense1": first}, moved)
+        logits = [model.apply({"params": p}, x)[0] for p, x in ((plain, ordered), (permuted, moved))]
+        np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(permuted["dense1"]["kernel"], plain["dense1"]["kernel"][order], rtol=0, atol=1e-9)
+        assert np.abs(plain["dense1"]["kernel"] - params["dense1"]["kernel"]).max() > 0.01  # it has learned
+        assert np.abs(model.apply({"params": plain}, moved)[0] - logits[0]).max() > 0.1  # and the order matters
+
+
+def test_a_local_network_whose_places_agree_is_the_convolutional_network():
+    images = jax.random.uniform(jax.random.key(1), (3, 12, 12, 2))
+    shared = models.all_conv(num_classes=5, widths=(4, 6), depth=1, head_width=6)
+    local = LocalNetwork(5, (4, 6))
+    variables = shared.init(jax.random.key(0), images)
+    shapes = jax.eval_shape(local.init, jax.random.key(0), images)["params"]
+    params = {"class_bias": variables["params"]["class_maps"]["bias"] + 0.3}
+    variables["params"]["class_maps"]["bias"] = params["class_bias"]
+    for name in ("stage1_conv1", "stage2_conv1", "head_conv1", "head_conv2", "class_maps"):
+        layer = variables["params"][name]
+        kernel = layer["kernel"] if name == "class_maps" else layer["conv"]["kernel"]
+        height, width, reads, features = shapes[name]["kernel"].shape
+        # Patches are channels first: (channels, window).
+        flat = jnp.moveaxis(kernel, 2, 0).reshape(reads, features)
+        params[name] = {"kernel": jnp.broadcast_to(flat, (height, width, reads, features))}
+        if name != "class_maps":
+            # Linen's own layer lies one level deeper than the network's name for it.
+            params[f"{name}_norm"] = layer["norm"]
+    statistics = {f"{name}_norm": layer["norm"] for name, layer in variables["batch_stats"].items()}
+    mine, _ = local.apply({"params": params, "batch_stats": statistics}, images, train=True, mutable=["batch_stats"])
+    theirs, _ = shared.apply(variables, images, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(mine[0], theirs[0], atol=2e-5)
+    assert mine[1].keys() == theirs[1].keys()
+    for name, activation in theirs[1].items():
+        np.testing.assert_allclose(mine[1][name], activation, atol=2e-5)
+
+
+def test_local_weights_are_drawn_apart_with_the_deviation_of_the_rectifier():
+    variables = LocalNetwork(5, (64,)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 4)))
+    kernel = variables["params"]["stage1_conv1"]["kernel"]
+    assert kernel.shape == (4, 4, 36, 64)
+    assert float(kernel.std()) == pytest.approx(np.sqrt(2 / 36), rel=0.02)
+    assert not np.allclose(kernel[0, 0], kernel[1, 2])
+
+
+def test_the_perceptron_does_not_notice_that_pixels_are_permuted_and_the_convolutional_network_does(whole):
+    comparisons = pd.read_csv(whole / "comparisons.csv")
+    own = comparisons[comparisons["cell"].str.split().str[0] == comparisons["against"].str.split().str[0]]
+    found = {(row["cell"], row["images"]): row for row in own.to_dict("records")}
+    for images in (100, 400):
+        perceptron, convolutional = found["mlp permuted", images], found["cnn permuted", images]
+        assert perceptron["p"] > 0.05
+        assert abs(perceptron["difference"]) < 0.03
+        assert convolutional["p"] < 0.01
+        assert convolutional["difference"] < -0.1
+
+
+def test_the_directory_tells_the_whole_story(whole, dataset):
+    summary = pd.read_csv(whole / "summary.csv")
+    assert len(summary) == 2 * 2 * 2 * 6
+    assert (summary["status"] == "ok").all()
+    row = summary.set_index("cell").loc["network=cnn,images=100,pixels=permuted,draw=4"]
+    answers, _ = read_arrays(whole / "cells" / row.name / "predictions.safetensors")
+    assert row["accuracy"] == pytest.approx((answers["test/classes"][0] == dataset.test.labels).mean())
+    assert row["seed"] == 4
+    counted = summary.drop_duplicates("network").set_index("network")
+    mlp, cnn = 64 * 32 + 320, 16 * (16 * 9 + 16 * (16 * 9) + 16 * 16 + 16 * 10)
+    assert list(counted["multiply_adds"]) == [mlp, cnn]
+    assert counted.loc["mlp", "parameters"] == mlp + 32 + 10
+    assert counted.loc["cnn", "parameters"] == cnn // 16 + 3 * 2 * 16 + 10
+    table = (whole / "table.md").read_text()
+    assert re.search(r"\| CNN +\| +permuted \| +\d+\.\d ± ", table)
+    assert re.search(r"\| CNN − MLP, pixels as they are +\| +[+-]\d+\.\d ± ", table)
+    for name in ("images", "cost"):
+        with Image.open(whole / "figures" / f"{name}.png") as figure:
+            assert len(figure.getcolors(figure.width * figure.height)) > 50  # type: ignore[arg-type]
+
+
+def test_killed_in_a_cell_it_goes_on_to_the_same_table(tmp_path, monkeypatch, capsys):
+    from experiments.common import sweep
+
+    expected = data_efficiency.run(dataclasses.replace(TINY, out=tmp_path / "whole"))
+    assert len(pd.read_csv(expected / "summary.csv")) == 4 * 2 + 2  # and the other width, at all images
+    real, calls = sweep.train, []
+
+    def train(*args, log, **options):
+        def stop(**record):
+            calls.append(record)
+            if len(calls) == 12:  # in the second epoch of the third cell
+                raise KeyboardInterrupt
+            log(**record)
+
+        return real(*args, log=stop, **options)
+
+    config = dataclasses.replace(TINY, out=tmp_path / "run")
+    monkeypatch.setattr(sweep, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        data_efficiency.run(config)
+    assert len(list(config.out.glob("cells/*/state.safetensors"))) == 1
+    capsys.readouterr()
+    data_efficiency.run(config)
+    assert capsys.readouterr().err.count("finished earlier") == 2
+    assert len(calls) == 10 * 5 + 1  # every epoch once, and the one that was lost again
+    for name in ("summary.csv", "comparisons.csv", "table.md"):
+        assert (config.out / name).read_bytes() == (expected / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--networks",), "networks is empty"),
+        (("--networks", "mlp", "mlp"), "'mlp' more than once"),
+        (("--images",), "images is empty"),
+        (("--images", "0"), "images=(0,) and draws=3 must be at least 1"),
+        (("--images", "10", "1797"), "images=1797 of 14"),
+        (("--draws", "0"), "draws=0 must be at least 1"),
+        (("--widths", "0"), "widths=(0.0,) must be positive"),
+        (("--mlp.name", "vit"), "mlp.name=vit must be mlp"),
+        (("--cnn.name", "mlp"), "cnn.name=mlp must be all_conv or resnet"),
+        (("--vit.patch-size", "5"), "patches of patch_size=5"),
+        (("--vit.heads", "5"), "width=16 must be a multiple of heads=5"),
+        (("--train.batch-size", "2000"), "train.batch_size=2000 is larger than the training set"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(
+    flags, message, tmp_path, monkeypatch, capsys, without_type_checks
+):
+    monkeypatch.setattr("experiments.common.sweep.train", None)  # long work would fail loudly
+    monkeypatch.setattr(sys, "argv", ["data_efficiency", *flags, "--out", str(tmp_path / "run")])
+    presets = {"paper": data_efficiency.PAPER}
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(data_efficiency.Config, data_efficiency.run, prog="data_efficiency", presets=presets)
+    assert stopped.value.code == 2
+    assert message in re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_paper_preset_can_be_built():
+    images = types.SimpleNamespace(images=np.zeros((2, 32, 32, 3), np.uint8))
+    stand_in = types.SimpleNamespace(class_names=tuple("0123456789"), mean=(0.5,) * 3, std=(0.2,) * 3, train=images)
+    config = data_efficiency.PAPER
+    for cell in data_efficiency.treatments(config, 50_000):
+        if cell.config.draw == 0:
+            data_efficiency.network(config, cell.config.network, cell.config.width, stand_in)
