@@ -9,6 +9,18 @@ from cnnjax.study.comparisons import compare, compare_summary, effect_size, holm
 from cnnjax.study.depth_figures import depth_figure
 from cnnjax.study.grid import Cell, grid
 from cnnjax.study.page import Code, Picture, Section, Table, write_page
+from cnnjax.study.picture_figures import (
+    Covered,
+    MapTiles,
+    curves_figure,
+    evolution_figure,
+    filter_figure,
+    montage_figure,
+    mosaic,
+    occlusion_figure,
+    sheet_figure,
+    signed_grey,
+)
 from cnnjax.study.progress import Progress
 from cnnjax.study.receptive_field_figures import (
     draw_effective_field,
@@ -26,7 +38,9 @@ from cnnjax.study.transformation_figures import angle_curves, translation_maps
 __all__ = [
     "Cell",
     "Code",
+    "Covered",
     "Interval",
+    "MapTiles",
     "Picture",
     "Progress",
     "RunDirectory",
@@ -37,16 +51,22 @@ __all__ = [
     "colours",
     "compare",
     "compare_summary",
+    "curves_figure",
     "depth_figure",
     "draw_effective_field",
     "draw_receptive_fields",
     "effect_size",
     "effective_field_figure",
+    "evolution_figure",
+    "filter_figure",
     "format_interval",
     "grid",
     "holm",
     "main",
     "markdown",
+    "montage_figure",
+    "mosaic",
+    "occlusion_figure",
     "open_run",
     "over_images",
     "over_seeds",
@@ -57,6 +77,8 @@ __all__ = [
     "receptive_field_figure",
     "save",
     "score_dots",
+    "sheet_figure",
+    "signed_grey",
     "training_curves",
     "translation_maps",
     "write_page",

@@ -26,7 +26,7 @@ GREY = (
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Block:
+class MapTiles:
     """One map: tiles (k, height, width, channels) of one size, NaN where there is nothing; one channel or three."""
 
     title: str
@@ -62,7 +62,7 @@ def mosaic(tiles: ArrayLike, across: int) -> Float[np.ndarray, "height width 3"]
 
 
 @styled()
-def montage_figure(blocks: Sequence[Block], *, title: str, note: str = "", columns: int = 4) -> "Figure":
+def montage_figure(blocks: Sequence[MapTiles], *, title: str, note: str = "", columns: int = 4) -> "Figure":
     """Zeiler & Fergus's montage of a layer: for each map the projections of its strongest units beside their patches.
 
     A block has its pictures in a square on the left, and on the right, at the same places, the patches of the images.

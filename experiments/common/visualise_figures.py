@@ -9,8 +9,8 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.analysis.relu_rules import Rule
 from cnnjax.study.picture_figures import (
-    Block,
     Covered,
+    MapTiles,
     curves_figure,
     evolution_figure,
     filter_figure,
@@ -41,7 +41,7 @@ def figures(
     for layer, top in found.tops.items():
         shown = top["shown"]
         blocks = [
-            Block(f"map {top['maps'][row]}: {_range(top['values'][row])}", pictures, patches)
+            MapTiles(f"map {top['maps'][row]}: {_range(top['values'][row])}", pictures, patches)
             for row, pictures, patches in zip(shown, top["pictures"], top["patches"], strict=True)
         ]
         alive = int((top["values"][:, 0] > 0).sum())

@@ -7,8 +7,8 @@ from cnnjax import InputError
 from cnnjax.study.picture_figures import (
     GREY,
     PAPER,
-    Block,
     Covered,
+    MapTiles,
     curves_figure,
     evolution_figure,
     filter_figure,
@@ -58,7 +58,7 @@ def test_tiles_stand_in_rows_on_paper():
 
 def test_a_montage_has_projections_on_the_left_and_their_patches_on_the_right():
     pictures, patches = RANDOM.normal(size=(4, 6, 6, 1)), RANDOM.random((4, 6, 6, 1))
-    blocks = [Block(f"map {n}", pictures * (n + 1), patches) for n in range(5)]
+    blocks = [MapTiles(f"map {n}", pictures * (n + 1), patches) for n in range(5)]
     figure = montage_figure(blocks, title="t", note="n", columns=4)
     shown = images_of(figure)
     assert len(shown) == 5
