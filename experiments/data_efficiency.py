@@ -146,7 +146,7 @@ def run(config: Config) -> Path:
             dataset = load(config.data, progress=progress.prepare)
             config.train.steps_per_epoch(len(dataset.train.images))
             cells = treatments(config, len(dataset.train.images))
-            models = {key: network(config, *key, dataset) for key in {_key(cell) for cell in cells}}
+            models = {key: network(config, *key, dataset) for key in dict.fromkeys(map(_key, cells))}
             plans = [_plan(cell, models[_key(cell)], config.train) for cell in cells]
             outcomes = sweep(directory, plans, dataset, None, seeds=1, progress=progress, engine=config.engine)
         costs: dict[tuple[str, float], Costs] = {key: _costs(model, dataset) for key, model in models.items()}
