@@ -15,9 +15,7 @@ from cnnjax.analysis import lie_attribution, lie_derivative
 
 
 @pytest.fixture(autouse=True)
-def _double_precision(monkeypatch):
-    # Every program runs once: do not spend on making it fast.
-    monkeypatch.setattr(runtime, "compiler_options", lambda: {"xla_backend_optimization_level": 0})
+def _double_precision():
     with jax.enable_x64(True):
         yield
 

@@ -1,16 +1,11 @@
 """Maps, and variables of the shapes that a layer asks for, drawn by NumPy: no random initialiser to compile."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 # Threefry's programs take longer to compile than what is tested here.
 KEY = jax.random.key(0, impl="rbg")
-
-# Every program runs once: do not spend on making it fast.
-jax.jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def draw(*shape, seed=1, dtype=np.float32):

@@ -14,8 +14,6 @@ F = torch.nn.functional
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d}
 
-# Every drawn configuration is a program to compile and runs once: do not spend on making it fast.
-jax.jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
 
 
