@@ -7,7 +7,7 @@ ever less with it: its amplitude spectrum (random phases), its colours (shuffled
     python -m experiments.self_similarity
     python -m experiments.self_similarity --images photo.jpg another.jpg --side 128
 
-Expected, in some ten minutes on two cores (a minute at --side 96): a patch has a likeness in its own image, and at
+Expected, in about a minute on two cores (some ten minutes at --side 160): a patch has a likeness in its own image, and at
 another size of it, far nearer than in another photograph, and nearer than in an image of the same spectrum. That is
 what convolution, pooling and every patch-based method build on. The same command goes on where a killed one was.
 """
@@ -47,7 +47,7 @@ class Config:
 
     images: tuple[str, ...] = tuple(name for name in priors.CARRIED_IMAGES if name != "motorcycle_right")
     """The photographs: names of carried images or paths of files, at least two."""
-    side: int = 160
+    side: int = 96
     """Of each, the central square at this many pixels."""
     patch_size: int = 7
     """Side of a patch; within an image, nearest patches are at least this far away."""

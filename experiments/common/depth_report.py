@@ -237,8 +237,8 @@ def errors(plans: Sequence[DepthPlan], results: Results, columns: Mapping[str, A
         axes.set_title(title)
         axes.set_xticks(depths)
         axes.set_xlabel("layers")
-        axes.set_ylim(bottom=0)
         tidy(axes)
+    panels[0].set_ylim(bottom=0)  # of both: set sooner, it would keep the second panel from being looked at
     panels[0].set_ylabel("%")
     count = [len(found.training_error) for found in results.values()]
     frame(figure, "Errors against depth", [seeds_note(count), note], panels[0])
