@@ -7,8 +7,8 @@ ever less with it: its amplitude spectrum (random phases), its colours (shuffled
     python -m experiments.self_similarity
     python -m experiments.self_similarity --images photo.jpg another.jpg --side 128
 
-Expected, in about a minute on two cores (some ten minutes at --side 160): a patch has a likeness in its own image, and at
-another size of it, far nearer than in another photograph, and nearer than in an image of the same spectrum. That is
+Expected, in about a minute on two cores (some ten minutes at --side 160): a patch has a likeness in its own image, and
+at another size of it, far nearer than in another photograph, and nearer than in an image of the same spectrum. That is
 what convolution, pooling and every patch-based method build on. The same command goes on where a killed one was.
 """
 
