@@ -167,7 +167,12 @@ def test_absent_data_says_the_commands_that_prepare_it(tmp_path):
 @needs_tfds
 @pytest.mark.parametrize(("name", "meant"), [("mnst", "mnist"), ("digit", "digits"), ("CIFAR10", "cifar10")])
 def test_an_unknown_name_gets_suggestions(name, meant, tmp_path):
-    refused(name, tmp_path, f'unknown dataset "{name}"; perhaps you meant {meant}', "digits, shapes, folder")
+    refused(
+        name,
+        tmp_path,
+        f'unknown dataset "{name}"; perhaps you meant {meant}',
+        "digits, shapes, coloured_shapes, folder",
+    )
 
 
 @needs_tfds
