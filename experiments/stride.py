@@ -9,7 +9,7 @@ into aliasing, border and content. Tells what it costs to replace pooling by a s
     python -m experiments.stride --preset grid       all four paddings and three augmentations: 72 cells
     python -m experiments.stride --preset paper      ResNet-18 on CIFAR-10, the recipe of adaptive polyphase sampling
 
-Expected on the default data, in about five minutes on one core: polyphase sampling with circular padding answers every
+Expected on the default data, in about seven minutes on one core: polyphase sampling with circular padding answers every
 circular shift alike, without an exception, as it does by construction; its other shifts gain less. Under circular
 padding no change is the border's, under zero padding much is. A stride in place of the pool saves multiply-adds.
 

@@ -143,13 +143,13 @@ def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
                 mine = [r for r in rows if (r["augmentation"], r["padding"]) == (augmentation, padding)]
                 _dots(axes, mine, title, kinds, (i - (len(paddings) - 1) / 2) * 0.7 / len(paddings), shades[padding])
             axes.set_xlim(right=min(axes.get_xlim()[1], 101))
-            axes.set_title(title if title == "accuracy" else f"consistency, {title}")
+            axes.set_title(title if title == "accuracy" else f"{title} shifts")
             axes.set_xlabel("%")
         line[0].set_ylabel(f"augmentation: {augmentation}")
     _rows_of(panels, kinds)
     frame(
         figure,
-        "Ways to halve a map, by padding",
+        "Ways to halve a map, by padding: accuracy, and consistency under four kinds of shift",
         ["Dot: mean; bar: bootstrap interval over seeds.", note],
         panels[0, 0],
     )
