@@ -28,9 +28,9 @@ from cnnjax.data import Augmentation, DataConfig, Dataset, load
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import tower_report
 from experiments.common.network import prove_size
 from experiments.common.sweep import CellPlan, Engine, sweep
+from experiments.parts.alexnet import report
 
 Kind = Literal["two_towers", "no_exchange", "one_tower"]
 Regularization = Literal["none", "dropout", "augmentation", "both"]
@@ -116,7 +116,7 @@ def run(config: Config) -> Path:
                 directory, plans, dataset, None, seeds=config.seeds, progress=progress, engine=config.engine
             )
         treatments = {cell.name: dataclasses.asdict(cell.config) for cell in cells}
-        tower_report.write(directory, treatments, outcomes, dataset, seeds=config.seeds, splits=config.splits)
+        report.write(directory, treatments, outcomes, dataset, seeds=config.seeds, splits=config.splits)
         return directory.path
 
 

@@ -33,11 +33,11 @@ from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import invariance_report, reach_report
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
-from experiments.common.reach_report import Reach
 from experiments.common.sweep import CellPlan, Engine, sweep
+from experiments.parts.augmentation import invariance_report, reach_report
+from experiments.parts.augmentation.reach_report import Reach
 
 Kind = Literal["none", "crop", "rotation", "both"]
 Architecture = Literal["plain", "p4", "p4m", "polyphase"]

@@ -25,9 +25,9 @@ from cnnjax import runtime
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import border_report
-from experiments.common.red_green import RedGreenNet, red_green
 from experiments.common.sweep import CellPlan, Engine, sweep
+from experiments.parts.borders import report
+from experiments.parts.borders.red_green import RedGreenNet, red_green
 
 Kind = Literal["valid", "same", "full", "circular", "reflect"]
 
@@ -87,7 +87,7 @@ def run(config: Config) -> Path:
                 directory, plans, dataset, None, seeds=config.seeds, progress=progress, engine=config.engine
             )
         paddings = {cell.name: cell.config.padding for cell in cells}
-        border_report.write(directory, outcomes, paddings, dataset, seeds=config.seeds)
+        report.write(directory, outcomes, paddings, dataset, seeds=config.seeds)
         return directory.path
 
 

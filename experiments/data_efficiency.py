@@ -38,11 +38,11 @@ from cnnjax.data import DataConfig, Dataset, Split, load
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import data_efficiency_report
-from experiments.common.data_efficiency_report import Costs
-from experiments.common.local_network import LocalNetwork
 from experiments.common.network import NetworkConfig, build
 from experiments.common.sweep import CellPlan, Engine, sweep
+from experiments.parts.data_efficiency import report
+from experiments.parts.data_efficiency.local_network import LocalNetwork
+from experiments.parts.data_efficiency.report import Costs
 
 Kind = Literal["mlp", "local", "cnn", "vit"]
 
@@ -151,7 +151,7 @@ def run(config: Config) -> Path:
             outcomes = sweep(directory, plans, dataset, None, seeds=1, progress=progress, engine=config.engine)
         costs: dict[tuple[str, float], Costs] = {key: _costs(model, dataset) for key, model in models.items()}
         about = {cell.name: cell.config for cell in cells}
-        data_efficiency_report.write(directory, outcomes, about, costs, dataset)
+        report.write(directory, outcomes, about, costs, dataset)
         return directory.path
 
 

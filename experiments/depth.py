@@ -30,11 +30,11 @@ from cnnjax.data import Augmentation, DataConfig, Dataset, load
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import depth_report
-from experiments.common.depth_cells import DepthPlan, measure_depth
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
 from experiments.common.sweep import CellPlan, Engine, sweep
+from experiments.parts.depth import report
+from experiments.parts.depth.cells import DepthPlan, measure_depth
 
 Kind = Literal["plain", "residual"]
 
@@ -131,7 +131,7 @@ def run(config: Config) -> Path:
             results = measure_depth(
                 directory, done, dataset, images=config.images, seeds=config.seeds, progress=progress
             )
-        depth_report.write(directory, plans, outcomes, results, dataset, config.protocol, seeds=config.seeds)
+        report.write(directory, plans, outcomes, results, dataset, config.protocol, seeds=config.seeds)
         return directory.path
 
 

@@ -36,11 +36,12 @@ from cnnjax.data import Augmentation, DataConfig, Dataset, load
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, RunDirectory, grid, main, open_run
 from cnnjax.training import StepSpec, TrainConfig, init_states, read_arrays, save_tree, unstack
-from experiments.common import effective_field_report, effective_stacks
-from experiments.common.effective_stacks import Stack, Weights
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import classifier
 from experiments.common.sweep import CellPlan, check_same_data, trained
+from experiments.parts.effective_field import report
+from experiments.parts.effective_field import stacks as effective_stacks
+from experiments.parts.effective_field.stacks import Stack, Weights
 
 TRAINING = "training"
 
@@ -99,7 +100,7 @@ def run(config: Config) -> Path:
                     save_tree(path, {"maps": np.stack(maps)})
                 stacks[cell.name] = cell.config, read_arrays(path)[0]["maps"]
             network = _trained_fields(directory, config, dataset, model, list(fields), progress)
-        effective_field_report.write(directory, stacks, fields, network, dataset, images=config.images)
+        report.write(directory, stacks, fields, network, dataset, images=config.images)
         return directory.path
 
 

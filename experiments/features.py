@@ -25,10 +25,10 @@ from cnnjax.data import Augmentation, DataConfig, load
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import feature_report
-from experiments.common.feature_cells import Extent, measure_all
 from experiments.common.network import NetworkConfig, build
 from experiments.common.sweep import CellPlan, sweep
+from experiments.parts.features import report
+from experiments.parts.features.cells import Extent, measure_all
 
 CELL = "networks"
 
@@ -92,7 +92,7 @@ def run(config: Config) -> Path:
                 raise InputError(f"the training failed, so there is nothing to look at: {outcome.failure}")
             extent = Extent(config.images, config.probe_images, config.cells, config.top)
             found = measure_all(directory.cell(CELL), plan, dataset, extent, seeds=config.seeds, progress=progress)
-        feature_report.write(directory, found, dataset)
+        report.write(directory, found, dataset)
         return directory.path
 
 

@@ -29,11 +29,11 @@ from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import gradient_report
-from experiments.common.gradient_cells import GradientPlan, measure_all
 from experiments.common.network import NetworkConfig, build
-from experiments.common.redraw import Initialization
 from experiments.common.sweep import check_same_data
+from experiments.parts.gradients import report
+from experiments.parts.gradients.cells import GradientPlan, measure_all
+from experiments.parts.gradients.redraw import Initialization
 
 Kind = Literal["plain", "residual"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
@@ -126,7 +126,7 @@ def run(config: Config) -> Path:
             ]
             check_same_data(directory.path / "data.json", dataset)
             results = measure_all(directory, plans, dataset, images=config.images, progress=progress)
-        gradient_report.write(directory, plans, results, dataset)
+        report.write(directory, plans, results, dataset)
         return directory.path
 
 

@@ -27,8 +27,8 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.priors import jigsaw, load_image
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
-from experiments.common import jigsaw_figures
-from experiments.common.jigsaw_answer import measures
+from experiments.parts.jigsaw import figures
+from experiments.parts.jigsaw.answer import measures
 
 _NO_STRUCTURE = (
     "No structure seen: borders that fit each other best close no more 2×2 blocks than chance would, so the "
@@ -126,7 +126,7 @@ def _figure(config: Config, mixed: jigsaw.Shuffled, solution: jigsaw.Solution, t
     what = f"{len(mixed.pieces)} pieces of {config.piece}×{config.piece} pixels"
     title = f"{what}: {100 * found.direct:.0f} % in their place, {100 * found.neighbour:.0f} % of neighbours right"
     notes = [] if solution.diagnosis.structure else [_NO_STRUCTURE]
-    return jigsaw_figures.before_and_after(mixed.pieces, shown, wrong=~right, twins=twins, title=title, notes=notes)
+    return figures.before_and_after(mixed.pieces, shown, wrong=~right, twins=twins, title=title, notes=notes)
 
 
 if __name__ == "__main__":

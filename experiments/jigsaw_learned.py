@@ -25,8 +25,8 @@ from cnnjax.files import write_atomic
 from cnnjax.priors import jigsaw
 from cnnjax.study import Progress, main, markdown, open_run, over_seeds, print_table
 from experiments.benchmarks.jigsaw import DISSIMILARITIES, best_neighbours, photograph
-from experiments.common.border_network import Learned, Spec, train
 from experiments.common.kept import measured_once
+from experiments.parts.jigsaw.border_network import Learned, Spec, train
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,9 +28,9 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
 from cnnjax.training import save_tree
-from experiments.common import parameter_figures
 from experiments.common.catalogue import CATALOGUE, Network, find
-from experiments.common.parameter_figures import short
+from experiments.parts.parameters import figures as parameter_figures
+from experiments.parts.parameters.figures import short
 
 GROWING = ("mlp", "all_cnn_c")
 

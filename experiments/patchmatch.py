@@ -26,7 +26,7 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.priors.inpaint import Level, check
 from cnnjax.study import Progress, main, open_run, print_table, save
-from experiments.common import inpainting_figures
+from experiments.parts.patchmatch import figures
 
 ROCKET = (298, 118, 347, 118, 347, 352, 362, 360, 362, 405, 284, 405, 284, 360, 298, 352)
 """The rocket and its gantry, in the default image."""
@@ -93,8 +93,8 @@ def run(config: Config) -> Path:
         import pandas as pd
 
         directory.write_summary(pd.DataFrame(rows))
-        save(inpainting_figures.removal(image, hole, filled), directory.figures / "removal.png")
-        save(inpainting_figures.pyramid(levels), directory.figures / "levels.png")
+        save(figures.removal(image, hole, filled), directory.figures / "removal.png")
+        save(figures.pyramid(levels), directory.figures / "levels.png")
         return directory.path
 
 

@@ -35,9 +35,9 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
 from experiments.common.catalogue import Network, find
-from experiments.common.parameter_figures import short
-from experiments.common.picture import load_picture
-from experiments.common.receptive_field_figures import figures, shown
+from experiments.parts.parameters.figures import short
+from experiments.parts.receptive_field.figures import figures, shown
+from experiments.parts.receptive_field.picture import load_picture
 
 SMALL = 64
 

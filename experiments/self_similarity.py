@@ -25,7 +25,7 @@ from cnnjax import priors, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
-from experiments.common import self_similarity_figures
+from experiments.parts.self_similarity import figures as self_similarity_figures
 
 SOURCES = {
     "same image": "same image",

@@ -32,11 +32,11 @@ from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common import stride_report
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
-from experiments.common.stride_cells import StridePlan, measure_terms
 from experiments.common.sweep import CellPlan, Engine, sweep
+from experiments.parts.stride import report
+from experiments.parts.stride.cells import StridePlan, measure_terms
 
 Padding = Literal["same", "circular", "reflect", "valid"]
 Training = Literal["none", "crop", "shift"]
@@ -154,7 +154,7 @@ def run(config: Config) -> Path:
                 seeds=config.seeds,
                 progress=progress,
             )
-        stride_report.write(directory, plans, outcomes, terms, dataset, config.protocol, seeds=config.seeds)
+        report.write(directory, plans, outcomes, terms, dataset, config.protocol, seeds=config.seeds)
         return directory.path
 
 

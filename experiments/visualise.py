@@ -41,16 +41,15 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, RunDirectory, main, open_run
 from cnnjax.training import TrainConfig, read_arrays, save_tree
-from experiments.common import subject as subjects
-from experiments.common import visualise_checks as checks
-from experiments.common import visualise_layers as layers_of
-from experiments.common import visualise_page, visualise_views
 from experiments.common.cell import WEIGHTS
 from experiments.common.network import NetworkConfig, build
-from experiments.common.receptive_field_figures import shown
-from experiments.common.subject import Images, Subject
 from experiments.common.sweep import CellPlan, check_same_data, trained
-from experiments.common.visualise_found import Found
+from experiments.parts.receptive_field.figures import shown
+from experiments.parts.visualise import checks, page, views
+from experiments.parts.visualise import layers as layers_of
+from experiments.parts.visualise import subject as subjects
+from experiments.parts.visualise.found import Found
+from experiments.parts.visualise.subject import Images, Subject
 
 TRAINING = "training"
 Arrays = dict[str, np.ndarray]
@@ -130,21 +129,19 @@ def run(config: Config) -> Path:
                         lambda name=name, found=found: layers_of.past(subject, name, found, **options),
                     )
             last = names[-1]
-            occluded = kept(
-                "occlusion", lambda: visualise_views.covered(subject, rows[:3], last, config.rule, progress)
-            )
-            moved = kept("invariance", lambda: visualise_views.invariance(subject, rows, names, progress))
+            occluded = kept("occlusion", lambda: views.covered(subject, rows[:3], last, config.rule, progress))
+            moved = kept("invariance", lambda: views.invariance(subject, rows, names, progress))
             measured = {
                 "cascade": kept("cascade", lambda: checks.cascades(subject, rows, progress)),
                 "recovery": kept("recovery", lambda: checks.recoveries(subject, rows, progress)),
                 "perturbation": kept("perturbation", lambda: checks.perturbations(subject, rows, last, progress)),
                 "pointing": kept("pointing", lambda: checks.pointing(subject, len(rows), last, progress)),
             }
-        visualise_page.write(
+        page.write(
             directory,
             subject,
             {name: fields[name] for name in names},
-            Found(tops, pasts, occluded, moved, measured, visualise_views.first_kernel(subject)),
+            Found(tops, pasts, occluded, moved, measured, views.first_kernel(subject)),
             rule=config.rule,
         )
         return directory.path

@@ -27,8 +27,8 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.priors import jigsaw, load_image, resize
 from cnnjax.study import Progress, main, markdown, open_run, over_seeds, print_table
-from experiments.common.jigsaw_answer import measures
 from experiments.common.kept import measured_once
+from experiments.parts.jigsaw.answer import measures
 
 IMAGES = (
     "astronaut",

@@ -18,7 +18,7 @@ from experiments import augmentation
 from experiments.common import cell
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, Task
-from experiments.common.reach_report import Reach, parts_inside_and_outside
+from experiments.parts.augmentation.reach_report import Reach, parts_inside_and_outside
 
 TINY = augmentation.Config(
     data=DataConfig(train_images=40, test_images=20, size=6, canvas=8),

@@ -18,9 +18,9 @@ from cnnjax.data import DataConfig, load
 from cnnjax.study import cli
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import data_efficiency
-from experiments.common.local_network import LocalNetwork
 from experiments.common.network import NetworkConfig
 from experiments.data_efficiency import Fewer, balanced, permute
+from experiments.parts.data_efficiency.local_network import LocalNetwork
 
 SMALL = data_efficiency.Config(
     data=DataConfig(train_images=400, test_images=200, size=8, canvas=8),

@@ -18,9 +18,11 @@ from cnnjax.study import cli, read_metrics
 from cnnjax.training import TrainConfig, init_states, load_tree
 from cnnjax.training.step import StepSpec
 from experiments import depth
-from experiments.common import cell, depth_cells, depth_report
-from experiments.common.gradient_cells import Measured
+from experiments.common import cell
 from experiments.common.protocol import ProtocolConfig
+from experiments.parts.depth import cells as depth_cells
+from experiments.parts.depth import report as depth_report
+from experiments.parts.gradients.cells import Measured
 
 TINY = depth.Config(
     data=DataConfig(train_images=40, test_images=10, size=8, canvas=8),

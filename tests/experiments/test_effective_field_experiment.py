@@ -22,9 +22,9 @@ from cnnjax.data import DataConfig
 from cnnjax.study import cli, read_config
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import effective_field
-from experiments.common import effective_stacks
-from experiments.common.effective_stacks import Stack
 from experiments.common.network import NetworkConfig
+from experiments.parts.effective_field import stacks as effective_stacks
+from experiments.parts.effective_field.stacks import Stack
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (

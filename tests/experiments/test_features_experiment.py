@@ -17,8 +17,8 @@ from cnnjax.data import DataConfig, load
 from cnnjax.study import cli
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import features
-from experiments.common import feature_cells
 from experiments.common.network import NetworkConfig
+from experiments.parts.features import cells as feature_cells
 
 FLAGS = (
     *("--data.size", "16", "--data.train-images", "72", "--data.test-images", "48"),

@@ -22,7 +22,9 @@ from cnnjax.data import DataConfig, load
 from cnnjax.study import cli, read_config, read_metrics
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import gradients
-from experiments.common import gradient_cells, gradient_report, redraw
+from experiments.parts.gradients import cells as gradient_cells
+from experiments.parts.gradients import redraw
+from experiments.parts.gradients import report as gradient_report
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (

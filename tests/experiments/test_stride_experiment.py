@@ -14,9 +14,10 @@ from cnnjax.data import DataConfig, load
 from cnnjax.study import cli, grid
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import stride
-from experiments.common import cell, stride_cells
+from experiments.common import cell
 from experiments.common.network import NetworkConfig
 from experiments.common.protocol import ProtocolConfig, prove, tasks
+from experiments.parts.stride import cells as stride_cells
 
 TINY = stride.Config(
     data=DataConfig(train_images=40, test_images=20, size=8, canvas=8),

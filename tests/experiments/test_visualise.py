@@ -21,9 +21,10 @@ from cnnjax.data import DataConfig
 from cnnjax.study import cli
 from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise
-from experiments.common import subject as subjects
-from experiments.common import visualise_checks, visualise_layers
 from experiments.common.network import NetworkConfig
+from experiments.parts.visualise import checks as visualise_checks
+from experiments.parts.visualise import layers as visualise_layers
+from experiments.parts.visualise import subject as subjects
 from experiments.visualise import Config
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,1 @@
+"""Parts of `experiments.jigsaw` and `experiments.jigsaw_learned`."""
