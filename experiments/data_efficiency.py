@@ -65,16 +65,16 @@ class Config:
     vit: NetworkConfig = dataclasses.field(
         default_factory=lambda: NetworkConfig(name="vit", widths=(32,), depth=2, heads=4)
     )
-    images: tuple[int, ...] = (10, 50, 250)
+    images: tuple[int, ...] = (50, 250)
     """Numbers of training images, beside all of them."""
-    widths: tuple[float, ...] = (0.5, 1.0, 2.0)
+    widths: tuple[float, ...] = (0.25, 0.5, 1.0)
     """Factors of the widths at which networks learn from all images; 1 is always among them."""
     train: TrainConfig = dataclasses.field(
         default_factory=lambda: TrainConfig(
-            examples=18_000, batch_size=32, optimizer="adamw", learning_rate=3e-3, weight_decay=0.01
+            examples=12_000, batch_size=32, optimizer="adamw", learning_rate=3e-3, weight_decay=0.01
         )
     )
-    draws: int = 3
+    draws: int = 5
     """Draws of images, each with a network of its own."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""

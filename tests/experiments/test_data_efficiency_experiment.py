@@ -242,7 +242,7 @@ def test_killed_in_a_cell_it_goes_on_to_the_same_table(tmp_path, monkeypatch, ca
         (("--networks",), "networks is empty"),
         (("--networks", "mlp", "mlp"), "'mlp' more than once"),
         (("--images",), "images is empty"),
-        (("--images", "0"), "images=(0,) and draws=3 must be at least 1"),
+        (("--images", "0"), "images=(0,) and draws=5 must be at least 1"),
         (("--images", "10", "1797"), "images=1797 of 1501 training images: give fewer"),
         (("--draws", "0"), "draws=0 must be at least 1"),
         (("--move", "-1"), "move=-1 must not be negative"),
