@@ -9,7 +9,7 @@ right on both, what goes by place is right on the first and wrong on the second.
     python -m experiments.borders                        a third of the published training, 3 seeds
     python -m experiments.borders --preset paper         the published training, 10 seeds
 
-Expected, in about five minutes of processor time: without padding (valid) networks go by place alone: all right, then
+Expected, in about eight minutes of processor time: without padding (valid) networks go by place alone: all right, then
 all wrong. With zeros around the map (same) nearly so. Full padding cuts nothing off anywhere, so that an image and the
 one moved by 16 pixels, a multiple of the stride, cause exactly the same scores: both accuracies are equal for every
 seed. The published accuracies are over images that were trained on; new ones show what was learnt.
