@@ -20,10 +20,10 @@ more often, but is not trained for a shorter time. Images are drawn anew for eac
 their number allows, the same for every network; a draw also fixes initialisation and order. All networks have one
 recipe; none is tuned to the number of images. Pixels are standardised by mean and deviation of the whole set.
 
-Expected, in about twelve minutes of processor time: the MLP does not notice that pixels change places, for its first layer's
-weights are drawn alike for every pixel, so that another order of them is a training that is just as likely. The CNN
-leads where images are many enough to learn from, and loses that lead when pixels change places. The ViT needs more
-images and steps than any of these.
+Expected, in about twelve minutes of processor time: the MLP does not notice that pixels change places, for its first
+layer's weights are drawn alike for every pixel, so that another order of them is a training that is just as likely. The
+CNN leads, the more the more images there are, and loses that lead when pixels change places. The ViT needs more images
+and steps than any of these.
 
 The same command goes on where a killed one was. The run directory holds every prediction, the summary and the figures.
 """
