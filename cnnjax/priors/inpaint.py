@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Key
 
 from cnnjax.errors import InputError
-from cnnjax.priors.hole import enlarge, nearest_allowed, patch_weights, pyramid, stay, window
+from cnnjax.priors.hole import enlarge, nearest_allowed, patch_weights, pyramid, stay, texture, window
 from cnnjax.priors.patch_features import Space, space_of
-from cnnjax.priors.patches import GRAIN, allowed_patches, quantize
+from cnnjax.priors.patches import GRAIN, allowed_patches, check_positions, check_values, quantize
 from cnnjax.priors.search import Prepared, prepare, search
 
 _ROUNDS = (12, 10, 8, 6, 4)  # at the coarsest level, the next, and so on; the last number from there on
+_ITERATIONS = (5, 1)  # of the search: in a level's first round, and in the others, which go on from the one before
 _LIKE = (1 / 255) ** 2  # a mean squared difference at which a patch is half as similar as an equal one
 
 
@@ -37,20 +38,23 @@ def inpaint(
 ) -> Float32[np.ndarray, "height width c"]:
     """The image with the hole, where `mask` is True, filled so that each of its patches looks like one outside.
 
-    At every level of a pyramid, coarse to fine, it lowers the energy E = −Σ_q w_q s(d(q, n(q))) / Σ_q w_q over the
-    patches q that touch the hole: d is the mean squared difference to the known patch n(q), s = 1 / (1 + d / d₀) with
-    d₀ of one grey level the similarity, and w_q = 1.3^(−pixels into the hole). Rounds alternate the search for n
+    Beside its colours every pixel has two channels for how rough its surroundings are (Newson et al. 2014), known
+    outside and filled like colours inside; without them smooth patches win. At every level of a pyramid, coarse to
+    fine, it lowers the energy E = −Σ_q w_q s(d(q, n(q))) / Σ_q w_q over the patches q that touch the hole: d is the
+    mean squared difference, over colours and texture, to the known patch n(q), s = 1 / (1 + d / d₀) with d₀ of one
+    grey level the similarity, and w_q = 2^(−pixels into the hole, at most 40). Rounds alternate the search for n
     (`patchmatch`, going on from the round before) and the vote: each pixel of the hole becomes the mean of what the
     patches over it copy there, weighted by w_q s², which no other value beats while s is expanded about the present
-    one. Neither raises E. The next level begins with a vote on the same n, enlarged. At the end every pixel is copied
-    by the patch around it: the mean would blur.
+    one. Neither raises E. The next level begins with a vote on the same n, enlarged.
 
     Values lie in [0, 1]; known pixels come back unchanged to the bit. It is no function to be jitted: the levels'
     sizes follow from the mask. `report(level, number, count)` is called after each level. Raises InputError for a mask
-    of another size or that leaves no patch, and for an image that is not of floats or smaller than a patch.
+    of another size or that leaves no patch, and for an image or patches that are too large to
+    be counted in 32 bits, an image smaller than a patch, or not of floats.
 
     Wexler, Shechtman & Irani 2007, "Space-time completion of video", equations 1–5, with the search of Barnes et al.
-    2009, section 4, and a similarity with heavier tails, which keeps patches that disagree from being averaged.
+    2009, section 4, the textures of Newson, Almansa, Fradet, Gousseau & Pérez 2014, "Video inpainting of complex
+    scenes", and a similarity with heavier tails, which keeps patches that disagree from being averaged.
     """
     given = np.asarray(image)
     hole = np.asarray(mask)
@@ -58,6 +62,8 @@ def inpaint(
     if not hole.any():
         return given.astype(np.float32)
     known = np.where(hole[:, :, None], 0, np.round(np.clip(given, 0, 1) * GRAIN) / GRAIN).astype(np.float32)
+    channels = known.shape[2]
+    known = np.concatenate([known, texture(known, hole)], axis=2)
     levels = pyramid(known, hole, patch_size)
     space = _space(jnp.asarray(known), patch_size=patch_size)
     filled, found = known, None
@@ -70,8 +76,8 @@ def inpaint(
             space,
             patch_size=patch_size,
             rounds=_ROUNDS[min(number, len(_ROUNDS) - 1)],
-            last=number == len(levels) - 1,
         )
+        level = level._replace(image=level.image[:, :, :channels])
         filled = level.image
         if report is not None:
             report(level, number + 1, len(levels))
@@ -91,6 +97,8 @@ def check(image: np.ndarray, hole: np.ndarray, patch_size: int) -> None:
         raise InputError(
             f"patch_size={patch_size} does not fit into an image of {hole.shape[0]}×{hole.shape[1]} pixels"
         )
+    check_values(patch_size, image.shape[2] + 2)  # texture's two
+    check_positions("image", image.shape[:2])
     if hole.all():
         raise InputError("the mask covers the whole image; leave something to copy from")
     if not np.asarray(allowed_patches(jnp.asarray(hole), patch_size=patch_size)).any():
@@ -108,7 +116,6 @@ def _fill_level(
     *,
     patch_size: int,
     rounds: int,
-    last: bool,
 ) -> tuple[Level, tuple[np.ndarray, tuple[int, int]]]:
     """Fill a level, and say what its patches found and where its window lies; `coarse` is that of the one before."""
     rows, columns = window(hole, patch_size)
@@ -123,12 +130,10 @@ def _fill_level(
     prepared = _prepare(source, mask, space, patch_size=patch_size)
     energies = []
     for i in range(rounds):
-        iterations = jnp.asarray(2 if i else 5)
+        iterations = jnp.asarray(_ITERATIONS[min(i, 1)])
         state = (target, position, jax.random.fold_in(key, i), iterations)
         target, position, energy = _round(source, prepared, space, inside, weights, *state, patch_size=patch_size)
         energies.append(energy)
-    if last:
-        target = _copy(source, target, inside, position, patch_size=patch_size)
     filled = image.copy()
     filled[rows, columns] = np.where(np.asarray(inside)[:, :, None], np.asarray(target), filled[rows, columns])
     return Level(filled, hole, [float(energy) for energy in energies]), (np.asarray(position)[:, :, 0], corner)
@@ -198,15 +203,3 @@ def _vote(source: Array, target: Array, inside: Array, position: Array, weights:
     total, weight = jax.lax.fori_loop(0, patch_size**2, add, zeros)
     mean = jnp.round(total / jnp.maximum(weight, 1e-30) * GRAIN) / GRAIN
     return jnp.where(inside[..., None] & (weight > 0), mean, target)
-
-
-@partial(jax.jit, static_argnames=("patch_size",))
-def _copy(source: Array, target: Array, inside: Array, position: Array, *, patch_size: int) -> Array:
-    """The target with each pixel of the hole copied by the patch around it (at the border, by the nearest to that)."""
-    y, x = (jnp.arange(n) for n in inside.shape)
-    rows, columns = (
-        jnp.clip(along - patch_size // 2, 0, n - 1) for along, n in zip((y, x), position.shape[:2], strict=True)
-    )
-    corner = position[rows[:, None], columns[None], 0]
-    copied = source[corner[..., 0] + (y - rows)[:, None], corner[..., 1] + (x - columns)[None]]
-    return jnp.where(inside[..., None], copied, target)

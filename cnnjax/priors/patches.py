@@ -19,6 +19,10 @@ GRAIN = 1020
 _BITS, _PER_WORD = 10, 3
 _LOW = (1 << _BITS) - 1
 
+# Sums of squares and positions are of 32 bits; twice the pixels still are, for what searches in blocks.
+_MOST_VALUES = (2**31 - 1) // GRAIN**2
+_MOST_PIXELS = 2**30
+
 
 class NearestPatches(NamedTuple):
     """For every patch of a target, by its top left corner, the k nearest patches of a source, the nearest first.
@@ -43,11 +47,10 @@ def check_patches(source: Array, target: Array, mask: Array | None, *, patch_siz
             raise InputError(
                 f"patch_size={patch_size} does not fit into the {name} of {image.shape[0]}×{image.shape[1]} pixels"
             )
+        check_positions(name, image.shape[:2])
     if source.shape[2] != target.shape[2]:
         raise InputError(f"source has {source.shape[2]} channels, target {target.shape[2]}; they must agree")
-    values = patch_size**2 * source.shape[2]
-    if values * GRAIN**2 >= 2**31:
-        raise InputError(f"patch_size={patch_size} makes patches of {values} values; at most {2**31 // GRAIN**2}")
+    check_values(patch_size, source.shape[2])
     if exclusion < 0 or k < 1:
         raise InputError(f"exclusion={exclusion} must not be negative, and k={k} must be at least 1")
     if mask is None:
@@ -60,6 +63,25 @@ def check_patches(source: Array, target: Array, mask: Array | None, *, patch_siz
     if not isinstance(mask, Tracer) and not allowed_patches(mask, patch_size=patch_size).any():
         raise InputError(
             f"no patch of {patch_size}×{patch_size} pixels lies outside the mask; give a smaller patch_size or mask"
+        )
+
+
+def check_values(patch_size: int, channels: int) -> None:
+    """Raise InputError for patches of so many values that a sum of squares could overflow."""
+    values = patch_size**2 * channels
+    if values > _MOST_VALUES:
+        raise InputError(
+            f"patch_size={patch_size} makes patches of {values} values in {channels} channels, whose squared "
+            f"differences could overflow; at most {_MOST_VALUES}: give a smaller patch_size"
+        )
+
+
+def check_positions(name: str, size: tuple[int, ...]) -> None:
+    """Raise InputError for an image of so many pixels that counting them could overflow."""
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise InputError(
+            f"{name} is {size[0]}×{size[1]} pixels, which are too many to count; at most {_MOST_PIXELS}: give a part "
+            "or a smaller copy of it"
         )
 
 

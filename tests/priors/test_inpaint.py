@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cnnjax import InputError, priors
+from cnnjax.priors import hole as hole_parts
 from cnnjax.study import cli
 from experiments import patchmatch as removal
 
@@ -31,6 +32,48 @@ def test_known_pixels_are_unchanged_to_the_bit_whatever_the_hole_held():
     np.testing.assert_array_equal(filled[~HOLE], image[~HOLE])
     assert np.any(filled[HOLE] != image[HOLE])
     np.testing.assert_array_equal(fill(np.where(HOLE[..., None], np.float32(0.5), image)), filled)
+
+
+def test_texture_is_the_mean_difference_of_known_neighbours():
+    """Written out as sums over all pairs of neighbours, away from the border, which mirrors."""
+    side, reach, contrast = 140, 12, 7
+    rng = np.random.default_rng(8)
+    image = (0.5 + 0.08 * rng.random((side, side, 3))).astype(np.float32)
+    hole = np.zeros((side, side), bool)
+    hole[60:75, 62:80] = True
+    found = hole_parts.texture(np.where(hole[:, :, None], 0, image), hole)
+    grey = np.asarray(image, np.float64).mean(axis=2)
+    y, x = np.indices((side, side))
+    for axis, (down, along) in enumerate([(1, 0), (0, 1)]):
+        first, second = (slice(0, side - down), slice(0, side - along)), (slice(down, side), slice(along, side))
+        pairs = ~hole[first] & ~hole[second]
+        steps = np.abs(grey[second] - grey[first])
+        for row, column in [(57, 70), (76, 61), (60, 81), (70, 58)]:
+            squared = ((y - row) ** 2 + (x - column) ** 2)[first]
+            weight = pairs * np.exp(-squared / (2 * reach**2)) * (squared <= (4 * reach + 9) ** 2)
+            expected = contrast * (weight * steps).sum() / weight.sum()
+            np.testing.assert_allclose(found[row, column, axis], expected, atol=2e-3)
+    np.testing.assert_array_equal(found[hole], 0)
+
+
+def test_weights_fall_by_half_for_each_pixel_and_never_vanish():
+    hole = np.zeros((500, 500), bool)
+    hole[100:400, 100:400] = True
+    weights = hole_parts.patch_weights(hole, 7)
+    middle = weights[247, 94:397]  # of the patches whose centres lie in columns 97 to 399
+    np.testing.assert_allclose(middle[:3], 1)
+    np.testing.assert_allclose(middle[3:33], 0.5 ** np.arange(1, 31))
+    assert middle.min() > 1e-15
+    np.testing.assert_array_equal(weights[:94], 0)
+
+
+def test_rough_surroundings_are_not_filled_smoothly():
+    """Half of the image is noise, half flat of the same mean: a hole in the noise becomes as rough as it."""
+    rng = np.random.default_rng(9)
+    image = np.full((*SHAPE, 3), 0.5, np.float32)
+    image[:, 10:] += 0.2 * (rng.random((SHAPE[0], 37, 1), np.float32) - 0.5)
+    filled = fill(image)
+    assert filled[HOLE].std() > 0.6 * image[HOLE].std()
 
 
 def test_a_periodic_texture_is_restored_exactly():
@@ -98,6 +141,12 @@ def test_refuses_masks_that_leave_nothing(mask, message):
         fill(texture(0), mask)
     with pytest.raises(InputError, match="floats"):
         fill(jnp.zeros((*SHAPE, 3), jnp.uint8))
+
+
+def test_refuses_patches_whose_sums_could_overflow():
+    """With two channels for texture: 20² · 5 · 1020² is less than 2³¹, 21² · 5 · 1020² is more."""
+    with pytest.raises(InputError, match=r"patch_size=21 makes patches of 2205 values .* give a smaller patch_size"):
+        priors.inpaint(texture(0), HOLE, jax.random.key(0), patch_size=21)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import brute_force
 import jax
@@ -163,3 +164,17 @@ def test_where_nothing_is_allowed_the_distance_is_infinite():
 def test_refuses_what_it_cannot_search(arguments, options, message):
     with pytest.raises(InputError, match=message):
         search(*arguments, **options)
+
+
+@pytest.mark.parametrize("search_for", [priors.nearest_patches, partial(priors.patchmatch, key=jax.random.key(0))])
+def test_sums_and_positions_cannot_overflow(search_for):
+    """The largest patches give the right distance where every value differs by 1; larger ones are refused."""
+    white, black = jnp.ones((26, 26, 3)), jnp.zeros((26, 26, 3))
+    assert 26**2 * 3 * 1020**2 < 2**31 < 27**2 * 3 * 1020**2
+    np.testing.assert_allclose(search_for(white, black, patch_size=26).distance, 1, rtol=1e-6)
+    larger = jnp.zeros((27, 27, 3))
+    with pytest.raises(InputError, match=r"patch_size=27 makes patches of 2187 values .* give a smaller patch_size"):
+        search_for(larger, larger, patch_size=27)
+    huge = jax.ShapeDtypeStruct((2**16, 2**15, 1), jnp.float32)
+    with pytest.raises(InputError, match=r"source is 65536×32768 pixels, .* give a part"):
+        jax.eval_shape(lambda s, t: search_for(s, t), huge, black[:, :, :1])
