@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-# A program of the tests runs a few times: most optimisations would cost more than they save. Not level 0: a p4 network
-# of the tests then trains to NaN on the CPU; at level 1, and at the compiler's own, it does not.
+# A program of the tests runs a few times: most optimisations would cost more than they save. Not level 0: there a value
+# that is computed twice may differ in its last digit, which on the CPU was not seen at level 1 or the compiler's own.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

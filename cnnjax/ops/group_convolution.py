@@ -3,8 +3,10 @@
 import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Num
 
 from cnnjax.errors import InputError
@@ -109,11 +111,30 @@ def group_pool(
         )
     match reduce:
         case "max":
-            return jnp.max(x, axis=3)
+            return _max_over_group(x)
         case "mean":
             return jnp.mean(x, axis=3, dtype=np.promote_types(x.dtype, np.float32)).astype(x.dtype)
         case _:
             raise InputError(f"reduce={reduce!r} is unknown; use 'max' or 'mean'.")
+
+
+@jax.custom_jvp
+def _max_over_group(x: Array) -> Array:
+    return jnp.max(x, axis=3)
+
+
+# JAX's own rule divides by the number of orientations equal to the maximum. Compilers may compute the map twice, for
+# the maximum and beside it, and round it differently: then none is equal, and 0/0. So the first maximum is one of them
+# by its place.
+@_max_over_group.defjvp
+def _max_over_group_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Take the mean of the tangents at the maxima: linear in the tangent, so its transpose is the gradient."""
+    (x,), (tangent,) = primals, tangents
+    y = _max_over_group(x)
+    first = jnp.expand_dims(lax.argmax(x, 3, jnp.int32), 3)
+    largest = (x == jnp.expand_dims(y, 3)) | (lax.broadcasted_iota(jnp.int32, x.shape, 3) == first)
+    chosen = jnp.where(largest, tangent, jnp.zeros((), x.dtype))
+    return y, jnp.sum(chosen, axis=3) / jnp.sum(largest, axis=3, dtype=x.dtype)
 
 
 # One gather from a static table: forward and gradient for 8×8 orientations of 3×3×32×32 took 0.6 and 0.6 ms beside

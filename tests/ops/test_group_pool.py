@@ -29,6 +29,20 @@ class TestGroupPool:
         gradient = jax.grad(lambda x: ops.group_pool(x).sum())(x)
         np.testing.assert_array_equal(gradient.ravel(), [0, 0.5, 0.5, 0])
 
+    @pytest.mark.parametrize("level", [0, 1])
+    def test_the_gradient_goes_to_the_maximum_however_it_is_compiled(self, level):
+        # At level 0 what comes before the maximum is computed twice, and rounded differently.
+        x, signal = draw((20, 4, 4, 4, 2)), draw((20, 4, 4, 1, 2), 1)
+        weight, shift = draw((1, 1, 1, 1, 2), 2), draw((1, 1, 1, 1, 2), 3)
+
+        def loss(x):
+            return (ops.group_pool(x * weight + shift) * signal[:, :, :, 0]).sum()
+
+        compiled = jax.jit(jax.grad(loss), compiler_options={"xla_backend_optimization_level": level})
+        y = np.asarray(x, np.float64) * np.asarray(weight) + np.asarray(shift)
+        expected = np.where(y == y.max(3, keepdims=True), np.asarray(weight * signal), 0)
+        np.testing.assert_allclose(compiled(x), expected, rtol=1e-5)
+
     def test_mean_of_bfloat16_is_taken_in_float32(self):
         x = jnp.asarray([256.0, 1, 1, 1, 1, 1, 1, 1], jnp.bfloat16).reshape(1, 1, 1, 8, 1)
         y = ops.group_pool(x, reduce="mean")
