@@ -12,12 +12,13 @@ from PIL import Image
 
 from cnnjax import analysis
 from cnnjax.data import Augmentation, DataConfig, load
-from cnnjax.study import cli, read_metrics
+from cnnjax.study import cli, open_run, read_metrics
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation
 from experiments.common import cell
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, Task
+from experiments.parts.augmentation import reach_report
 from experiments.parts.augmentation.reach_report import Reach, parts_inside_and_outside
 
 TINY = augmentation.Config(
@@ -105,6 +106,15 @@ def test_what_lies_inside_the_trained_range():
     assert len(inside) == 8
     assert np.abs(inside).max() == 1
     assert parts["shift_outside"][1].sum() == 16
+
+
+def test_the_time_of_a_step_where_an_epoch_ends_with_a_shorter_chunk(tmp_path):
+    with open_run("times", {}, out=tmp_path / "run") as run:
+        for cell_name, milliseconds in (("slow", 20), ("quick", 5)):
+            for seed in (0, 1):
+                for step, count in ((188, 188), (373, 185), (561, 188), (746, 185)):
+                    run.log(cell=cell_name, seed=seed, step=step, seconds=count * milliseconds / 1000)
+        assert reach_report.milliseconds(run) == pytest.approx({"slow": 20, "quick": 5})
 
 
 @pytest.mark.parametrize("preset", [augmentation.ARCHITECTURE, augmentation.PAPER])

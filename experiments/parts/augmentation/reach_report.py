@@ -88,14 +88,14 @@ def write(
         write_atomic(run.path / "comparisons.csv", comparisons.to_csv(index=False, lineterminator="\n"))
     labels = [_labels(cell) for cell in done]
     reach, cost = [], []
-    seconds = _seconds(run)
+    times = milliseconds(run)
     for cell, label in zip(done, labels, strict=True):
         found = {title: score(columns[cell.plan.name], name) for title, name in ACCURACIES.items()}
         reach.append(label | {title: None if v is None else over_seeds(v) for title, v in found.items()})
     for cell, label in zip(done, labels, strict=True):
         fixed = {name: value for name, value in label.items() if name not in ("augmentation", "trained on")}
         if fixed not in [{name: row[name] for name in fixed} for row in cost]:
-            cost.append(fixed | _cost(cell, dataset) | {"ms / step": seconds.get(cell.plan.name)})
+            cost.append(fixed | _cost(cell, dataset) | {"ms / step": times.get(cell.plan.name)})
     measured = min(protocol.images, len(dataset.test.images))
     about = (
         f"Mean accuracy over shifts up to {protocol.max_shift} px (zero fill, margin {dataset.margin} px) and "
@@ -153,17 +153,16 @@ def _cost(cell: Reach, dataset: Dataset) -> dict[str, str]:
     return {"parameters": f"{cost.parameters:,}", "multiply-adds": f"{cost.multiply_adds:,}"}
 
 
-def _seconds(run: RunDirectory) -> dict[str, float]:
-    """Milliseconds of a training step, by cell: the median over chunks, the first of which compiles."""
+def milliseconds(run: RunDirectory) -> dict[str, float]:
+    """Milliseconds of a training step, by cell: the median over chunks of steps, the first of which compiles."""
     metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
     if metrics.empty:
         warnings.warn(f"{run.path / 'metrics.jsonl'} is empty: there is no time to tell", stacklevel=3)
         return {}
-    found = {}
-    for cell, rows in metrics.groupby("cell"):
-        steps = np.gcd.reduce(np.asarray(rows["step"], int))
-        found[str(cell)] = float(1000 * rows["seconds"].median() / steps)
-    return found
+    # A chunk goes from the record before to this one; an epoch's last may be shorter than the others.
+    metrics = metrics.sort_values("step")
+    steps = metrics.groupby(["cell", "seed"])["step"].diff().fillna(metrics["step"])
+    return (1000 * metrics["seconds"] / steps).groupby(metrics["cell"]).median().to_dict()
 
 
 @styled()
