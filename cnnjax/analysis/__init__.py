@@ -41,7 +41,7 @@ from cnnjax.analysis.rectifiers import Nonlinearity, Rectifiers, rectifiers
 from cnnjax.analysis.relu_rules import with_relu_rule
 from cnnjax.analysis.scores import Attribution
 from cnnjax.analysis.selectivity import ClassSelectivity, class_selectivity
-from cnnjax.analysis.shift_terms import ShiftTerms, shift_terms
+from cnnjax.analysis.shift_terms import ShiftTerms, check_shift_terms, shift_terms
 from cnnjax.analysis.similarity import cka, cka_matrix
 from cnnjax.analysis.top_activations import TopActivations, top_activations
 from cnnjax.analysis.transforms import Flip, Rotation, Scale, Shift, Transform
@@ -85,6 +85,7 @@ __all__ = [
     "TopActivations",
     "Transform",
     "TranslationSensitivity",
+    "check_shift_terms",
     "cka",
     "cka_matrix",
     "class_selectivity",

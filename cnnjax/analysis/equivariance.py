@@ -50,7 +50,9 @@ def equivariance_error(f: Callable[[jax.Array], Any], images: Any, transform: Tr
 
 
 def plan_comparison(
-    f: Callable[[jax.Array], Any], x: Float[Array, "batch *space channels"], transform: Transform
+    f: Callable[[jax.Array], Any],
+    x: Float[Array, "batch *space channels"] | jax.ShapeDtypeStruct,
+    transform: Transform,
 ) -> tuple[Layouts, Any]:
     """The layout of each activation, in order, and the structure of f's result; nothing is computed.
 

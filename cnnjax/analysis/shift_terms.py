@@ -57,11 +57,8 @@ def shift_terms(f: Callable[[jax.Array], Any], images: Any, shift: Shift) -> Any
     shifted round, its units times its stride not being the size of the image, as behind "valid" convolutions.
     """
     x = jnp.asarray(finite_images(images))
-    if not isinstance(shift, Shift):
-        raise InputError(f"shift={shift!r} must be a Shift: of other transforms the terms cannot be told apart")
-    plan, structure = plan_comparison(f, x, shift)
+    structure, steps, walks = _planned(f, x, shift)
     around = dataclasses.replace(shift, fill="circular")
-    steps, walks = _walks(plan, jax.tree.leaves(jax.eval_shape(f, x)), around, x.shape[1:-1])
     activations = evaluation(f)
     start = here = activations(x)
     offset = np.array(shift.offset, np.int32)
@@ -74,10 +71,18 @@ def shift_terms(f: Callable[[jax.Array], Any], images: Any, shift: Shift) -> Any
     pieces = zip(aliasing, start, activations(around(x)), activations(shift(x)), walks, strict=True)
     norms = jax.device_get([_norms(*arrays, walk=walk, around=around) for *arrays, walk in pieces])
     terms = [
-        ShiftTerms(*(ratio(part, reference, layout=layout) for part in parts))
-        for (*parts, reference), layout in zip(norms, plan, strict=True)
+        ShiftTerms(*(ratio(part, reference, layout=walk.layout) for part in parts))
+        for (*parts, reference), walk in zip(norms, walks, strict=True)
     ]
     return jax.tree.unflatten(structure, terms)
+
+
+def check_shift_terms(f: Callable[[jax.Array], Any], images: Any, shift: Shift) -> None:
+    """Raise InputError where `shift_terms` does for the shapes and layers of f; nothing is run.
+
+    `images` are arrays or `jax.ShapeDtypeStruct`s.
+    """
+    _planned(f, images, shift)
 
 
 class _Walk(NamedTuple):
@@ -90,6 +95,15 @@ class _Walk(NamedTuple):
     """By how many it has."""
     places: int
     """How often that happens."""
+
+
+def _planned(f: Callable[[jax.Array], Any], x: Any, shift: Shift) -> tuple[Any, int, tuple[_Walk, ...]]:
+    """The structure of f's result, the number of steps round the image, and the walk of each activation."""
+    if not isinstance(shift, Shift):
+        raise InputError(f"shift={shift!r} must be a Shift: of other transforms the terms cannot be told apart")
+    plan, structure = plan_comparison(f, x, shift)
+    around = dataclasses.replace(shift, fill="circular")
+    return structure, *_walks(plan, jax.tree.leaves(jax.eval_shape(f, x)), around, x.shape[1:-1])
 
 
 def _walks(

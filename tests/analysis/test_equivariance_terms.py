@@ -205,3 +205,10 @@ def test_any_framework(make):
 def test_what_has_no_terms_is_refused(f, images, make, message):
     with pytest.raises(InputError, match=message):
         analysis.shift_terms(f, images, make())
+
+
+def test_whether_there_are_terms_is_known_without_running_anything():
+    images = jax.ShapeDtypeStruct(IMAGES.shape, IMAGES.dtype)
+    analysis.check_shift_terms(network(2, "same"), images, Shift((0, 1)))
+    with pytest.raises(InputError, match="activation first has 6 units 1 pixels apart along 8"):
+        analysis.check_shift_terms(network(1, "valid"), images, Shift((0, 1)))
