@@ -174,8 +174,8 @@ def _check(config: Config) -> None:
     for name in ("downsamples", "paddings", "augmentations"):
         if not getattr(config, name):
             raise InputError(f"{name} is empty: name at least one")
-    if config.network.name == "mlp":
-        raise InputError("network.name=mlp has no maps to downsample: choose all_conv or resnet")
+    if config.network.name in ("mlp", "vit"):
+        raise InputError(f"network.name={config.network.name} has no maps to downsample: choose all_conv or resnet")
     for name in ("downsample", "padding"):
         if getattr(config.network, name) != getattr(NetworkConfig(), name):
             raise InputError(f"network.{name} is varied here: name what to compare with --{name}s")

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import sys
-from typing import Any
 
 import jax
 import pandas as pd
@@ -11,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cnnjax.data import DataConfig, load
-from cnnjax.study import cli, grid
+from cnnjax.study import Progress, cli, grid, open_run
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import stride
 from experiments.common import cell
@@ -103,22 +102,20 @@ def test_the_grid_preset_has_maps_that_polyphase_sampling_halves_exactly(padding
     prove(tasks(crops, dataset, model), model, dataset)
 
 
-def test_valid_padding_has_no_terms(tmp_path):
-    plan = stride_cells.StridePlan(cell.CellPlan("valid", None, TrainConfig()), "stride", "valid", "none")  # type: ignore[arg-type]
-
-    class Run:
-        def cell(self, name):
-            return tmp_path
-
-    class Progress:
-        def skip(self, text):
-            assert "valid padding has none" in text
-
-    dataset = load(TINY.data)
-    run: Any = Run()
-    progress: Any = Progress()
-    found = stride_cells.measure_terms(run, [plan], dataset, shift=(1, 1), images=4, seeds=1, progress=progress)
+@pytest.mark.parametrize(
+    ("padding", "size", "reason"),
+    [("valid", 8, "no activation of f has"), ("same", 7, "activation map has 4 units 2 pixels apart along 7")],
+)
+def test_a_map_that_does_not_reach_round_the_image_has_no_terms(padding, size, reason, tmp_path, capsys):
+    config = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, size=size, canvas=size))
+    dataset = load(config.data)
+    network = dataclasses.replace(config.network, head="average")
+    (one,) = grid(stride.Treatment(), {"padding": (padding,)})
+    plan = stride._plan(one, dataclasses.replace(config, network=network), dataset)
+    with open_run("stride", config, out=tmp_path / "run") as run, Progress(1) as progress:
+        found = stride_cells.measure_terms(run, [plan], dataset, shift=(1, 1), images=4, seeds=1, progress=progress)
     assert found == {}
+    assert f"none: {reason}" in capsys.readouterr().err
 
 
 def test_the_paper_preset_is_the_recipe_of_adaptive_polyphase_sampling():
@@ -145,6 +142,7 @@ def test_the_paper_preset_is_the_recipe_of_adaptive_polyphase_sampling():
         (("--terms-shift", "0", "16"), "terms_shift=(0, 16) moves images of 16 pixels out of sight"),
         (("--farthest", "-1"), "farthest=-1 must not be negative"),
         (("--network.name", "mlp"), "network.name=mlp has no maps"),
+        (("--network.name", "vit"), "network.name=vit has no maps"),
         (("--network.padding", "reflect"), "network.padding is varied here: name what to compare with --paddings"),
         (("--protocol.orbits", "rotation"), "protocol.orbits has rotation"),
         (("--paddings", "valid"), "16×16"),

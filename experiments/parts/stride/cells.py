@@ -13,9 +13,11 @@ from jaxtyping import Array, PyTree
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
+from cnnjax.errors import InputError
 from cnnjax.study import Progress, RunDirectory
 from cnnjax.training import read_arrays, save_tree
 from experiments.common.cell import WEIGHTS, CellPlan, read_networks
+from experiments.common.traced import activations_of, shapes_of
 
 TERMS = ("total", "aliasing", "border", "content")
 """Fields of `analysis.ShiftTerms`."""
@@ -43,16 +45,19 @@ def measure_terms(
 ) -> dict[str, dict[str, np.ndarray]]:
     """`analysis.shift_terms` of the scores of every trained cell, `(seeds,)` by name of cell and term.
 
-    Images come from the test set, the first `images` of it. Cells with "valid" padding have none: a map that does not
-    reach round the image cannot be shifted round. A cell keeps a file, written whole.
+    Images come from the test set, the first `images` of it. A cell has none whose last map does not reach round the
+    image, as behind "valid" padding or strides that do not divide its size: it cannot be shifted round. A cell keeps a
+    file, written whole.
     """
     pixels = jnp.asarray(dataset.test.images[:images], jnp.float32) / 255
+    moved = analysis.Shift(shift, fill="zero")
     found = {}
     for plan in plans:
         cell, folder = plan.cell, run.cell(plan.cell.name)
         title, path = f"{cell.name}: terms", folder / "terms.safetensors"
-        if plan.padding == "valid":
-            progress.skip(f"{title}, of which valid padding has none")
+        if reason := _why_none(cell.model, dataset, moved):
+            progress.cell(title)
+            progress.note(f"  none: {reason}")
             continue
         if path.exists():
             progress.skip(title)
@@ -61,11 +66,22 @@ def measure_terms(
             rows = []
             for seed, variables in enumerate(read_networks(cell, folder / WEIGHTS, dataset, range(seeds))):
                 of = Partial(_scores_and_map(cell.model), variables)
-                rows.append(analysis.shift_terms(of, pixels, analysis.Shift(shift, fill="zero"))["logits"])
+                rows.append(analysis.shift_terms(of, pixels, moved)["logits"])
                 progress.advance(seed + 1, seeds)
             save_tree(path, {term: np.asarray([getattr(row, term) for row in rows]) for term in TERMS})
         found[cell.name] = dict(read_arrays(path)[0])
     return found
+
+
+def _why_none(model: nn.Module, dataset: Dataset, shift: analysis.Shift) -> str:
+    """Why the scores of a network have no terms; empty where they have. Nothing is run."""
+    images, variables = shapes_of(model, dataset.test.images.shape[1:])
+    activations = activations_of(model, variables)
+    try:
+        analysis.check_shift_terms(lambda x: {"map": _last_map(activations(x))}, images, shift)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 @functools.lru_cache(maxsize=64)
@@ -75,7 +91,11 @@ def _scores_and_map(model: nn.Module) -> Callable[[PyTree, Array], dict[str, Arr
     def scores_and_map(variables: PyTree, images: Array) -> dict[str, Array]:
         found: Any = model.apply(variables, images)
         logits, activations = found
-        *_, last = (a for a in activations.values() if jnp.ndim(a) == 4)
-        return {"map": last, "logits": logits}
+        return {"map": _last_map(activations), "logits": logits}
 
     return scores_and_map
+
+
+def _last_map(activations: dict[str, Array]) -> Array:
+    *_, last = (a for a in activations.values() if jnp.ndim(a) == 4)
+    return last
