@@ -30,7 +30,7 @@ from cnnjax.data import Augmentation, DataConfig, Dataset, load
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common.network import NetworkConfig, build
+from experiments.common.network import NetworkConfig, blocks_of, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.depth import report
@@ -139,7 +139,7 @@ def _plan(cell: Cell[Treatment], config: Config, dataset: Dataset) -> DepthPlan:
     what = cell.config
     model = build(
         NetworkConfig(
-            name="resnet", widths=config.widths, depth=(what.depth - 2) // 6, residual=what.network == "residual"
+            name="resnet", widths=config.widths, depth=blocks_of(what.depth), residual=what.network == "residual"
         ),
         dataset,
     )
@@ -155,20 +155,13 @@ def _check(config: Config) -> None:
     for name in ("depths", "kinds"):
         if not getattr(config, name):
             raise InputError(f"{name} is empty: name at least one")
-    check_depths("depths", config.depths)
+    for depth in config.depths:
+        blocks_of(depth, option="depths")
     for name in ("images", "moments", "seeds"):
         if getattr(config, name) < 1:
             raise InputError(f"{name}={getattr(config, name)} must be at least 1")
     if config.crop < 0 or not 0 <= config.flip <= 1:
         raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
-
-
-def check_depths(name: str, depths: tuple[int, ...]) -> None:
-    """Raise `InputError`, naming the option, unless each depth is that of a network of three equal stages."""
-    for depth in depths:
-        if depth < 8 or depth % 6 != 2:
-            near = max(8, round((depth - 2) / 6) * 6 + 2)
-            raise InputError(f"{name} has {depth}, which is not 6n + 2 with n of 1 or more: {near} is")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from cnnjax.training import StepSpec, TrainConfig, init_states, read_arrays, sav
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import classifier
 from experiments.common.sweep import CellPlan, check_same_data, trained
+from experiments.common.traced import activations_of, shapes_of
 from experiments.parts.effective_field import report
 from experiments.parts.effective_field import stacks as effective_stacks
 from experiments.parts.effective_field.stacks import Stack, Weights
@@ -118,14 +119,8 @@ def _check(config: Config) -> None:
 
 def stage_fields(model: nn.Module, dataset: Dataset) -> dict[str, analysis.ReceptiveField]:
     """The receptive field of the last map of each stage, by layer; raises InputError for a network without stages."""
-    images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
-
-    def activations(x: jax.Array) -> Any:
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variables)
-        return model.apply(zeros, x)[1]  # pyright: ignore[reportIndexIssue]
-
-    fields = analysis.receptive_field(activations, images)
+    images, variables = shapes_of(model, dataset.train.images.shape[1:])
+    fields = analysis.receptive_field(activations_of(model, variables), images)
     last: dict[str, str] = {}
     for name in analysis.cost(model.apply, images, variables).layers:
         if stage := re.match(r"stage\d+", name):
@@ -152,7 +147,7 @@ def _trained_fields(
     progress.cell(TRAINING)
     plan = CellPlan(TRAINING, model, config.train, Augmentation())
     seeds = range(config.seeds)
-    after = trained(run, plan, folder, dataset, seeds, progress, set())
+    after = trained(run, plan, folder, dataset, seeds, progress)
     # The same draws that the training began with.
     spec = StepSpec(model, config.train.optimizer, config.train.batch_size, lambda key, images, strengths: images)
     before = unstack(init_states(spec, seeds, dataset.train.images.shape[1:]).variables, config.seeds)

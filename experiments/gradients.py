@@ -29,7 +29,7 @@ from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common.network import NetworkConfig, build
+from experiments.common.network import NetworkConfig, blocks_of, build
 from experiments.common.sweep import check_same_data
 from experiments.parts.gradients import report
 from experiments.parts.gradients.cells import GradientPlan, measure_all
@@ -143,7 +143,7 @@ def _plan(
         NetworkConfig(
             name="resnet",
             widths=config.widths,
-            depth=(what.depth - 2) // 6,
+            depth=blocks_of(what.depth),
             norm=what.norm,
             activation=what.activation,
             residual=what.network == "residual",
@@ -171,9 +171,7 @@ def _check(config: Config) -> None:
         ("activation_depth", (config.activation_depth,)),
     ):
         for depth in depths:
-            if depth < 8 or depth % 6 != 2:
-                near = max(8, round((depth - 2) / 6) * 6 + 2)
-                raise InputError(f"{name} has {depth}, which is not 6n + 2 with n of 1 or more: {near} is")
+            blocks_of(depth, option=name)
     if config.activations and not config.initializations:
         raise InputError("initializations is empty: name at least one, or no activations")
     for name in ("images", "seeds", "train_seeds"):

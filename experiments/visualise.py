@@ -215,8 +215,11 @@ def _trained(
         progress.skip(TRAINING)
     else:
         progress.cell(TRAINING)
-    trained(directory, plan, folder, dataset, range(config.seed, config.seed + 1), progress, set())
-    return subjects.of_cell(folder, 0, images, title=f"{dataset.name}, {epochs} epochs, seed {config.seed}"), fields
+    trained(directory, plan, folder, dataset, range(config.seed, config.seed + 1), progress)
+    subject = subjects.of_cell(folder, 0, images, title=f"{dataset.name}, {epochs} epochs, seed {config.seed}")
+    if config.images is not None:
+        _check_same(directory.path / "subject.json", subject)
+    return subject, fields
 
 
 def _struct(images: Images) -> jax.ShapeDtypeStruct:

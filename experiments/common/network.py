@@ -4,13 +4,13 @@ import dataclasses
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from cnnjax import models
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample, NormName
+from experiments.common.traced import shapes_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +113,22 @@ def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
     return model
 
 
+def blocks_of(depth: int, *, option: str = "depth") -> int:
+    """The blocks in each of the three stages of He et al.'s CIFAR networks of `depth` = 6n + 2 layers, n.
+
+    Raises `InputError`, naming the option, for another depth.
+    """
+    if depth < 8 or depth % 6 != 2:
+        near = max(8, round((depth - 2) / 6) * 6 + 2)
+        raise InputError(f"{option} has {depth}, which is not 6n + 2 with n of 1 or more: {near} is")
+    return (depth - 2) // 6
+
+
 def prove_size(model: nn.Module, dataset: Dataset, *, name: str) -> None:
     """Raise `InputError` where the network called `name` cannot take the images, without running it."""
-    images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
+    shape = dataset.train.images.shape[1:]
     try:
-        jax.eval_shape(model.init, jax.random.key(0), images)
+        shapes_of(model, shape)
     except InputError as error:
-        height, width = images.shape[1:3]
+        height, width, _ = shape
         raise InputError(f"network {name} cannot take images of {height}×{width} pixels: {error}") from error

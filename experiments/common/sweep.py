@@ -122,17 +122,15 @@ def trained(
     dataset: Dataset,
     seeds: Sequence[int],
     progress: Progress,
-    compiled: set,
 ) -> list[PyTree]:
     """The variables of each seed's network, trained to the end or read from where they were kept.
 
-    `folder` is the cell's; `compiled` says which steps were compiled already, for the progress, and is added to.
-    Raises `DivergedError` where a loss is not finite.
+    `folder` is the cell's. Raises `InputError` where a loss is not finite.
     """
-    watch = Watch(run.log, progress.advance, progress.status, compiled)
+    watch = Watch(run.log, progress.advance, progress.status)
     (result,) = train_cells([plan], [folder], dataset, seeds, watch)
     if isinstance(result, DivergedError):
-        raise result
+        raise InputError(f"the training failed, so there is nothing to look at: {result}") from result
     return result
 
 

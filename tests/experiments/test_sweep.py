@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from cnnjax import InputError
 from cnnjax.study import Progress, open_run
-from cnnjax.training import DivergedError, execution, read_arrays
+from cnnjax.training import execution, read_arrays
 from experiments.common import cell, sweep
 from tests.experiments import tiny_sweep
 from tests.experiments.tiny_sweep import plan
@@ -105,11 +106,11 @@ def test_a_cell_is_a_function_of_plan_and_data(one_by_one):
     assert records == []
 
 
-def test_a_single_cell_that_diverges_raises(tmp_path):
+def test_a_single_cell_that_diverges_is_an_error_that_says_what_to_do(tmp_path):
     hot = plan("hot", 1e30)
     with (
         open_run("sweep", {}, out=tmp_path / "run") as run,
         Progress(1) as progress,
-        pytest.raises(DivergedError, match="lower the learning rate"),
+        pytest.raises(InputError, match=r"nothing to look at: the loss of seed .* lower the learning rate"),
     ):
-        sweep.trained(run, hot, run.cell("hot"), DATA, range(2), progress, set())
+        sweep.trained(run, hot, run.cell("hot"), DATA, range(2), progress)

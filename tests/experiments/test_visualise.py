@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cnnjax import analysis, models
+from cnnjax import InputError, analysis, models
 from cnnjax.data import DataConfig
-from cnnjax.study import cli
+from cnnjax.study import Progress, cli, open_run
 from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise
 from experiments.common.network import NetworkConfig
@@ -170,6 +170,30 @@ def test_a_network_of_a_run_and_a_folder_of_images(whole, tmp_path, monkeypatch)
 
 
 CELLS = {"cascades": "cascade", "recoveries": "recovery", "perturbations": "perturbation", "pointing": "pointing"}
+
+
+def test_a_folder_whose_images_have_changed_is_refused_on_resume(tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+
+    def photograph(number):
+        image = Image.fromarray(random.integers(0, 255, (12, 12), np.uint8))
+        image.save(tmp_path / "photos" / f"{number}.png")
+
+    for number in range(4):
+        photograph(number)
+    train = dataclasses.replace(TINY.train, epochs=1)
+    config = dataclasses.replace(TINY, train=train, snapshots=(0,), images=tmp_path / "photos")
+
+    def begin():
+        with open_run("visualise", config, out=tmp_path / "run") as run, Progress(1) as progress:
+            visualise._subject(run, config, progress)
+
+    begin()
+    begin()
+    photograph(3)
+    with pytest.raises(InputError, match="the weights or the images are not those"):
+        begin()
 
 
 def test_weights_from_elsewhere(tmp_path):
