@@ -28,9 +28,7 @@ from cnnjax.training import TrainConfig
 from experiments.common.network import NetworkConfig, build
 from experiments.common.sweep import CellPlan, sweep
 from experiments.parts.features import report
-from experiments.parts.features.cells import Extent, measure_all
-
-CELL = "networks"
+from experiments.parts.features.cells import CELL, Extent, measure_all
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,9 +26,11 @@ import numpy as np
 from cnnjax import analysis, ops
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, main, markdown, open_run, print_table, save
+from cnnjax.study import Progress, Table, main, open_run, save
 from cnnjax.training import save_tree
 from experiments.common.catalogue import CATALOGUE, Network, find
+from experiments.common.tables import show_tables
+from experiments.common.traced import activations_of
 from experiments.parts.parameters import figures as parameter_figures
 from experiments.parts.parameters.figures import short
 
@@ -79,7 +81,7 @@ def run(config: Config) -> Path:
         directory.write_summary(pd.DataFrame(networks))
         for name, frame in frames.items():
             write_atomic(directory.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-        _report(directory.path / "table.md", networks, growth, config)
+        show_tables(directory, _tables(networks, growth, config))
         matrices = connections(config.signal, config.window)
         save_tree(directory.path / "matrices.safetensors", matrices)
         figures = {
@@ -117,12 +119,7 @@ def _check(config: Config) -> None:
 
 def count(network: Network) -> list[dict[str, Any]]:
     """A row for each layer of a network, in forward order, for one image."""
-
-    def activations(images: jax.Array) -> Any:
-        # Traced like everything else, so no memory is taken.
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), network.variables)
-        return network.model.apply(zeros, images)[1]  # pyright: ignore[reportIndexIssue]
-
+    activations = activations_of(network.model, network.variables)
     cost = analysis.cost(network.model.apply, network.images, network.variables)
     fields = analysis.receptive_field(activations, network.images)
     shapes = jax.eval_shape(activations, network.images)
@@ -197,18 +194,14 @@ def _sizes(networks: list[dict[str, Any]]) -> str:
     return f"{', '.join(map(str, others))} or {last}" if others else f"{last}"
 
 
-def _report(path: Path, networks: list[dict[str, Any]], growth: list[dict[str, Any]], config: Config) -> None:
-    """Print the tables and write them as Markdown."""
+def _tables(networks: list[dict[str, Any]], growth: list[dict[str, Any]], config: Config) -> list[Table]:
     c, m, k = config.channels, config.features, config.kernel_size
-    tables = [
-        (
-            "What networks cost",
-            "For one image, in float32. Activations: the arrays that the network returns, as the output of each block. "
-            "Receptive field: that of a unit of the last map or of a token, padding included. Stride: that of the "
-            "coarsest map, in pixels.",
-            [_network_row(row) for row in networks],
-        )
-    ]
+    about = (
+        "For one image, in float32. Activations: the arrays that the network returns, as the output of each block. "
+        "Receptive field: that of a unit of the last map or of a token, padding included. Stride: that of the coarsest "
+        "map, in pixels."
+    )
+    tables = [Table([_network_row(row) for row in networks], "What networks cost", about)]
     for column, (key, name) in enumerate(parameter_figures.QUANTITIES.items()):
         formulas = {what: texts[column] for what, texts in parameter_figures.FORMULAS.items()}
         about = (
@@ -217,11 +210,8 @@ def _report(path: Path, networks: list[dict[str, Any]], growth: list[dict[str, A
             "networks."
         )
         rows = [_growth_row(growth, side, key) for side in config.sides]
-        tables.append((f"On growing images: {name}", about, rows))
-    for title, about, rows in tables:
-        print_table(rows, title=title, caption=about)
-    texts = [f"{title}\n\n{markdown(rows, caption=about)}" for title, about, rows in tables]
-    write_atomic(path, "\n".join(texts))
+        tables.append(Table(rows, f"On growing images: {name}", about))
+    return tables
 
 
 def _network_row(row: dict[str, Any]) -> dict[str, str]:

@@ -32,9 +32,10 @@ import numpy as np
 
 from cnnjax import analysis, runtime
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.study import Progress, main, markdown, open_run, print_table, save
+from cnnjax.study import Progress, Table, main, open_run, save
 from experiments.common.catalogue import Network, find
+from experiments.common.tables import show_tables
+from experiments.common.traced import activations_of
 from experiments.parts.parameters.figures import short
 from experiments.parts.receptive_field.figures import figures, shown
 from experiments.parts.receptive_field.picture import load_picture
@@ -70,7 +71,7 @@ def run(config: Config) -> Path:
     with open_run("receptive_field", config, out=config.out) as directory:
         import pandas as pd
 
-        rows, texts = [], []
+        rows, tables, drawn = [], [], {}
         with Progress(len(networks)) as progress:
             for network in networks:
                 progress.cell(network.name)
@@ -82,8 +83,8 @@ def run(config: Config) -> Path:
                 if config.effective == "on" or (config.effective == "auto" and side <= SMALL):
                     effective = measure(network, fields, picture, layers, config.unit, progress)
                 found = table(network.name, fields, cost, effective)
-                texts.append(_report(found, side))
-                drawn = figures(
+                tables.append(_table(found, side))
+                drawn |= figures(
                     network.name,
                     fields,
                     effective,
@@ -92,11 +93,12 @@ def run(config: Config) -> Path:
                     unit=config.unit,
                     unproductive=[row["layer"] for row in found if row["unproductive"]],
                 )
-                for name, figure in drawn.items():
-                    save(figure, directory.figures / f"{name}.png")
                 rows += found
+        # Nothing is written of a command that is refused at its last network.
         directory.write_summary(pd.DataFrame(rows))
-        write_atomic(directory.path / "table.md", "\n".join(texts))
+        show_tables(directory, tables)
+        for name, figure in drawn.items():
+            save(figure, directory.figures / f"{name}.png")
         return directory.path
 
 
@@ -111,14 +113,8 @@ def _check(config: Config) -> None:
 
 def observe(network: Network) -> tuple[dict[str, analysis.ReceptiveField], analysis.Cost]:
     """The receptive field of every activation in forward order, and what each costs."""
-
-    def activations(images: jax.Array) -> Any:
-        # Traced like everything else, so no memory is taken.
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), network.variables)
-        return network.model.apply(zeros, images)[1]  # pyright: ignore[reportIndexIssue]
-
     cost = analysis.cost(network.model.apply, network.images, network.variables)
-    fields = analysis.receptive_field(activations, network.images)
+    fields = analysis.receptive_field(activations_of(network.model, network.variables), network.images)
     return {name: fields[name] for name in cost.layers}, cost
 
 
@@ -198,8 +194,8 @@ def table(
     return rows
 
 
-def _report(rows: list[dict[str, Any]], side: int) -> str:
-    """Print a network's table, and return it as Markdown."""
+def _table(rows: list[dict[str, Any]], side: int) -> Table:
+    """A network's table."""
     network = rows[0]["network"]
     title = f"Receptive fields of {network} on images of {side}×{side} pixels"
     caption = "Unit u sees the pixels from S u − P to S u − P + r − 1 along each axis."
@@ -215,9 +211,7 @@ def _report(rows: list[dict[str, Any]], side: int) -> str:
         )
     if any(np.isfinite(row["effective_radius"]) for row in rows):
         caption += " Effective radius: of the disc with 95 % of the unit's absolute derivative, before training, n = 1."
-    printed = [_printed(row) for row in rows]
-    print_table(printed, title=title, caption=caption)
-    return f"{title}\n\n{markdown(printed, caption=caption)}"
+    return Table([_printed(row) for row in rows], title, caption)
 
 
 def _printed(row: dict[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, PyTree
 from cnnjax import analysis
 from cnnjax.data import Dataset, shapes
 from cnnjax.errors import InputError
+from experiments.common.traced import shapes_of
 
 OrbitName = Literal["shift_zero", "shift_circular", "rotation", "shift_subpixel", "shift_crop"]
 
@@ -80,8 +81,7 @@ def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[st
 
 def prove(todo: dict[str, Task], model: nn.Module, dataset: Dataset) -> None:
     """Raise `InputError` where the network cannot take what an orbit gives, without running either."""
-    whole = jax.ShapeDtypeStruct((1, *dataset.test.images.shape[1:]), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), whole)
+    _, variables = shapes_of(model, dataset.test.images.shape[1:])
     for name, task in todo.items():
         images = jax.eval_shape(task.orbit.apply, task.examples, task.orbit.identity)
         try:

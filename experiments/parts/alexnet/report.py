@@ -12,18 +12,18 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import (
     RunDirectory,
+    Table,
     compare_summary,
     holm,
-    markdown,
     over_seeds,
-    print_table,
-    read_metrics,
     save,
     training_curves,
 )
 from cnnjax.training import read_arrays
 from experiments.common.cell import WEIGHTS
+from experiments.common.metrics import read_trainings
 from experiments.common.sweep import Outcome
+from experiments.common.tables import show_tables
 from experiments.parts.alexnet import figures as tower_figures
 from experiments.parts.alexnet.separation import Separation, separation
 
@@ -77,20 +77,23 @@ def write(
         | {"test accuracy": over_seeds(summary[summary["cell"] == name]["test.accuracy"])}
         for name in done
     ]
-    _write_tables(run, _separations(treatments, filters, apart), pd.DataFrame(accuracies), dataset.note)
+    tables = [
+        Table(
+            _shown(_separations(treatments, filters, apart)), "Do the towers separate?", SEPARATION, scale=1, digits=2
+        ),
+        Table(accuracies, "Accuracy, in percent", f"{dataset.note}."),
+    ]
+    show_tables(run, tables, outcomes)
     if len(done) > 1 and seeds > 1:
         finished = pd.DataFrame(summary[summary["status"] == "ok"])
         compared = compare_summary(finished, ["test.accuracy"], baseline=done[0])
         write_atomic(run.path / "comparisons.csv", compared.to_csv(index=False, lineterminator="\n"))
-    for name, outcome in outcomes.items():
-        if outcome.failure:
-            print(f"{name} failed: {outcome.failure}")
     # Of each network the first cell, which is the one that the others are compared under.
     first = {treatments[name]["network"]: name for name in reversed(done)}
     shown = {name: treatments[name]["network"] for name in done if first[treatments[name]["network"]] == name}
     figures = tower_figures.draw(filters, {name: kernels[name][0] for name in shown}, apart, shown, note=dataset.note)
-    metrics = read_metrics(run.path, keys=("cell", "seed", "step")).query("cell in @done")
-    figures["training"] = training_curves(metrics)
+    if (metrics := read_trainings(run, done)) is not None:
+        figures["training"] = training_curves(metrics)
     for name, figure in figures.items():
         save(figure, run.figures / f"{name}.png")
 
@@ -180,18 +183,10 @@ def _rank_sum(values: np.ndarray, others: np.ndarray) -> float:
     return float(mannwhitneyu(values, others, alternative="greater").pvalue)
 
 
-def _write_tables(run: RunDirectory, separations: "pd.DataFrame", accuracies: "pd.DataFrame", note: str) -> None:
+def _shown(separations: "pd.DataFrame") -> "pd.DataFrame":
     given = [column for name in TESTS for column in (name, f"{name}, Holm") if column in separations]
     shown = separations.assign(**{column: separations[column].map(_significant) for column in given})
-    tables = [
-        ("Do the towers separate?", SEPARATION, shown.drop(columns=["p (ungrouped)"], errors="ignore"), 1, 2),
-        ("Accuracy, in percent", f"{note}.", accuracies, 100, 1),
-    ]
-    texts = []
-    for title, about, table, scale, digits in tables:
-        print_table(table, title=title, caption=about, scale=scale, digits=digits)
-        texts.append(f"**{title}**\n\n{markdown(table, caption=about, scale=scale, digits=digits)}")
-    write_atomic(run.path / "table.md", "\n".join(texts))
+    return shown.drop(columns=["p (ungrouped)"], errors="ignore")
 
 
 def _significant(p: float) -> str:

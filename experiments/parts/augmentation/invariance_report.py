@@ -1,6 +1,5 @@
 """From predictions to numbers and pictures: the summary, the table and the figures of an invariance experiment."""
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,21 +11,21 @@ from cnnjax.data import Dataset
 from cnnjax.files import write_atomic
 from cnnjax.study import (
     RunDirectory,
+    Table,
     angle_curves,
     colours,
-    markdown,
     over_seeds,
-    print_table,
-    read_metrics,
     read_summary,
     save,
     score_dots,
     training_curves,
     translation_maps,
 )
+from experiments.common.metrics import read_trainings
 from experiments.common.protocol import ProtocolConfig, Task, tasks
 from experiments.common.scores import Columns, score, write_scores
 from experiments.common.sweep import Outcome
+from experiments.common.tables import show_tables
 from experiments.parts.augmentation.comparisons import compare_cells
 
 if TYPE_CHECKING:
@@ -112,12 +111,8 @@ def _draw(
     figure = score_dots(dots, title="Accuracy and adjusted consistency", note=note, palette=palette)
     save(figure, run.figures / "scores.png")
 
-    metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
-    if metrics.empty:
-        warnings.warn(f"{run.path / 'metrics.jsonl'} is empty: there is no training to draw", stacklevel=2)
-        return
-    metrics = metrics.query("cell in @done")
-    save(training_curves(metrics, title="Training", palette=palette), run.figures / "training.png")
+    if (metrics := read_trainings(run, list(done))) is not None:
+        save(training_curves(metrics, palette=palette), run.figures / "training.png")
 
 
 def accuracy_map(right: np.ndarray, shift: analysis.Orbit) -> np.ndarray:
@@ -153,8 +148,4 @@ def _tabulate(
     )
     if dataset.margin < protocol.max_shift and dataset.test.scenes is None:
         caption += " The margin is smaller than the shift: content leaves the frame."
-    title = "Invariance by augmentation, in percent"
-    failures = [f"{cell} failed: {outcome.failure}" for cell, outcome in outcomes.items() if outcome.failure]
-    print_table(rows, title=title, caption=caption)
-    print("".join(f"{failure}\n" for failure in failures), end="")
-    write_atomic(run.path / "table.md", "\n".join([f"**{title}**\n", markdown(rows, caption=caption), *failures]))
+    show_tables(run, [Table(rows, "Invariance by augmentation, in percent", caption)], outcomes)

@@ -1,12 +1,9 @@
 """How far invariance reaches: accuracy inside and outside the range that training showed, and what it costs."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis
@@ -14,18 +11,19 @@ from cnnjax.data import Dataset
 from cnnjax.files import write_atomic
 from cnnjax.study import (
     RunDirectory,
+    Table,
     colours,
-    markdown,
     over_seeds,
-    print_table,
-    read_metrics,
     read_summary,
     save,
 )
 from cnnjax.study.style import frame, seeds_note, styled, tidy
+from experiments.common.metrics import read_trainings
 from experiments.common.protocol import ProtocolConfig, Task, tasks
 from experiments.common.scores import Parts, score, write_scores
 from experiments.common.sweep import CellPlan, Outcome
+from experiments.common.tables import show_tables
+from experiments.common.traced import cost_of
 from experiments.parts.augmentation.comparisons import compare_cells
 
 if TYPE_CHECKING:
@@ -88,7 +86,7 @@ def write(
         write_atomic(run.path / "comparisons.csv", comparisons.to_csv(index=False, lineterminator="\n"))
     labels = [_labels(cell) for cell in done]
     reach, cost = [], []
-    times = milliseconds(run)
+    times = milliseconds(run, [cell.plan.name for cell in done])
     for cell, label in zip(done, labels, strict=True):
         found = {title: score(columns[cell.plan.name], name) for title, name in ACCURACIES.items()}
         reach.append(label | {title: None if v is None else over_seeds(v) for title, v in found.items()})
@@ -104,16 +102,11 @@ def write(
         f"{dataset.note.rstrip('.')}. Protocol {analysis.PROTOCOL}."
     )
     price = "Of one image; a step: of training, the median, with the backward pass, on this machine."
-    tables: list[tuple[str, str, list[dict[str, Any]], dict[str, Any]]] = [
-        ("Invariance inside and outside the trained range, in percent", about, reach, {}),
-        ("What each network costs", price, cost, dict(scale=1)),
+    tables = [
+        Table(reach, "Invariance inside and outside the trained range, in percent", about),
+        Table(cost, "What each network costs", price, scale=1),
     ]
-    for title, caption, rows, form in tables:
-        print_table(rows, title=title, caption=caption, **form)
-    texts = [f"**{title}**\n\n{markdown(rows, caption=caption, **form)}" for title, caption, rows, form in tables]
-    failures = [f"{name} failed: {outcome.failure}" for name, outcome in outcomes.items() if outcome.failure]
-    print("".join(f"{failure}\n" for failure in failures), end="")
-    write_atomic(run.path / "table.md", "\n".join([*texts, *failures]))
+    show_tables(run, tables, outcomes)
     predictions = {name: outcome.predictions for name, outcome in outcomes.items() if outcome.predictions is not None}
     save(reach_figure(done, predictions, todo, dataset), run.figures / "reach.png")
 
@@ -147,17 +140,13 @@ def _labels(cell: Reach) -> dict[str, Any]:
 
 
 def _cost(cell: Reach, dataset: Dataset) -> dict[str, str]:
-    images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
-    variables = jax.eval_shape(cell.plan.model.init, jax.random.key(0), images)
-    cost = analysis.cost(cell.plan.model.apply, images, variables)
+    cost = cost_of(cell.plan.model, dataset.train.images.shape[1:])
     return {"parameters": f"{cost.parameters:,}", "multiply-adds": f"{cost.multiply_adds:,}"}
 
 
-def milliseconds(run: RunDirectory) -> dict[str, float]:
+def milliseconds(run: RunDirectory, cells: Sequence[str]) -> dict[str, float]:
     """Milliseconds of a training step, by cell: the median over chunks of steps, the first of which compiles."""
-    metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
-    if metrics.empty:
-        warnings.warn(f"{run.path / 'metrics.jsonl'} is empty: there is no time to tell", stacklevel=3)
+    if (metrics := read_trainings(run, cells)) is None:
         return {}
     # A chunk goes from the record before to this one; an epoch's last may be shorter than the others.
     metrics = metrics.sort_values("step")

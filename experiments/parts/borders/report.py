@@ -4,19 +4,18 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
 from cnnjax.ops import Padding
-from cnnjax.study import RunDirectory, markdown, over_seeds, print_table, save
+from cnnjax.study import RunDirectory, Table, over_seeds, save
 from cnnjax.study.style import FAINT, INK, colours, frame, styled, tidy
 from experiments.common.paired import write_comparisons
 from experiments.common.sweep import Outcome
+from experiments.common.tables import show_tables
+from experiments.common.traced import activations_of, shapes_of
 from experiments.parts.borders.red_green import SIDE, TEST_SETS, RedGreenNet, ceiling
 
 if TYPE_CHECKING:
@@ -61,25 +60,17 @@ def write(
         f"is right on at most {bound * 100:.1f} % of new images: further apart than units of the last map see, the "
         "order of two squares is unknown."
     )
-    table = [_row(padding, values) for padding, values in accuracies.items()]
-    print_table(table, title=TITLE, caption=caption)
-    write_atomic(run.path / "table.md", f"{TITLE}\n\n{markdown(table, caption=caption)}")
-    for cell, outcome in outcomes.items():
-        if outcome.failure:
-            print(f"{cell} failed: {outcome.failure}")
+    table = Table([_row(padding, values) for padding, values in accuracies.items()], TITLE, caption)
+    show_tables(run, [table], outcomes)
     save(figure(accuracies, dataset, bound=bound), run.figures / "borders.png")
 
 
 def last_field(padding: Padding) -> analysis.ReceptiveField:
     """What a unit of the last map sees."""
-    model, images = RedGreenNet(padding), jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-
-    def last(x: jax.Array) -> Any:
-        shapes = jax.eval_shape(model.init, jax.random.key(0), images)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return model.apply(zeros, x)[1]["conv4"]  # pyright: ignore[reportIndexIssue]
-
-    return analysis.receptive_field(last, images)
+    model = RedGreenNet(padding)
+    images, variables = shapes_of(model, (SIDE, SIDE, 3))
+    activations = activations_of(model, variables)
+    return analysis.receptive_field(lambda x: activations(x)["conv4"], images)
 
 
 def errors_apart(values: np.ndarray, published: float) -> float:

@@ -1,22 +1,23 @@
 """From trained networks of growing depth to tables and pictures."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.files import write_atomic
-from cnnjax.study import RunDirectory, colours, markdown, over_seeds, print_table, read_metrics, save, training_curves
+from cnnjax.study import RunDirectory, Table, colours, over_seeds, save, training_curves
 from cnnjax.study.style import frame, seeds_note, styled, tidy
+from experiments.common.metrics import read_trainings
 from experiments.common.paired import write_comparisons
 from experiments.common.protocol import ProtocolConfig, tasks
 from experiments.common.scores import score, write_scores
 from experiments.common.sweep import Outcome
+from experiments.common.tables import show_tables
+from experiments.common.traced import activations_of, cost_of, shapes_of
 from experiments.parts.depth.cells import DepthPlan, DepthResult
 from experiments.parts.gradients import figures as gradient_figures
 from experiments.parts.gradients import report as gradient_report
@@ -64,19 +65,11 @@ def write(
         gradient_report.trained_row(_gradient_plan(plan, seeds), results[plan.cell.name].signal) for plan in done
     ]
     explained = f"{gradient_report.QUANTITIES} {gradient_report.FACTOR}"
-    tables: list[tuple[str, str, list[dict[str, Any]], dict[str, Any]]] = [
-        ("Errors, in percent", about, errors, dict(scale=100, digits=1)),
-        ("What depth does to the error", change, _changes(done, results, columns), dict(scale=100, digits=1)),
-        ("The learning signal, before and after training", explained, learning, dict(scale=1, digits=2)),
-    ]
-    tables = [table for table in tables if table[2]]
-    for title, caption, rows, form in tables:
-        print_table(rows, title=title, caption=caption, **form)
-    texts = [f"{title}\n\n{markdown(rows, caption=caption, **form)}" for title, caption, rows, form in tables]
-    write_atomic(run.path / "table.md", "\n".join(texts))
-    for name, outcome in outcomes.items():
-        if outcome.failure:
-            print(f"{name} failed: {outcome.failure}")
+    tables = [Table(errors, "Errors, in percent", about)]
+    if changes := _changes(done, results, columns):
+        tables.append(Table(changes, "What depth does to the error", change))
+    tables.append(Table(learning, "The learning signal, before and after training", explained, scale=1, digits=2))
+    show_tables(run, tables, outcomes)
     _draw(run, done, results, columns, dataset, seeds)
 
 
@@ -106,9 +99,7 @@ def _test_error(columns: Mapping[str, Any]) -> np.ndarray:
 
 
 def _error_row(plan: DepthPlan, found: DepthResult, columns: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
-    variables = jax.eval_shape(plan.cell.model.init, jax.random.key(0), images)
-    cost = analysis.cost(plan.cell.model.apply, images, variables)
+    cost = cost_of(plan.cell.model, dataset.train.images.shape[1:])
     row: dict[str, Any] = {
         "network": plan.network,
         "depth": plan.depth,
@@ -128,14 +119,11 @@ def _error_row(plan: DepthPlan, found: DepthResult, columns: Mapping[str, Any], 
 
 def _field(plan: DepthPlan, dataset: Dataset) -> int:
     """The side of the receptive field in the last map before pooling, in pixels."""
-    model = plan.cell.model
-    images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    images, variables = shapes_of(plan.cell.model, dataset.train.images.shape[1:])
+    activations = activations_of(plan.cell.model, variables)
 
     def maps(x: jax.Array) -> Any:
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variables)
-        activations = model.apply(zeros, x)[1]  # pyright: ignore[reportIndexIssue]
-        return {name: activations[name] for name in activations if name.startswith("stage")}
+        return {name: value for name, value in activations(x).items() if name.startswith("stage")}
 
     *_, last = analysis.receptive_field(maps, images).values()
     return int(last.size[0])
@@ -203,12 +191,8 @@ def _draw(
     save(gradient_figures.start(gradients, signals, note=dataset.note), run.figures / "gradients_start.png")
     save(gradient_figures.training(gradients, signals, note=dataset.note), run.figures / "gradients_training.png")
     names = [plan.cell.name for plan in plans]
-    metrics = read_metrics(run.path, keys=("cell", "seed", "step"))
-    if metrics.empty:
-        warnings.warn(f"{run.path / 'metrics.jsonl'} is empty: there is no training to draw", stacklevel=3)
-        return
-    metrics = metrics.query("cell in @names")
-    save(training_curves(metrics, title="Training", palette=colours(names)), run.figures / "training.png")
+    if (metrics := read_trainings(run, names)) is not None:
+        save(training_curves(metrics, palette=colours(names)), run.figures / "training.png")
 
 
 @styled()

@@ -7,8 +7,8 @@ import numpy as np
 
 from cnnjax.analysis import EffectiveField, ReceptiveField
 from cnnjax.data import Dataset
-from cnnjax.files import write_atomic
-from cnnjax.study import Interval, RunDirectory, format_interval, markdown, over_seeds, print_table, save
+from cnnjax.study import Interval, RunDirectory, Table, format_interval, over_seeds, save
+from experiments.common.tables import show_tables
 from experiments.parts.effective_field import figures as effective_field_figures
 from experiments.parts.effective_field.stacks import Stack
 
@@ -53,10 +53,7 @@ def write(
             _layer_table(summary, fields),
         ),
     ]
-    for title, about, rows in tables:
-        print_table(rows, title=title, caption=about, scale=1, digits=2)
-    texts = [f"{title}\n\n{markdown(rows, caption=about, scale=1, digits=2)}" for title, about, rows in tables]
-    write_atomic(run.path / "table.md", "\n".join(texts))
+    show_tables(run, [Table(rows, title, about, scale=1, digits=2) for title, about, rows in tables])
     figures = {
         "growth": effective_field_figures.growth(summary[summary["when"].isna()]),
         "stacks": effective_field_figures.stack_maps(

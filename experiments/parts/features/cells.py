@@ -23,6 +23,8 @@ from experiments.common.cell import WEIGHTS, CellPlan, read_networks, snapshot_p
 State = Literal["start", "trained"]
 FILES: dict[State, str] = {"start": snapshot_path(Path(), 0).name, "trained": WEIGHTS}
 
+CELL = "networks"
+"""The cell of the run that all networks are in."""
 PIXELS = "pixels"
 """The layer before the first."""
 BATCH = 250

@@ -9,16 +9,16 @@ from cnnjax.files import write_atomic
 from cnnjax.study import (
     Interval,
     RunDirectory,
+    Table,
     format_interval,
-    markdown,
     over_seeds,
-    print_table,
-    read_metrics,
     save,
     training_curves,
 )
+from experiments.common.metrics import read_trainings
+from experiments.common.tables import show_tables
 from experiments.parts.features import figures as feature_figures
-from experiments.parts.features.cells import Measured
+from experiments.parts.features.cells import CELL, Measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,26 +53,19 @@ def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
     write_atomic(run.path / "units.csv", units.to_csv(index=False, lineterminator="\n"))
     pairs = pd.DataFrame(_pairs(found))
     write_atomic(run.path / "similarity.csv", pairs.to_csv(index=False, lineterminator="\n"))
-    tables = [
-        (
-            "Layers, from the pixels to the logits",
-            " ".join(filter(None, [LAYERS, matches(found), f"Images: {dataset.note}."])),
-            _layer_table(summary, found),
-        ),
-        ("What units respond to", UNITS, _unit_table(summary, found)),
-    ]
-    for title, about, rows in tables:
-        print_table(rows, title=title, caption=about)
-    write_atomic(
-        run.path / "table.md",
-        "\n".join(f"**{title}**\n\n{markdown(rows, caption=about)}" for title, about, rows in tables),
-    )
     note = f"Images: {dataset.note}."
+    about = " ".join(filter(None, [LAYERS, matches(found), note]))
+    tables = [
+        Table(_layer_table(summary, found), "Layers, from the pixels to the logits", about),
+        Table(_unit_table(summary, found), "What units respond to", UNITS),
+    ]
+    show_tables(run, tables)
     figures = {
         "similarity": feature_figures.similarity_figure(_heat_maps(found), found.layers, note=note),
         "depth": feature_figures.depth_figure(summary, found.layers, note=note),
-        "training": training_curves(read_metrics(run.path, keys=("cell", "seed", "step"))),
     }
+    if (metrics := read_trainings(run, [CELL])) is not None:
+        figures["training"] = training_curves(metrics)
     for name, figure in figures.items():
         save(figure, run.figures / f"{name}.png")
 

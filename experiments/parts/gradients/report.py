@@ -7,7 +7,8 @@ import numpy as np
 
 from cnnjax.data import Dataset
 from cnnjax.files import write_atomic
-from cnnjax.study import Interval, RunDirectory, markdown, over_seeds, print_table, save
+from cnnjax.study import Interval, RunDirectory, Table, over_seeds, save
+from experiments.common.tables import show_tables
 from experiments.parts.gradients import figures
 from experiments.parts.gradients.cells import GradientPlan, Measured
 
@@ -53,7 +54,7 @@ def write(run: RunDirectory, plans: Sequence[GradientPlan], results: Mapping[str
     for plan in plans:
         of.setdefault(plan.question, []).append(plan)
     rows = [signal_row(plan, results[plan.name], 0) for plan in of["start"]]
-    tables: list[tuple[str, str, list[dict[str, Any]]]] = [("At the start", f"{QUANTITIES} {FACTOR}", rows)]
+    tables = [("At the start", f"{QUANTITIES} {FACTOR}", rows)]
     if "activations" in of:
         depth = of["activations"][0].settings["depth"]
         about = f"Per layer, as above: plain networks of {depth} layers without normalisation, at the start."
@@ -62,10 +63,7 @@ def write(run: RunDirectory, plans: Sequence[GradientPlan], results: Mapping[str
         steps = results[of["training"][0].name].steps[-1]
         rows = [trained_row(plan, results[plan.name]) for plan in of["training"]]
         tables.append((f"Before and after {steps} steps of training", "As above.", rows))
-    for title, about, rows in tables:
-        print_table(rows, title=title, caption=about, scale=1, digits=2)
-    texts = [f"{title}\n\n{markdown(rows, caption=about, scale=1, digits=2)}" for title, about, rows in tables]
-    write_atomic(run.path / "table.md", "\n".join(texts))
+    show_tables(run, [Table(rows, title, about, scale=1, digits=2) for title, about, rows in tables])
     for name, figure in figures.draw(plans, results, note=dataset.note).items():
         save(figure, run.figures / f"{name}.png")
 

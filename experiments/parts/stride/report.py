@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.files import write_atomic
-from cnnjax.study import Interval, RunDirectory, colours, markdown, over_seeds, print_table, save
+from cnnjax.study import Interval, RunDirectory, Table, colours, over_seeds, save
 from cnnjax.study.style import GRID, INK, frame, styled, tidy
 from experiments.common.paired import write_comparisons
 from experiments.common.protocol import ProtocolConfig, tasks
 from experiments.common.scores import score, write_scores
 from experiments.common.sweep import Outcome
+from experiments.common.tables import show_tables
+from experiments.common.traced import cost_of
 from experiments.parts.stride.cells import StridePlan
 
 if TYPE_CHECKING:
@@ -67,21 +66,14 @@ def write(
         "the scores under one shift, as a part of their norm; they add up as vectors. "
         f"{dataset.note.rstrip('.')}."
     )
-    tables: list[tuple[str, str, list[dict[str, Any]]]] = [("Downsampling, in percent", about, rows)]
+    tables = [Table(rows, "Downsampling, in percent", about)]
     if replaced := _replaced(done, columns, dataset):
         cost = (
             "A stride less the maximum pool, seed by seed, in percentage points; multiply-adds: those of the strided "
             "network, as a part of the pooled one's."
         )
-        tables.append(("What a stride in place of pooling costs", cost, replaced))
-    for title, caption, body in tables:
-        print_table(body, title=title, caption=caption)
-    exact = _exact(done, columns)
-    print(exact)
-    texts = [f"**{title}**\n\n{markdown(body, caption=caption)}" for title, caption, body in tables]
-    failures = [f"{name} failed: {outcome.failure}" for name, outcome in outcomes.items() if outcome.failure]
-    print("".join(f"{failure}\n" for failure in failures), end="")
-    write_atomic(run.path / "table.md", "\n".join([*texts, f"{exact}\n", *failures]))
+        tables.append(Table(replaced, "What a stride in place of pooling costs", cost))
+    show_tables(run, tables, outcomes, note=_exact(done, columns))
     save(scores_figure(rows, note=f"{dataset.note}."), run.figures / "scores.png")
     if terms:
         save(terms_figure(rows, note=f"{dataset.note}."), run.figures / "terms.png")
@@ -107,15 +99,10 @@ def _replaced(plans: Sequence[StridePlan], columns: Columns, dataset: Dataset) -
         for title, name in SCORES.items():
             values = [score(columns[plan.cell.name], name) for plan in (strided, pooled)]
             row[title] = None if values[0] is None or values[1] is None else over_seeds(values[0] - values[1])
-        row["multiply-adds"] = _multiply_adds(strided, dataset) / _multiply_adds(pooled, dataset)
+        costs = [cost_of(plan.cell.model, dataset.train.images.shape[1:]) for plan in (strided, pooled)]
+        row["multiply-adds"] = costs[0].multiply_adds / costs[1].multiply_adds
         rows.append(row)
     return rows
-
-
-def _multiply_adds(plan: StridePlan, dataset: Dataset) -> int:
-    images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
-    variables = jax.eval_shape(plan.cell.model.init, jax.random.key(0), images)
-    return analysis.cost(plan.cell.model.apply, images, variables).multiply_adds
 
 
 def _exact(plans: Sequence[StridePlan], columns: Columns) -> str:
@@ -185,8 +172,9 @@ def terms_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
     """Aliasing, border and content of every way to downsample, without augmentation; a panel for each padding."""
     from matplotlib.figure import Figure
 
-    first = rows[0]["augmentation"]
-    split = [row for row in rows if row["aliasing"] is not None and row["augmentation"] == first]
+    split = [row for row in rows if row["aliasing"] is not None]
+    first = split[0]["augmentation"]
+    split = [row for row in split if row["augmentation"] == first]
     paddings = list(dict.fromkeys(row["padding"] for row in split))
     kinds = list(dict.fromkeys(row["downsample"] for row in split))
     figure = Figure(figsize=(3.2 * len(paddings) + 1.4, 1.2 + 0.42 * len(kinds)), layout="constrained")

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from cnnjax import analysis
 from cnnjax.analysis.relu_rules import Rule
 from cnnjax.files import write_atomic
-from cnnjax.study import Picture, RunDirectory, Section, Table, markdown, print_table, read_config, save, write_page
+from cnnjax.study import Picture, RunDirectory, Section, Table, read_config, save, write_page
 from experiments.common.run_sections import making_section, settings_section
+from experiments.common.tables import show_tables
 from experiments.parts.visualise.figures import figures
 from experiments.parts.visualise.found import Found
 from experiments.parts.visualise.subject import Subject
@@ -47,34 +47,29 @@ def write(
     write_atomic(run.path / "checks.csv", pd.DataFrame(check_rows(found)).to_csv(index=False, lineterminator="\n"))
     tables = {RESPONSES: Table(shown_layers(rows, found, subject))}
     tables |= check_tables(found)
-    texts = []
-    for title, table in tables.items():
-        options: dict[str, Any] = dict(scale=table.scale, digits=table.digits)
-        print_table(table.rows, title=title, caption=CAPTIONS[title], **options)
-        texts.append(f"**{title}**\n\n{markdown(table.rows, caption=CAPTIONS[title], **options)}")
-    write_atomic(run.path / "table.md", "\n".join(texts))
+    tables = {title: dataclasses.replace(table, caption=CAPTIONS[title]) for title, table in tables.items()}
+    show_tables(run, [dataclasses.replace(table, title=title) for title, table in tables.items()])
     for name, figure in figures(subject, fields, found, rule).items():
         save(figure, run.figures / f"{name}.png")
     _write_page(run, subject, found, tables)
 
 
 def _write_page(run: RunDirectory, subject: Subject, found: Found, tables: Mapping[str, Table]) -> None:
-    captioned = {title: dataclasses.replace(table, caption=CAPTIONS[title]) for title, table in tables.items()}
-    first, *others = captioned
+    first, *others = tables
     titles = {"invariance": "Features under transforms", "filters": "Filters", "occlusion": "Occlusion"}
 
     def pictures(*names: str) -> list[Picture]:
         paths = [run.figures / f"{name}.png" for name in names]
         return [Picture(path, alt=path.stem.replace("_", " ")) for path in paths if path.exists()]
 
-    sections = [Section("What the units respond to", [BEWARE, captioned[first]])]
+    sections = [Section("What the units respond to", [BEWARE, tables[first]])]
     sections += [Section(f"Layer {layer}", pictures(f"montage_{layer}", f"evolution_{layer}")) for layer in found.tops]
     if filters := pictures("filters"):
         sections.append(Section(titles["filters"], filters))
     sections.append(Section(titles["occlusion"], pictures("occlusion")))
     sections.append(Section(titles["invariance"], pictures("invariance", "confidence")))
     sections += [
-        Section(title, [captioned[title], *(pictures("cascade", "cascade_pictures") if title == ROBUST else [])])
+        Section(title, [tables[title], *(pictures("cascade", "cascade_pictures") if title == ROBUST else [])])
         for title in others
     ]
     if POINTING not in tables:

@@ -28,6 +28,7 @@ from cnnjax.training import load_tree, read_arrays, unstack
 from experiments.common.catalogue import CATALOGUE
 from experiments.common.cell import WEIGHTS
 from experiments.common.describe import build_described
+from experiments.common.traced import activations_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,12 +124,7 @@ def map_fields(model: nn.Module, variables: PyTree, images: np.ndarray) -> dict[
 
     Raises InputError for images that the network cannot take, and a network without maps.
     """
-    struct = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
-
-    def forward(x: Array) -> Any:
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variables)
-        return model.apply(zeros, x)[1]  # pyright: ignore[reportIndexIssue]
-
+    struct, forward = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32), activations_of(model, variables)
     fields, shapes = analysis.receptive_field(forward, struct), jax.eval_shape(forward, struct)
     layers = analysis.cost(model.apply, struct, variables).layers
     maps = {
