@@ -1,6 +1,7 @@
 """The features experiment end to end at toy size, its measures by hand, interrupted and resumed, and bad input."""
 
 import dataclasses
+import itertools
 import re
 import shutil
 import sys
@@ -14,11 +15,12 @@ from PIL import Image
 
 from cnnjax import InputError, analysis
 from cnnjax.data import DataConfig, load
-from cnnjax.study import cli
+from cnnjax.study import cli, over_seeds
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import features
 from experiments.common.network import NetworkConfig
 from experiments.parts.features import cells as feature_cells
+from experiments.parts.features.report import over_pairs
 
 FLAGS = (
     *("--data.size", "16", "--data.train-images", "72", "--data.test-images", "48"),
@@ -196,6 +198,27 @@ def test_interrupted_anywhere_it_resumes_to_the_same_tables(whole, tmp_path, mon
     assert capsys.readouterr().err.count("finished earlier") == 5
     for name in ("summary.csv", "units.csv", "similarity.csv", "table.md"):
         assert (path / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_interval_of_a_mean_over_pairs_is_that_of_its_jackknife():
+    random, n = np.random.default_rng(0), 6
+    pairs = random.uniform(size=(n, n))
+    pairs = (pairs + pairs.T) / 2
+    others = ~np.eye(n, dtype=bool)
+
+    def mean_over_pairs(networks):
+        return np.mean([pairs[i, j] for i, j in itertools.combinations(networks, 2)])
+
+    whole = mean_over_pairs(range(n))
+    pseudo = [n * whole - (n - 1) * mean_over_pairs([i for i in range(n) if i != left]) for left in range(n)]
+    found = over_pairs(np.array([pairs[i][others[i]].mean() for i in range(n)]))
+    np.testing.assert_allclose(found[:4], over_seeds(pseudo)[:4])
+    assert found.mean == pytest.approx(whole)
+    # Where a network adds its own part to all its pairs, their mean is that of twice the parts.
+    parts = random.normal(size=n)
+    means = parts + (parts.sum() - parts) / (n - 1)
+    np.testing.assert_allclose(over_pairs(means)[:3], over_seeds(2 * parts)[:3])
+    assert np.isnan(over_pairs(np.array([0.5, 0.5])).low)
 
 
 def test_a_training_that_diverges_ends_in_one_sentence(tmp_path):

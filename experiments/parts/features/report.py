@@ -158,6 +158,20 @@ def _over(summary: "pd.DataFrame", depth: int, state: str, what: str) -> Interva
     return over_seeds(values) if len(values) else None
 
 
+def over_pairs(means: np.ndarray) -> Interval:
+    """The mean over all pairs of networks, with its interval over networks, of each one's mean over its pairs (n,).
+
+    A pair moves with both its networks, so that these means as they are would give less than half of the interval: it
+    is that of the jackknife's pseudo-values, n U − (n − 1) Uᵢ, of the mean over pairs U and that without a network Uᵢ
+    (Arvesen 1969, "Jackknifing U-Statistics"). Two networks are a single pair, which has no interval.
+    """
+    n, mean = len(means), float(means.mean())
+    if n < 3:
+        return Interval(mean, float("nan"), float("nan"), n)
+    without = (n * mean - 2 * means) / (n - 2)
+    return over_seeds(n * mean - (n - 1) * without)
+
+
 def _layer_table(summary: "pd.DataFrame", found: Measured) -> list[dict[str, Any]]:
     rows = []
     for depth, layer in enumerate(found.layers):
@@ -165,7 +179,8 @@ def _layer_table(summary: "pd.DataFrame", found: Measured) -> list[dict[str, Any
         for task in feature_figures.tasks_of(summary):
             row[f"probe: {task}"] = _over(summary, depth, "trained", f"probe.{task}")
             row[f"{task}, start"] = _over(summary, depth, "start", f"probe.{task}")
-        row["CKA: other seeds"] = _over(summary, depth, "trained", "cka.other_seeds")
+        similar = feature_figures.by_depth(summary, "trained", "cka.other_seeds")[:, depth]
+        row["CKA: other seeds"] = over_pairs(similar) if np.isfinite(similar).all() else None
         row["CKA: start"] = _over(summary, depth, "trained", "cka.start")
         rows.append(row)
     return rows
