@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array
 
 from cnnjax import runtime
+from cnnjax.analysis.gradient_flow import NotFiniteError
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.errors import InputError
@@ -82,7 +83,7 @@ def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> 
         for rows, result in zip(groups, results, strict=True):
             probabilities = np.asarray(result)[: rows.stop - rows.start, : images.stop - first]
             if not np.isfinite(probabilities).all():
-                raise InputError(f"classify gives logits that are not finite on images of the orbit {orbit.name}")
+                raise NotFiniteError(f"classify gives logits that are not finite on images of the orbit {orbit.name}")
             classes[rows, images] = probabilities.argmax(-1)
             distance = 0.5 * np.abs(probabilities - reference).sum(-1)
             variation[max(0, rows.start - 1) : rows.stop - 1, images] = distance[rows.start == 0 :]

@@ -21,7 +21,7 @@ from cnnjax.errors import InputError
 
 
 class NotFiniteError(InputError):
-    """A loss is infinite or not a number."""
+    """A loss or a score is infinite or not a number."""
 
 
 @jax.tree_util.register_dataclass

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from cnnjax.analysis import NotFiniteError
 from cnnjax.data import Augmentation, Dataset, apply_augmentation
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
@@ -72,7 +73,7 @@ class CellPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a cell came to: its predictions (see `protocol.measure`), or why its training failed."""
+    """What a cell came to: its predictions (see `protocol.measure`), or why it failed."""
 
     predictions: dict[str, np.ndarray] | None
     failure: str = ""
@@ -216,11 +217,14 @@ def conclude(
     watch: Watch,
 ) -> Outcome:
     """Measure what was trained, or note why it was not, and keep that as the end of the cell."""
-    if isinstance(networks, DivergedError):
-        write_atomic(folder / FAILURE, json.dumps({"failure": str(networks)}) + "\n")
-        return Outcome(None, str(networks))
-    watch.compiling("the measurements", plan.model)
-    arrays = measure(protocol, dataset, plan.model, networks, progress=watch.advance)
+    try:
+        if isinstance(networks, DivergedError):
+            raise networks
+        watch.compiling("the measurements", plan.model)
+        arrays = measure(protocol, dataset, plan.model, networks, progress=watch.advance)
+    except (DivergedError, NotFiniteError) as error:
+        write_atomic(folder / FAILURE, json.dumps({"failure": str(error)}) + "\n")
+        return Outcome(None, str(error))
     save_tree(folder / PREDICTIONS, arrays)
     return Outcome(arrays)
 

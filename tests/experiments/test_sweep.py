@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cnnjax import InputError
+from cnnjax.analysis import NotFiniteError
 from cnnjax.study import Progress, open_run
 from cnnjax.training import execution, read_arrays
 from experiments.common import cell, sweep
@@ -90,6 +91,23 @@ def test_one_that_fails_side_by_side_is_marked_alone(one_program, tmp_path):
     assert outcomes["good"].predictions is not None
     assert "the loss of seed" in outcomes["hot"].failure
     assert swept(tmp_path / "run", plans)["hot"] == outcomes["hot"]
+
+
+def test_one_whose_answers_are_not_finite_is_marked_alone(tmp_path, monkeypatch):
+    real, asked = cell.measure, []
+
+    def measure(*args, **options):
+        asked.append(args)
+        if len(asked) == 1:
+            raise NotFiniteError("classify gives logits that are not finite")
+        return real(*args, **options)
+
+    monkeypatch.setattr(cell, "measure", measure)
+    plans = [plan("odd"), plan("good")]
+    outcomes = swept(tmp_path / "run", plans)
+    assert outcomes["odd"].failure == "classify gives logits that are not finite"
+    assert outcomes["good"].predictions is not None
+    assert swept(tmp_path / "run", plans)["odd"] == outcomes["odd"]
 
 
 def test_a_cell_is_a_function_of_plan_and_data(one_by_one):
