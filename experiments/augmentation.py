@@ -100,7 +100,8 @@ PAPER = dataclasses.replace(
     protocol=ProtocolConfig(images=10_000, orbits=("shift_zero", "rotation")),
     seeds=5,
 )
-"""All-CNN-C with normalisation in place of dropout: a tenth after 200, 250 and 300 of 350 epochs (section 3.2)."""
+"""All-CNN-C with pools, and normalisation in place of dropout: a tenth after 200, 250 and 300 of 350 epochs (section
+3.2), but with a warm-up in the first 35."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ class TrainConfig:
     batch_size: int = 64
     """Images in a step."""
     optimizer: Literal["sgd", "adamw", "adadelta"] = "sgd"
-    """SGD with momentum 0.9, AdamW with decay rates 0.9 and 0.999, or Adadelta with 0.9 (Zeiler 2012)."""
+    """SGD with Nesterov's momentum 0.9, AdamW with decay rates 0.9 and 0.999, or Adadelta with 0.9 (Zeiler 2012)."""
     learning_rate: float = 0.1
     """Peak learning rate, after a linear warm-up."""
     schedule: Literal["cosine", "steps", "constant"] = "cosine"
