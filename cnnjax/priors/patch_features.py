@@ -12,9 +12,11 @@ from cnnjax.priors.patches import GRAIN, pack
 Images = tuple[Array, ...]
 """An image's values, packed: `patches.pack`."""
 
-_DIMENSIONS = 24
+LAYOUT = ((10,) * 3,) * 2 + ((8,) * 4,) * 3 + ((6,) * 5,) * 2
+"""Bits of the coordinates in each word, the widest first: patches vary ever less along the axes that follow."""
+
+_SIZES = [2.0**bits - 1 for fields in LAYOUT for bits in fields]
 _SAMPLE = 4096  # patches from which the space is found
-_STEPS = 1023  # to which a coordinate is rounded
 
 
 class Space(NamedTuple):
@@ -33,11 +35,12 @@ def space_of(images: Sequence[Array], *, patch_size: int) -> Space:
     mean = jnp.mean(sample, axis=0)
     complete = _orthonormal(sample - mean[None], patch_size)
     strength = jnp.var(sample @ complete, axis=0)
-    basis = complete[:, jax.lax.top_k(strength, min(_DIMENSIONS - 1, len(mean)))[1]]
+    basis = complete[:, jax.lax.top_k(strength, min(len(_SIZES) - 1, len(mean)))[1]]
     deviations = sample - mean[None]
     coordinates = _with_rest(deviations @ basis, jnp.sum(deviations**2, axis=1))
-    low = jnp.min(coordinates, axis=0)
-    return Space(basis, mean, low, _STEPS / jnp.maximum(jnp.max(coordinates - low[None]), 1e-3))
+    low, high = jnp.min(coordinates, axis=0), jnp.max(coordinates, axis=0)
+    scale = _SIZES[0] / jnp.maximum(jnp.max(high - low), 1e-3)
+    return Space(basis, mean, (low + high) / 2 - _sizes(basis) / (2 * scale), scale)
 
 
 def embed(image: Array, space: Space, *, patch_size: int) -> Images:
@@ -51,7 +54,13 @@ def embed(image: Array, space: Space, *, patch_size: int) -> Images:
     products, norm = _products(_centred(image), columns, patch_size)
     coordinates = products[..., :-1] - (space.mean @ space.basis)[None, None]
     coordinates = _with_rest(coordinates, norm - 2 * products[..., -1] + jnp.sum(space.mean**2))
-    return pack(jnp.round(jnp.clip((coordinates - space.low[None, None]) * space.scale, 0, _STEPS)).astype(jnp.int32))
+    steps = jnp.clip((coordinates - space.low[None, None]) * space.scale, 0, _sizes(space.basis)[None, None])
+    return pack(jnp.round(steps).astype(jnp.int32), LAYOUT)
+
+
+def _sizes(basis: Array) -> Array:
+    """The largest value of each coordinate."""
+    return jnp.asarray(_SIZES[: basis.shape[1] + 1], jnp.float32)
 
 
 def _centred(image: Array) -> Array:
@@ -59,9 +68,9 @@ def _centred(image: Array) -> Array:
 
 
 def _with_rest(coordinates: Array, squared_norm: Array) -> Array:
-    """The coordinates and, as one more, the norm of what they leave."""
+    """The norm of what the coordinates leave and, after it, the coordinates."""
     rest = squared_norm - jnp.sum(coordinates**2, axis=-1)
-    return jnp.concatenate([coordinates, jnp.sqrt(jnp.maximum(rest, 0))[..., None]], axis=-1)
+    return jnp.concatenate([jnp.sqrt(jnp.maximum(rest, 0))[..., None], coordinates], axis=-1)
 
 
 def _orthonormal(deviations: Array, patch_size: int) -> Array:

@@ -4,6 +4,7 @@ Distances are sums of squared integers. They do not depend on the order of summa
 and one that is computed anew agree to the bit, on every device and for every search.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,8 +17,8 @@ from cnnjax.errors import InputError
 GRAIN = 1020
 """Steps in [0, 1] to which values are rounded: four in each of an 8-bit image's, whose values are thus exact."""
 
-_BITS, _PER_WORD = 10, 3
-_LOW = (1 << _BITS) - 1
+PIXELS = (10, 10, 10)
+"""Bits of the values in a word of an image."""
 
 # Sums of squares and positions are of 32 bits; twice the pixels still are, for what searches in blocks.
 _MOST_VALUES = (2**31 - 1) // GRAIN**2
@@ -96,22 +97,29 @@ def quantize(image: Float[Array, "height width c"]) -> Int[Array, "height width 
     return jnp.round(jnp.clip(image.astype(jnp.float32), 0, 1) * GRAIN).astype(jnp.int32)
 
 
-def pack(values: Int[Array, "height width c"]) -> tuple[Array, ...]:
-    """Three values below 1024 in each word: words (height, width) of uint32, as one load brings three."""
-    channels = values.shape[2]
-    words = jnp.pad(values, ((0, 0), (0, 0), (0, -channels % _PER_WORD))).astype(jnp.uint32)
-    return tuple(
-        words[..., i] | (words[..., i + 1] << _BITS) | (words[..., i + 2] << 2 * _BITS)
-        for i in range(0, channels, _PER_WORD)
-    )
+def pack(values: Int[Array, "height width c"], layout: Iterable[Sequence[int]]) -> tuple[Array, ...]:
+    """Several values in each word of uint32 (height, width), as one load brings them all.
+
+    `layout` has the bits of each value for one word after the other, as far as there are values; they must fit.
+    """
+    channels, words = list(jnp.moveaxis(values.astype(jnp.uint32), 2, 0)), []
+    for fields in layout:
+        if not channels:
+            break
+        word, shift = jnp.zeros(values.shape[:2], jnp.uint32), 0
+        for bits in fields[: len(channels)]:
+            word, shift = word | (channels.pop(0) << shift), shift + bits
+        words.append(word)
+    return tuple(words)
 
 
-def squared_difference(a: Array, b: Array) -> Array:
-    """`Σ (aᵢ − bᵢ)²` over the values packed in each word, int32."""
-    total = jnp.zeros((), jnp.int32)
-    for shift in range(0, _BITS * _PER_WORD, _BITS):
-        difference = ((a >> shift) & _LOW).astype(jnp.int32) - ((b >> shift) & _LOW).astype(jnp.int32)
-        total = total + difference * difference
+def squared_difference(a: Array, b: Array, fields: Sequence[int]) -> Array:
+    """`Σ (aᵢ − bᵢ)²` over the values packed in each word, int32; `fields` are their bits."""
+    total, shift = jnp.zeros((), jnp.int32), 0
+    for bits in fields:
+        low = (1 << bits) - 1
+        difference = ((a >> shift) & low).astype(jnp.int32) - ((b >> shift) & low).astype(jnp.int32)
+        total, shift = total + difference * difference, shift + bits
     return total
 
 
@@ -136,7 +144,7 @@ def patch_distances(
         for column in range(patch_size):
             for theirs, ours in zip(source, here, strict=True):
                 mine = jax.lax.slice_in_dim(ours, column, column + y.shape[1], axis=1)
-                total = total + squared_difference(take(theirs, corner + (row * width + column)), mine)
+                total = total + squared_difference(take(theirs, corner + (row * width + column)), mine, PIXELS)
         return total
 
     return jax.lax.fori_loop(0, patch_size, add_row, jnp.zeros(y.shape, jnp.int32))

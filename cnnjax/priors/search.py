@@ -1,14 +1,16 @@
 """The search of PatchMatch, on images that were prepared for it."""
 
 from functools import partial
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cnnjax.priors.patch_features import Images, Space, embed
+from cnnjax.priors.patch_features import LAYOUT, Images, Space, embed
 from cnnjax.priors.patches import (
+    PIXELS,
     NearestPatches,
     allowed_patches,
     mean_squared,
@@ -40,7 +42,9 @@ def prepare(image: Array, mask: Array | None, space: Space, *, patch_size: int) 
     The barrier keeps the compiler from computing anew, for every load, what is loaded.
     """
     allowed = None if mask is None else allowed_patches(mask, patch_size=patch_size)
-    return jax.lax.optimization_barrier(Prepared(pack(image), embed(image, space, patch_size=patch_size), allowed))
+    return jax.lax.optimization_barrier(
+        Prepared(pack(image, repeat(PIXELS)), embed(image, space, patch_size=patch_size), allowed)
+    )
 
 
 def search(
@@ -72,8 +76,9 @@ def search(
     def bound(index: Array) -> Array:
         """Lower bounds of the candidates' distances."""
         total = jnp.zeros((), jnp.int32)
-        for theirs, ours in zip(source.patches, target.patches, strict=True):
-            total = total + squared_difference(take(theirs, index), ours.reshape((1,) * (index.ndim - 2) + ours.shape))
+        for theirs, ours, fields in zip(source.patches, target.patches, LAYOUT, strict=False):
+            ours = ours.reshape((1,) * (index.ndim - 2) + ours.shape)
+            total = total + squared_difference(take(theirs, index), ours, fields)
         return jnp.where(permitted(index), total, _FORBIDDEN)
 
     def exact(index: Array) -> Array:
