@@ -9,9 +9,10 @@ from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.intervals import over_seeds
-from cnnjax.study import RunDirectory, compare, markdown, print_table, save
+from cnnjax.study import RunDirectory, Table, compare, save
 from cnnjax.study.style import colours, frame, styled, tidy
 from experiments.common.sweep import Outcome
+from experiments.common.tables import show_tables
 from experiments.parts.parameters.figures import short
 
 if TYPE_CHECKING:
@@ -85,29 +86,23 @@ def write(
     everything = len(dataset.train.labels)
     note = f"{dataset.name}: {len(dataset.test.labels):,} test images"
     tables = [
-        (
+        Table(
+            _by_images(done),
             "Accuracy by number of training images, pixels as they are and permuted",
             f"{note}. {dataset.note}. Every training takes equally many steps.",
-            _by_images(done),
         ),
-        (
+        Table(
+            _differences(comparisons),
             f"What the order of the pixels is worth, and what the CNN is ahead of the MLP, in points, of {note}",
             "Differences of the same draws. p: that of the paired t test, by Holm's method for all rows.",
-            _differences(comparisons),
         ),
-        (
+        Table(
+            _by_cost(done, everything),
             f"Accuracy of all {everything:,} training images, by parameters and multiply-adds",
             "Multiply-adds: for one image, forward. Width: the factor of the network's own widths.",
-            _by_cost(done, everything),
         ),
     ]
-    for title, about, table in tables:
-        print_table(table, title=title, caption=about)
-    texts = [f"{title}\n\n{markdown(table, caption=about)}" for title, about, table in tables if table]
-    write_atomic(run.path / "table.md", "\n".join(texts))
-    for name, outcome in outcomes.items():
-        if outcome.failure:
-            print(f"{name} failed: {outcome.failure}")
+    show_tables(run, tables, outcomes)
     save(by_images(done, note=note), run.figures / "images.png")
     save(
         by_cost(done[done["images"].eq(everything) & done["pixels"].eq("ordered")], note=note), run.figures / "cost.png"
