@@ -48,7 +48,7 @@ class Config:
     """Turn the pieces too (type 2)."""
     shuffle_pixels: bool = False
     """The control: mix all pixels of the image before it is cut."""
-    patience: int = 12
+    patience: int = 24
     """Repairs without gain after which the search ends."""
     seed: int = 0
     """Seed of the mixing and of the search."""

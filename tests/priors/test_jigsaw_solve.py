@@ -157,6 +157,41 @@ def test_pieces_that_make_no_puzzle(shape, side, message):
         jigsaw.cut(jnp.zeros(shape), side=side)
 
 
+@pytest.mark.parametrize(("grid", "rotate"), [((1, 5), False), ((5, 1), True)])
+def test_narrow_puzzles(grid, rotate):
+    cut = jigsaw.cut(smooth_image(grid[0] * SIDE, grid[1] * SIDE), side=SIDE)
+    mixed = jigsaw.shuffle(cut.pieces, KEY, rotate=rotate)
+    solution = jigsaw.solve(mixed.pieces, cut.grid, KEY, rotate=rotate, dissimilarity=jigsaw.colour_jump, patience=2)
+    assert sorted(solution.arrangement.pieces.ravel()) == list(range(grid[0] * grid[1]))
+    truth = jigsaw.true_arrangement(mixed, cut.grid)
+    assert solution.objective <= solution.objective_of(truth) + 1e-3
+
+
+def test_copies_of_one_piece_are_twins():
+    pieces = jnp.tile(jigsaw.cut(smooth_image(), side=SIDE).pieces[:1], (30, 1, 1, 1))
+    solution = jigsaw.solve(pieces, (5, 6), KEY, rotate=True, dissimilarity=jigsaw.colour_jump, patience=1)
+    assert solution.diagnosis.twins == 30
+    assert not solution.diagnosis.structure
+    assert sorted(solution.arrangement.pieces.ravel()) == list(range(30))
+
+
+def test_pieces_that_cannot_be_compared():
+    good = jnp.zeros((4, 8, 8, 3))
+    with pytest.raises(InputError, match=r"pieces of shape \(3, 3, 3\) are no puzzle"):
+        jigsaw.solve(good[:, :3, :3], (2, 2), KEY)
+    with pytest.raises(InputError, match="must be finite"):
+        jigsaw.solve(good.at[0, 0, 0, 0].set(jnp.nan), (2, 2), KEY)
+    with pytest.raises(InputError, match="4 pieces do not fill -2×-2 cells"):
+        jigsaw.solve(good, (-2, -2), KEY)
+    with pytest.raises(InputError, match="patience=-1"):
+        jigsaw.solve(good, (2, 2), KEY, patience=-1)
+
+
+def test_arrangements_of_other_sizes_are_not_compared():
+    with pytest.raises(InputError, match="of 4 and 6 pieces"):
+        jigsaw.score(upright([[0, 1], [2, 3]]), upright([[0, 1, 2], [3, 4, 5]]))
+
+
 def test_pieces_that_do_not_fill_the_grid():
     with pytest.raises(InputError, match="6 pieces do not fill 2×2 cells"):
         jigsaw.solve(jnp.zeros((6, 8, 8, 3)), (2, 2), KEY)

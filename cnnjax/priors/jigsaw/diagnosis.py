@@ -20,7 +20,7 @@ class Diagnosis(NamedTuple):
     loops: int
     """2×2 blocks that best buddies close; fewer than one is expected by chance."""
     structure: bool
-    """Whether there are more loops than chance would close: five, or all that the grid has."""
+    """Whether there are more loops than chance would close: five, or all that the grid has; in one row, none to see."""
 
 
 def diagnose(pieces: Float[Array, "n side side channels"], relative: Fits, grid: tuple[int, int]) -> Diagnosis:

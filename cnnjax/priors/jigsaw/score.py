@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from cnnjax.errors import InputError
 from cnnjax.priors.jigsaw.fits import Fits
 from cnnjax.priors.jigsaw.pieces import Arrangement
 
@@ -29,8 +30,10 @@ def score(found: Arrangement, truth: Arrangement, *, labels: Int[np.ndarray, "n 
 
     Where pieces were turned, nothing says which side of the whole is up: the turn of the whole that agrees best counts.
     `labels` are numbers of pieces in each turn, such as those of `frames`, under which pieces of one number count as
-    one; without them all pieces differ.
+    one; without them all pieces differ. Raises InputError for arrangements of different numbers of pieces.
     """
+    if found.pieces.size != truth.pieces.size:
+        raise InputError(f"arrangements of {found.pieces.size} and {truth.pieces.size} pieces cannot be compared")
     if labels is None:
         labels = np.arange(4 * found.pieces.size).reshape(-1, 4)
     true_labels = labels[truth.pieces, truth.turns % 4]
