@@ -67,7 +67,7 @@ def test_where_the_square_covers_what_counts():
     near = np.abs(np.arange(12)[:, None] - 3) <= 1
     near = near & (np.abs(np.arange(12)[None] - 7) <= 1)
     np.testing.assert_array_equal(found.prediction, near)
-    np.testing.assert_allclose(found.total_activation, np.where(near, 0, 0.9))
+    np.testing.assert_allclose(found.total_activation, np.where(near, 0, 0.9), rtol=1e-6)
     np.testing.assert_allclose(found.probability, 1 / (1 + np.exp(-np.where(near, -24, 12))), rtol=1e-4)
     assert found.label == 0
     assert found.projection[3, 7, 0] == pytest.approx(0.9)
