@@ -9,7 +9,7 @@ from scipy import ndimage
 from cnnjax.priors.patches import GRAIN, allowed_patches
 
 _BLOCK = 16  # sizes of windows are multiples of this, so that holes of nearly one size share a program
-_FALL_OFF = 2  # of a patch's weight, for each pixel into the hole
+_FALL_OFF = 2.0  # of a patch's weight, for each pixel into the hole
 _DEEPEST = 40  # pixels, from where on the weight stays: in a large hole it would vanish from single precision
 _REACH = 12  # pixels, the standard deviation of the Gaussian over which texture is averaged
 _CONTRAST = 7  # the texture's weight beside colour's
@@ -86,9 +86,7 @@ def patch_weights(hole: np.ndarray, patch_size: int) -> np.ndarray:
     touching = ~np.asarray(allowed_patches(jnp.asarray(hole), patch_size=patch_size))
     centres = depth[before : hole.shape[0] - after, before : hole.shape[1] - after]
     weights = np.zeros(hole.shape, np.float32)
-    weights[: centres.shape[0], : centres.shape[1]] = np.where(
-        touching, float(_FALL_OFF) ** -np.minimum(centres, _DEEPEST), 0
-    )
+    weights[: centres.shape[0], : centres.shape[1]] = np.where(touching, _FALL_OFF ** -np.minimum(centres, _DEEPEST), 0)
     return weights
 
 

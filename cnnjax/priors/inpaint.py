@@ -49,8 +49,8 @@ def inpaint(
 
     Values lie in [0, 1]; known pixels come back unchanged to the bit. It is no function to be jitted: the levels'
     sizes follow from the mask. `report(level, number, count)` is called after each level. Raises InputError for a mask
-    of another size or that leaves no patch, and for an image or patches that are too large to
-    be counted in 32 bits, an image smaller than a patch, or not of floats.
+    of another size or that leaves no patch, and for an image that is not of floats, smaller than a patch, or with its
+    patches too large to be counted in 32 bits.
 
     Wexler, Shechtman & Irani 2007, "Space-time completion of video", equations 1–5, with the search of Barnes et al.
     2009, section 4, the textures of Newson, Almansa, Fradet, Gousseau & Pérez 2014, "Video inpainting of complex
