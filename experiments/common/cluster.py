@@ -80,8 +80,8 @@ def connect() -> Any:
     Raises `InputError` where Ray is not installed or no cluster is running.
     """
     try:
-        import ray
-        import ray.exceptions
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.exceptions  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError("--engine ray needs Ray, which is not installed: pip install -e '.[cluster]'") from error
     if not ray.is_initialized():
@@ -102,7 +102,7 @@ def pickled(value: Any) -> bytes:
 
     cloudpickle copies JAX's, such as `jax.nn.relu`, which then are equal to no other.
     """
-    from ray import cloudpickle
+    from ray import cloudpickle  # pyright: ignore[reportMissingImports]
 
     class Pickler(cloudpickle.Pickler):
         def reducer_override(self, obj: Any) -> Any:
