@@ -16,14 +16,22 @@ LAYOUT = ((10,) * 3,) * 2 + ((8,) * 4,) * 3 + ((6,) * 5,) * 2
 """Bits of the coordinates in each word, the widest first: patches vary ever less along the axes that follow."""
 
 _SIZES = [2.0**bits - 1 for fields in LAYOUT for bits in fields]
-_SAMPLE = 4096  # patches from which the space is found
+_SAMPLE = 2048  # patches from which the space is found
 
 
 class Space(NamedTuple):
-    """An orthonormal P of few dimensions, the mean m that is subtracted first, and the box that coordinates fill."""
+    """Chosen products of a cosine down, a cosine along and an axis of colour, and the box that coordinates fill.
 
-    basis: Array
+    The principal components of natural patches are nearly such products, which are orthonormal, found without a
+    decomposition of all their values, and computed one factor after the other.
+    """
+
     mean: Array
+    """The colour that is subtracted first."""
+    axes: Array
+    """Principal axes of the colours, as columns."""
+    chosen: Array
+    """Frequency down, frequency along and axis of each coordinate after the first: (3, n)."""
     low: Array
     scale: Array
     """Steps for each unit."""
@@ -31,16 +39,21 @@ class Space(NamedTuple):
 
 def space_of(images: Sequence[Array], *, patch_size: int) -> Space:
     """The space in which patches of these quantized images, a sample of them, vary most."""
-    sample = jnp.concatenate([_sample(_centred(image), patch_size) for image in images])
-    mean = jnp.mean(sample, axis=0)
-    complete = _orthonormal(sample - mean[None], patch_size)
-    strength = jnp.var(sample @ complete, axis=0)
-    basis = complete[:, jax.lax.top_k(strength, min(len(_SIZES) - 1, len(mean)))[1]]
-    deviations = sample - mean[None]
-    coordinates = _with_rest(deviations @ basis, jnp.sum(deviations**2, axis=1))
-    low, high = jnp.min(coordinates, axis=0), jnp.max(coordinates, axis=0)
+    # Without barriers the compiler computes anew, for every use, what has several.
+    sample = jax.lax.optimization_barrier(jnp.concatenate([_sample(_centred(image), patch_size) for image in images]))
+    mean = jnp.mean(sample, axis=(0, 1, 2))
+    sample = sample - mean[None, None, None]
+    colours = sample.reshape(-1, sample.shape[3])
+    axes = jnp.linalg.eigh(colours.T @ colours)[1]
+    cosines = _cosines(patch_size)
+    products = jax.lax.optimization_barrier(jnp.einsum("nyxc,yv,xu,ca->vuan", sample, cosines, cosines, axes))
+    strength = jnp.var(products, axis=3)
+    count = min(len(_SIZES) - 1, strength.size)
+    chosen = jnp.stack(jnp.unravel_index(jax.lax.top_k(strength.reshape(-1), count)[1], strength.shape))
+    coordinates = _with_rest(products[tuple(chosen)], jnp.sum(sample**2, axis=(1, 2, 3)))
+    low, high = jnp.min(coordinates, axis=1), jnp.max(coordinates, axis=1)
     scale = _SIZES[0] / jnp.maximum(jnp.max(high - low), 1e-3)
-    return Space(basis, mean, (low + high) / 2 - _sizes(basis) / (2 * scale), scale)
+    return Space(mean, axes, chosen, (low + high) / 2 - _sizes(chosen) / (2 * scale), scale)
 
 
 def embed(image: Array, space: Space, *, patch_size: int) -> Images:
@@ -49,18 +62,20 @@ def embed(image: Array, space: Space, *, patch_size: int) -> Images:
     With a = (P a, r_a), ‖a − b‖² ≥ ‖P a − P b‖² + (r_a − r_b)², r being the norm of what P drops; that coordinates
     beyond the box are moved to its sides only brings them nearer.
     """
-    # The mean goes along as one more column: ‖a − m‖² = ‖a‖² − 2 a·m + ‖m‖².
-    columns = jnp.concatenate([space.basis, space.mean[:, None]], axis=1)
-    products, norm = _products(_centred(image), columns, patch_size)
-    coordinates = products[..., :-1] - (space.mean @ space.basis)[None, None]
-    coordinates = _with_rest(coordinates, norm - 2 * products[..., -1] + jnp.sum(space.mean**2))
-    steps = jnp.clip((coordinates - space.low[None, None]) * space.scale, 0, _sizes(space.basis)[None, None])
+    values = jnp.moveaxis(_centred(image) - space.mean[None, None], 2, 0)
+    coordinates = _with_rest(_products(values, space, patch_size), _squared_norms(values, patch_size))
+    steps = jnp.clip((coordinates - _each(space.low)) * space.scale, 0, _each(_sizes(space.chosen)))
     return pack(jnp.round(steps).astype(jnp.int32), LAYOUT)
 
 
-def _sizes(basis: Array) -> Array:
+def _sizes(chosen: Array) -> Array:
     """The largest value of each coordinate."""
-    return jnp.asarray(_SIZES[: basis.shape[1] + 1], jnp.float32)
+    return jnp.asarray(_SIZES[: chosen.shape[1] + 1], jnp.float32)
+
+
+def _each(values: Array) -> Array:
+    """One value for each of several maps."""
+    return values[:, None, None]
 
 
 def _centred(image: Array) -> Array:
@@ -69,43 +84,47 @@ def _centred(image: Array) -> Array:
 
 def _with_rest(coordinates: Array, squared_norm: Array) -> Array:
     """The norm of what the coordinates leave and, after it, the coordinates."""
-    rest = squared_norm - jnp.sum(coordinates**2, axis=-1)
-    return jnp.concatenate([jnp.sqrt(jnp.maximum(rest, 0))[..., None], coordinates], axis=-1)
+    rest = squared_norm - jnp.sum(coordinates**2, axis=0)
+    return jnp.concatenate([jnp.sqrt(jnp.maximum(rest, 0))[None], coordinates])
 
 
-def _orthonormal(deviations: Array, patch_size: int) -> Array:
-    """Cosines over a patch times the principal axes of its colours: as columns, an orthonormal basis of all patches.
-
-    The principal components of natural patches are nearly that, and cost a decomposition of all their values.
-    """
-    colours = deviations.reshape(-1, deviations.shape[1] // patch_size**2)
-    _, axes = jnp.linalg.eigh(colours.T @ colours)
-    order = jnp.arange(patch_size, dtype=jnp.float32)
-    cosines = jnp.cos(jnp.pi / patch_size * (order[:, None] + 0.5) * order[None])
-    cosines = cosines / jnp.linalg.norm(cosines, axis=0, keepdims=True)
-    return jnp.kron(cosines, jnp.kron(cosines, axes))
+def _cosines(size: int) -> Array:
+    """The orthonormal cosines over `size` pixels, as columns."""
+    order = jnp.arange(size, dtype=jnp.float32)
+    cosines = jnp.cos(jnp.pi / size * (order[:, None] + 0.5) * order[None])
+    return cosines / jnp.linalg.norm(cosines, axis=0, keepdims=True)
 
 
-def _products(image: Array, columns: Array, patch_size: int) -> tuple[Array, Array]:
-    """Every patch times the columns, and its squared norm; matrix products row by row of the patch."""
-    rows, across = image.shape[0] - patch_size + 1, image.shape[1] - patch_size + 1
-    columns = columns.reshape(patch_size, -1, columns.shape[1])
+def _products(values: Array, space: Space, patch_size: int) -> Array:
+    """The coordinates of every patch but the first, (n, rows, columns), of an image (channels, height, width)."""
+    cosines = _cosines(patch_size)
+    down, along, axis = space.chosen
+    colours = jnp.einsum("cyx,ca->ayx", values, space.axes, precision="highest")
+    waves = [_weighted_sum(colours, w[:, None], axis=2) for w in cosines.T]
+    chosen = jax.lax.optimization_barrier(jnp.stack(waves))[along, axis]
+    return jax.lax.optimization_barrier(_weighted_sum(chosen, cosines[:, down], axis=1))
 
-    def add_row(row: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        here = jax.lax.dynamic_slice_in_dim(image, row, rows, 0)
-        strips = jnp.concatenate([here[:, i : i + across] for i in range(patch_size)], axis=2)
-        return sums[0] + strips @ columns[row], sums[1] + jnp.sum(strips**2, axis=2)
 
-    zeros = (jnp.zeros((rows, across, columns.shape[2])), jnp.zeros((rows, across)))
-    return jax.lax.fori_loop(0, patch_size, add_row, zeros)
+def _weighted_sum(maps: Array, weights: Array, *, axis: int) -> Array:
+    """`Σᵢ weightsᵢ maps(· + i)` along an axis, where all of the window fits; weights: (window, maps or 1)."""
+    size = maps.shape[axis] - len(weights) + 1
+    windows = [jax.lax.slice_in_dim(maps, i, i + size, axis=axis) * _each(w) for i, w in enumerate(weights)]
+    return jnp.sum(jnp.stack(windows), axis=0)
+
+
+def _squared_norms(values: Array, patch_size: int) -> Array:
+    """Of every patch."""
+    ones = jnp.ones((patch_size, 1))
+    squares = jnp.sum(values**2, axis=0)[None]
+    return _weighted_sum(_weighted_sum(squares, ones, axis=2), ones, axis=1)[0]
 
 
 def _sample(image: Array, patch_size: int) -> Array:
-    """About `_SAMPLE` patches of an image as rows, evenly spaced."""
+    """About `_SAMPLE` patches of an image, evenly spaced: (n, patch_size, patch_size, channels)."""
     rows, columns = image.shape[0] - patch_size + 1, image.shape[1] - patch_size + 1
     step = max(1, round((rows * columns / _SAMPLE) ** 0.5))
     y, x = jnp.arange(0, rows, step), jnp.arange(0, columns, step)
     inside = jnp.arange(patch_size)
     grid = (y[:, None] + inside[None]).reshape(-1), (x[:, None] + inside[None]).reshape(-1)
     patches = image[grid[0]][:, grid[1]].reshape(len(y), patch_size, len(x), patch_size, -1)
-    return patches.transpose(0, 2, 1, 3, 4).reshape(len(y) * len(x), -1)
+    return patches.transpose(0, 2, 1, 3, 4).reshape(len(y) * len(x), patch_size, patch_size, -1)

@@ -97,16 +97,16 @@ def quantize(image: Float[Array, "height width c"]) -> Int[Array, "height width 
     return jnp.round(jnp.clip(image.astype(jnp.float32), 0, 1) * GRAIN).astype(jnp.int32)
 
 
-def pack(values: Int[Array, "height width c"], layout: Iterable[Sequence[int]]) -> tuple[Array, ...]:
+def pack(values: Int[Array, "c height width"], layout: Iterable[Sequence[int]]) -> tuple[Array, ...]:
     """Several values in each word of uint32 (height, width), as one load brings them all.
 
     `layout` has the bits of each value for one word after the other, as far as there are values; they must fit.
     """
-    channels, words = list(jnp.moveaxis(values.astype(jnp.uint32), 2, 0)), []
+    channels, words = list(values.astype(jnp.uint32)), []
     for fields in layout:
         if not channels:
             break
-        word, shift = jnp.zeros(values.shape[:2], jnp.uint32), 0
+        word, shift = jnp.zeros(values.shape[1:], jnp.uint32), 0
         for bits in fields[: len(channels)]:
             word, shift = word | (channels.pop(0) << shift), shift + bits
         words.append(word)
