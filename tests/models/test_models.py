@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_cases import KEY, drawn_variables, pixels, shapes_of
 
-from cnnjax import InputError, models, ops
+from cnnjax import InputError, models
 
 
 def parameters(variables):
@@ -51,25 +52,26 @@ def test_an_mlp_grows_with_the_image(side):
 
 def test_activations_come_in_forward_order_and_end_in_the_logits():
     model = models.ResNet(num_classes=4, depth=1, widths=(8, 16))
-    images = jnp.ones((2, 8, 8, 3))
-    logits, activations = model.apply(model.init(jax.random.key(0), images), images)
-    shapes = {name: value.shape for name, value in activations.items()}
-    assert list(shapes.items()) == [
+
+    def check(images):
+        (logits, activations), _ = model.init_with_output(KEY, images)
+        assert activations["logits"] is logits
+
+    jax.eval_shape(check, jnp.ones((2, 8, 8, 3)))
+    assert list(shapes_of(model, 2, 8, 8, 3)[1].items()) == [
         ("conv1", (2, 8, 8, 8)),
         ("stage1_block1", (2, 8, 8, 8)),
         ("stage2_block1", (2, 4, 4, 16)),
         ("pool", (2, 16)),
         ("logits", (2, 4)),
     ]
-    assert (activations["logits"] == logits).all()
 
 
 @pytest.mark.parametrize("downsample", ["stride", "max", "average"])
 def test_every_downsampling_halves_the_same_maps(downsample):
     model = models.AllConv(num_classes=3, widths=(4, 6), depth=2, head_width=5, downsample=downsample)
-    images = jnp.ones((2, 12, 12, 1))
-    _, activations = model.apply(model.init(jax.random.key(0), images), images)
-    assert [value.shape[1:] for value in activations.values()] == [
+    _, activations = shapes_of(model, 2, 12, 12, 1)
+    assert [shape[1:] for shape in activations.values()] == [
         (12, 12, 4),
         (6, 6, 4),
         (6, 6, 6),
@@ -83,22 +85,27 @@ def test_every_downsampling_halves_the_same_maps(downsample):
 
 def test_plain_twins_differ_in_the_shortcuts_alone():
     residual, plain = (models.ResNet(num_classes=4, depth=1, widths=(8, 16), residual=r) for r in (True, False))
-    images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
-    variables = residual.init(jax.random.key(0), images)
-    again = plain.init(jax.random.key(0), images)
+    images = pixels(2, 8, 8, 3)
+
+    @jax.jit
+    def both(key, images):
+        variables, again = (model.init(key, images) for model in (residual, plain))
+        return variables, again, *(model.apply(variables, images)[0] for model in (residual, plain))
+
+    variables, again, logits, of_plain = both(KEY, images)
     jax.tree.map(np.testing.assert_array_equal, variables, again)
-    assert not np.allclose(residual.apply(variables, images)[0], plain.apply(variables, images)[0])
+    assert not np.allclose(logits, of_plain)
 
 
 def test_a_residual_block_with_zero_kernels_passes_its_rectified_input_on():
     # He et al. 2016, section 3: F = 0 leaves the identity; option A pads the new channels with zeros.
     model = models.ResNet(num_classes=4, depth=1, widths=(3, 5), norm="none")
-    images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
-    variables = model.init(jax.random.key(0), images)
+    images = pixels(2, 8, 8, 3)
     variables = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jnp.zeros_like(leaf) if "block" in jax.tree_util.keystr(path) else leaf, variables
+        lambda path, leaf: np.zeros_like(leaf) if "block" in jax.tree_util.keystr(path) else leaf,
+        drawn_variables(model, images),
     )
-    _, activations = model.apply(variables, images)
+    activations = jax.tree.map(np.asarray, jax.jit(model.apply)(variables, images)[1])
     np.testing.assert_array_equal(activations["stage1_block1"], activations["conv1"])
     np.testing.assert_array_equal(activations["stage2_block1"][..., :3], activations["conv1"][:, ::2, ::2])
     assert (activations["stage2_block1"][..., 3:] == 0).all()
@@ -109,59 +116,60 @@ def test_a_residual_block_with_zero_kernels_passes_its_rectified_input_on():
 def test_circular_padding_is_exactly_invariant_to_shifts_by_the_total_stride(make, downsample):
     fields = dict(num_classes=5, widths=(6, 8, 8), depth=1, padding="circular", downsample=downsample)
     model, stride = (models.AllConv(head_width=8, **fields), 8) if make == "all_conv" else (models.ResNet(**fields), 4)
-    images = jax.random.uniform(jax.random.key(1), (2, 16, 16, 3))
-    variables = model.init(jax.random.key(0), images)
-    logits = model.apply(variables, images)[0]
-    for offset in ([stride, 0], [-stride, 2 * stride]):
-        moved = model.apply(variables, ops.shift(images, jnp.array(offset), mode="circular"))[0]
-        np.testing.assert_allclose(moved, logits, atol=1e-5, rtol=1e-5)
-    other = model.apply(variables, ops.shift(images, jnp.array([1, 1]), mode="circular"))[0]
-    assert np.abs(other - logits).max() > 1e-4
+    images = pixels(2, 16, 16, 3)
+    offsets = [(0, 0), (stride, 0), (-stride, 2 * stride), (1, 1)]
+    moved = jnp.concatenate([np.roll(images, offset, (1, 2)) for offset in offsets])
+    still, *shifted, other = np.split(jax.jit(model.apply)(drawn_variables(model, images), moved)[0], len(offsets))
+    for logits in shifted:
+        np.testing.assert_allclose(logits, still, atol=1e-5, rtol=1e-5)
+    assert np.abs(other - still).max() > 1e-4
 
 
 def test_a_fully_convolutional_network_takes_larger_images():
     model = models.AllConv(num_classes=3, widths=(4,), depth=1, head_width=4)
-    variables = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
-    _, activations = model.apply(variables, jnp.ones((1, 24, 16, 1)))
+    _, activations = jax.eval_shape(model.apply, abstract(model, (1, 8, 8, 1)), jnp.ones((1, 24, 16, 1)))
     assert activations["class_maps"].shape == (1, 12, 8, 3)
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "none"])
 def test_gradients_reach_every_parameter(norm):
     model = models.ResNet(num_classes=4, depth=1, widths=(8, 8), norm=norm, activation=nn.tanh)
-    images = jax.random.uniform(jax.random.key(1), (4, 8, 8, 3))
-    variables = model.init(jax.random.key(0), images)
+    images = pixels(4, 8, 8, 3)
+    variables = drawn_variables(model, images)
 
-    def loss(params):
+    @jax.jit
+    @jax.grad
+    def gradient(params):
         out = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
         return -jax.nn.log_softmax(out[0][0])[:, 0].mean()
 
-    for path, gradient in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(variables["params"])):
-        assert jnp.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(variables["params"])):
+        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
 def test_pixels_are_standardised_inside_the_model():
-    images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 2))
+    images = pixels(2, 8, 8, 2)
     mean, std = (0.2, 0.6), (0.5, 0.25)
     fields = dict(num_classes=3, widths=(4,), depth=1, head_width=4)
     inside, outside = models.AllConv(mean=mean, std=std, **fields), models.AllConv(mean=(0.0,), std=(1.0,), **fields)
-    variables = inside.init(jax.random.key(0), images)
+    variables = drawn_variables(inside, images)
     by_hand = (np.asarray(images) - np.array(mean, np.float32)) / np.array(std, np.float32)
-    np.testing.assert_allclose(
-        inside.apply(variables, images)[0], outside.apply(variables, jnp.asarray(by_hand))[0], atol=1e-5
+    logits, expected = jax.jit(lambda v, x, y: (inside.apply(v, x)[0], outside.apply(v, y)[0]))(
+        variables, images, by_hand
     )
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     fields = dict(num_classes=3, widths=(8,), depth=2, head_width=8)
-    images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
+    images = pixels(2, 8, 8, 3)
     half, single = models.AllConv(dtype=jnp.bfloat16, **fields), models.AllConv(**fields)
-    variables = half.init(jax.random.key(0), images)
+    variables = jax.jit(half.init)(KEY, images)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    logits, activations = half.apply(variables, images)
+    (logits, activations), expected = jax.jit(lambda v: (half.apply(v, images), single.apply(v, images)[0]))(variables)
     assert activations["stage1_conv1"].dtype == jnp.bfloat16
     assert logits.dtype == jnp.float32
-    np.testing.assert_allclose(logits, single.apply(variables, images)[0], atol=0.05)
+    np.testing.assert_allclose(logits, expected, atol=0.05)
 
 
 @pytest.mark.parametrize(
@@ -188,4 +196,4 @@ def test_what_cannot_be_built_says_where(make, message, without_type_checks):
 @pytest.mark.parametrize("images", [jnp.ones((8, 8, 1)), jnp.ones((1, 8, 8, 1), jnp.uint8), jnp.ones((1, 0, 8, 1))])
 def test_what_is_no_image_is_refused(images, without_type_checks):
     with pytest.raises(InputError, match="images "):
-        models.AllConv(num_classes=3).init(jax.random.key(0), images)
+        models.AllConv(num_classes=3).init(KEY, images)
