@@ -57,7 +57,7 @@ outcomes = collections.Counter()
 
 
 @given(resnets | all_convs, stages, axes, st.tuples(st.integers(4, 17), st.integers(4, 17)))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 def build_or_refuse(make, stages, axes, size):
     model = make(num_classes=2, **stages, **axes)
     activations, refusal = {}, ""
@@ -76,7 +76,7 @@ def build_or_refuse(make, stages, axes, size):
 
 def test_every_combination_is_built_or_refused_in_words():
     build_or_refuse()
-    assert min(outcomes["built"], outcomes["refused"]) > 50
+    assert min(outcomes["built"], outcomes["refused"]) > 30
 
 
 @pytest.mark.parametrize("downsample", POOLS)
@@ -141,22 +141,23 @@ def test_dropout_is_of_the_input_and_after_each_stage():
     random = model.clone(input_dropout=0.2, dropout=0.5)
     images = pixels(4, 32, 32, 4)
     # Kernels that pass each channel on.
-    variables = jax.tree.map(
-        lambda leaf: (
-            jnp.zeros(leaf.shape).at[tuple(k // 2 for k in leaf.shape[:-2])].set(jnp.eye(*leaf.shape[-2:]))
-            if leaf.ndim > 1
-            else jnp.zeros(leaf.shape)
-        ),
-        jax.eval_shape(model.init, KEY, images),
-    )
-    _, still = random.apply(variables, images)
-    jax.tree.map(np.testing.assert_array_equal, still, model.apply(variables, images)[1])
-    _, moving = random.apply(variables, images, train=True, rngs={"dropout": KEY})
-    ratio = np.asarray(moving["stage1_conv1"] / still["stage1_conv1"])
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), jax.eval_shape(model.init, KEY, images))
+    for leaf in jax.tree.leaves(variables):
+        if leaf.ndim > 1:
+            leaf[tuple(k // 2 for k in leaf.shape[:-2])] = np.eye(*leaf.shape[-2:])
+
+    @jax.jit
+    def run(variables):
+        in_training = random.apply(variables, images, train=True, rngs={"dropout": KEY})
+        return in_training[1], random.apply(variables, images)[1], model.apply(variables, images)[1]
+
+    moving, still, without = jax.tree.map(np.asarray, run(variables))
+    jax.tree.map(np.testing.assert_array_equal, still, without)
+    ratio = moving["stage1_conv1"] / still["stage1_conv1"]
     kept = 1 / (0.8 * 0.5)
     np.testing.assert_allclose(np.unique(ratio.round(4)), [0, kept])
     assert (ratio > 0).mean() == pytest.approx(0.8 * 0.5, abs=0.03)
-    ratio = np.asarray(moving["stage2_conv1"] / still["stage2_conv1"])
+    ratio = moving["stage2_conv1"] / still["stage2_conv1"]
     assert (ratio > 0).mean() == pytest.approx(0.8 * 0.5 * 0.5, abs=0.05)
     np.testing.assert_array_equal(moving["head_conv1"], moving["stage2_conv1"][..., :3])
 
@@ -169,7 +170,7 @@ def test_heads_are_what_they_say():
     }
     variables = drawn_variables(heads["average"], images)
     kernel, bias = (variables["params"]["logits"][name] for name in ("kernel", "bias"))
-    logits, activations = heads["average"].apply(variables, images)
+    logits, activations = jax.jit(heads["average"].apply)(variables, images)
     last = np.asarray(activations["stage1_block1"])
     np.testing.assert_allclose(activations["pool"], last.mean((1, 2)), rtol=1e-5)
     np.testing.assert_allclose(logits, last.mean((1, 2)) @ np.asarray(kernel) + np.asarray(bias), rtol=1e-5)
@@ -178,19 +179,19 @@ def test_heads_are_what_they_say():
         body = {name: value for name, value in variables["params"].items() if name != "logits"}
         return {**variables, "params": body | layer}
 
-    maps = with_head(class_maps={"kernel": kernel[None, None], "bias": bias})
-    scores, activations = heads["convolutional"].apply(maps, images)
+    maps = with_head(class_maps={"kernel": np.asarray(kernel)[None, None], "bias": bias})
+    scores, activations = jax.jit(heads["convolutional"].apply)(maps, images)
     np.testing.assert_allclose(scores, logits, rtol=1e-5)
-    assert list(activations)[-2:] == ["class_maps", "logits"]
+    assert list(shapes_of(heads["convolutional"], *images.shape)[1])[-2:] == ["class_maps", "logits"]
     assert activations["class_maps"].shape == (2, 8, 12, 3)
 
     weights = pixels(8 * 12 * 4, 3)
     dense = with_head(logits={"kernel": weights, "bias": bias})
-    scores, activations = heads["dense"].apply(dense, images)
+    scores, _ = jax.jit(heads["dense"].apply)(dense, images)
     np.testing.assert_allclose(scores, last.reshape(2, -1) @ np.asarray(weights) + np.asarray(bias), rtol=1e-4)
-    assert list(activations)[-2:] == ["stage1_block1", "logits"]
+    assert list(shapes_of(heads["dense"], *images.shape)[1])[-2:] == ["stage1_block1", "logits"]
     with pytest.raises(InputError, match=r"layer logits: it was initialised on 384 values .* a map of 8×8×4"):
-        heads["dense"].apply(dense, images[:, :, :8])
+        jax.eval_shape(heads["dense"].apply, dense, images[:, :, :8])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from cnnjax import InputError
 from cnnjax.models.vit import EncoderBlock, ViT, attention, vit_tiny
 
+KEY = jax.random.key(0, impl="rbg")  # whose draws compile faster
+
 
 def tiny(**fields):
     return ViT(**{"num_classes": 3, "width": 12, "depth": 2, "heads": 3, **fields})
@@ -21,7 +23,7 @@ def pixels(*shape, seed=1):
 
 def drawn(module, x, **keywords):
     """Variables of the shapes that the module asks for, none of them at its initial value."""
-    shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, **keywords), x)
+    shapes = jax.eval_shape(lambda x: module.init(KEY, x, **keywords), x)
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.5, leaf.dtype), shapes)
 
@@ -32,12 +34,12 @@ def program(model, train):
 
 
 def run(model, variables, images, *, train=False, seed=0):
-    return program(model, train)(variables, images, jax.random.key(seed))
+    return program(model, train)(variables, images, jax.random.fold_in(KEY, seed))
 
 
 def parameters(model, side):
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0), images)))
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, KEY, images)))
 
 
 def test_vit_tiny_has_the_parameters_of_deit_tiny():
@@ -59,7 +61,7 @@ def test_activations_come_in_forward_order_and_end_in_the_logits():
         return [(name, value.shape) for name, value in activations.items()]  # before `jit` sorts the names
 
     found = []
-    jax.eval_shape(lambda key: found.extend(traced(key)), jax.random.key(0))
+    jax.eval_shape(lambda key: found.extend(traced(key)), KEY)
     assert found == [
         ("patches", (2, 2, 3, 12)),
         ("block1", (2, 7, 12)),
@@ -105,7 +107,7 @@ def test_gradients_reach_every_parameter_but_the_bias_of_keys():
     variables = drawn(model, images)
 
     def loss(variables):
-        logits, _ = model.apply(variables, images, train=True, rngs={"dropout": jax.random.key(2)})
+        logits, _ = model.apply(variables, images, train=True, rngs={"dropout": KEY})
         return -jax.nn.log_softmax(logits)[:, 0].mean()
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(variables)):
@@ -113,7 +115,7 @@ def test_gradients_reach_every_parameter_but_the_bias_of_keys():
         if name.endswith("['key']['bias']"):  # it adds the same to all scores of a query, which softmax ignores
             np.testing.assert_allclose(gradient, 0, atol=1e-6)
         else:
-            assert jnp.abs(gradient).max() > 1e-5, name
+            assert np.abs(gradient).max() > 1e-5, name
 
 
 def test_attention_is_a_mean_of_values_weighted_by_softmax():
@@ -179,10 +181,10 @@ def test_blocks_survive_less_with_depth():
     # Huang et al. 2016, equation 4: with survival 0.2 at the end of two blocks, 0.6 and 0.2; each has two branches.
     model, images = tiny(survival=0.2, width=3), pixels(3000, 4, 4, 1)
     variables = drawn(model, images)
-    activations = run(model, variables, images, train=True)[1]
+    activations = jax.tree.map(np.asarray, run(model, variables, images, train=True)[1])
     skipped = (activations["block1"] == activations["block2"]).all((1, 2)).mean()
-    token = variables["params"]["token"] + variables["params"]["token_position"]
-    skipped_first = jnp.isclose(activations["block1"][:, 0], token[None]).all(1).mean()
+    token = np.asarray(variables["params"]["token"]) + variables["params"]["token_position"]
+    skipped_first = np.isclose(activations["block1"][:, 0], token).all(1).mean()
     spread = 5 * np.sqrt(0.25 / 3000)
     assert abs(skipped_first - 0.4**2) < spread
     assert abs(skipped - 0.8**2) < spread
@@ -191,7 +193,7 @@ def test_blocks_survive_less_with_depth():
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     images = pixels(2, 8, 8, 3)
     half, single = tiny(dtype=jnp.bfloat16), tiny()
-    variables = jax.tree.map(lambda leaf: leaf * 0.2, drawn(half, images))
+    variables = jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(0.2), drawn(half, images))
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     logits, activations = run(half, variables, images)
     dtypes = {name: value.dtype.name for name, value in activations.items()}
@@ -225,7 +227,7 @@ def test_float64_is_float64_throughout():
 )
 def test_what_cannot_be_built_says_why(fields, shape, message, without_type_checks):
     with pytest.raises(InputError) as error:
-        jax.eval_shape(tiny(**fields).init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+        jax.eval_shape(tiny(**fields).init, KEY, jax.ShapeDtypeStruct(shape, jnp.float32))
     assert message in str(error.value)
 
 

@@ -111,7 +111,7 @@ def test_a_seed_trains_the_same_alone_and_in_company(problem, spec, strengths):
 def test_one_program_and_step_by_step_agree_to_rounding(problem, spec, strengths):
     images, labels = map(jnp.asarray, problem)
     keys = jax.vmap(jax.random.key)(np.arange(2))
-    orders = jnp.stack([jax.random.permutation(key, 90) for key in keys])
+    orders = jnp.asarray([np.random.default_rng(seed).permutation(90) for seed in range(2)], jnp.int32)
     results = [
         run_steps(
             spec,
@@ -144,7 +144,7 @@ def test_other_strengths_and_numbers_do_not_compile_again(problem, spec):
         other = dataclasses.replace(CONFIG, learning_rate=0.01, weight_decay=0.0, warmup=0.5, label_smoothing=0.1)
         train(spec, other, *problem, Augmentation(crop=2, rotation=90.0).as_arrays(), seeds=[0])
         assert compiled == []
-        train(dataclasses.replace(spec, batch_size=45), CONFIG, *problem, Augmentation().as_arrays(), seeds=[0])
+        jax.jit(lambda x: x + 1)(np.float32(1))
         assert compiled != []  # the listener does hear compilations
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
