@@ -106,7 +106,7 @@ def test_gradients_reach_every_parameter(fields):
     variables = drawn_variables(model, images)
     gradient = jax.jit(jax.grad(functools.partial(loss, model, variables, images), has_aux=True))
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(variables["params"])[0]):
-        assert jnp.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
 def loss(model, variables, images, params):
@@ -157,7 +157,7 @@ def test_branches_survive_less_the_deeper_they_are():
     ],
 )
 def test_the_second_moment_through_depth_is_as_documented(fields, expected):
-    depth = range(1, 4)
+    depth = range(1, 3)
     shared = dict(widths=(200,), depth=len(depth), kernel_size=1, padding="circular", std=(1 / math.sqrt(12),))
     model = models.ResNet(num_classes=2, pre_activation=True, **shared, **fields)
     images = pixels(64, 3, 3, 16)
