@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Inexact
 
 from cnnjax.analysis.unit import unit_response
 from cnnjax.errors import InputError
@@ -42,17 +42,17 @@ def influence(
     weighted = jax.eval_shape(response, images)
 
     @jax.jit
-    def reached(x: Float[Array, "batch *space channels"], key: jax.Array) -> Bool[Array, "*space"]:
-        weights = jax.random.normal(key, weighted.shape, weighted.dtype)
+    def reached(x: Float[Array, "batch *space channels"], weights: Inexact[Array, "..."]) -> Bool[Array, "*space"]:
         (gradient,) = jax.vjp(response, x)[1](weights)
         return (gradient != 0).any((0, -1))
 
-    mean, deviation = images.mean(), images.std()
-    deviation = jnp.where(deviation > 0, deviation, jnp.ones_like(deviation))
-    first, *others = jax.random.split(jax.random.key(0) if key is None else key, 1 + probes)
-    found = np.asarray(reached(images, first))
-    for probe in others:
-        noise, weights = jax.random.split(probe)
-        drawn = mean + deviation * jax.random.normal(noise, images.shape, images.dtype)
-        found = found | np.asarray(reached(drawn, weights))
+    # Drawn by NumPy, so that there is one program to compile, without a random generator in it.
+    random = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)))
+    pixels = np.asarray(images, np.float64)
+    mean, deviation = pixels.mean(), pixels.std() or 1.0
+    found = np.zeros(images.shape[1:-1], bool)
+    for probe in range(1 + probes):
+        drawn = mean + deviation * random.normal(size=images.shape) if probe else pixels
+        weights = random.normal(size=weighted.shape).astype(weighted.dtype)
+        found |= np.asarray(reached(jnp.asarray(drawn, images.dtype), weights))
     return found
