@@ -62,21 +62,30 @@ def assert_same(found, expected, tolerance=0.0):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
-@pytest.mark.parametrize("edit", [shifted, doubled, ablated, cut])
-def test_a_residual_network_written_out(wrap, edit):
-    edited = intervene(wrap(residual), edit)
-    assert_same(edited(X), residual_with(edit, X), 1e-6)
-    assert_same(jax.jit(edited)(X), residual_with(edit, X), 1e-6)
-    assert_same(jax.vmap(edited)(X), jax.vmap(lambda x: residual_with(edit, x))(X), 1e-6)
+def in_every_mode(f):
+    """The value, mapped and differentiated both ways, as one program."""
 
-    def loss(network):
-        return lambda x: sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(network(x)))
+    def loss(x):
+        return sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(f(x)))
 
-    expected = jax.grad(loss(lambda x: residual_with(edit, x)))(X)
-    assert_same(jax.grad(loss(edited))(X), expected, 1e-5)
-    tangents = jax.jvp(lambda x: residual_with(edit, x), (X,), (X,))[1]
-    assert_same(jax.jvp(edited, (X,), (X,))[1], tangents, 1e-5)
+    return jax.jit(lambda x: (f(x), jax.vmap(f)(x), jax.grad(loss)(x), jax.jvp(f, (x,), (x,))[1]))(X)
+
+
+# Every wrapper, and every edit where nothing is wrapped and where most is.
+@pytest.mark.parametrize(
+    ("wrapper", "edit"),
+    [
+        *((wrapper, shifted) for wrapper in WRAPPERS),
+        *((wrapper, edit) for wrapper in ("plain", "jit of checkpoint") for edit in (doubled, ablated, cut)),
+    ],
+)
+def test_a_residual_network_written_out(wrapper, edit):
+    edited = intervene(WRAPPERS[wrapper](residual), edit)
+    value, mapped, gradient, tangents = in_every_mode(lambda x: residual_with(edit, x))
+    assert_same(edited(X), value, 1e-6)
+    found = in_every_mode(edited)
+    assert_same(found[:2], (value, mapped), 1e-6)
+    assert_same(found[2:], (gradient, tangents), 1e-5)
 
 
 def test_activations_are_named_once_each_in_order():
@@ -223,7 +232,7 @@ NODES = st.tuples(st.sampled_from(range(len(OPS))), st.integers(0, 99), st.integ
 GROUPS = st.lists(st.tuples(st.sampled_from(sorted(WRAPPERS)), st.lists(NODES, min_size=1, max_size=3)), max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(groups=GROUPS, outer=st.sampled_from(sorted(WRAPPERS)), returned=st.sets(st.integers(0, 8), min_size=1))
 def test_drawn_programs(groups, outer, returned):
     """Nodes in groups, each a call of its own; those that are returned are edited, and all that use them see it."""

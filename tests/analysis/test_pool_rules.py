@@ -25,12 +25,10 @@ def ops_pool(x, window, stride, padding):
 
 def channels_first(x, window, stride, padding):
     """As Equinox pools: one image at a time, channels before space."""
-    y = nn.max_pool(x.transpose(0, 2, 3, 1), window, stride, padding)
 
     def one(image):
         return lax.reduce_window(image, -jnp.inf, lax.max, (1, *window), (1, *stride), ((0, 0), *padding))
 
-    del y
     return jax.vmap(one)(jnp.moveaxis(x, -1, 1)).transpose(0, 2, 3, 1)
 
 
@@ -53,19 +51,36 @@ def unpooled(x, g, overlap, window, stride, padding):
     return np.nan_to_num(back)[:, top : top + x.shape[1], left : left + x.shape[2]]
 
 
+def ruled(f, overlap, signals):
+    """What f is with the rule, and what the rule sends back, as one program."""
+
+    @jax.jit
+    def value_and_back(x, signals):
+        value, pull = jax.vjp(with_pool_rule(f, overlap), x)
+        return value, pull(signals)[0]
+
+    return value_and_back(X, signals)
+
+
+# Overlapping windows for every library, others for one of each layout.
 @pytest.mark.parametrize("overlap", RULES)
 @pytest.mark.parametrize(
-    ("window", "stride", "padding"),
-    [((3, 3), (2, 2), ((0, 0), (0, 0))), ((3, 2), (1, 2), ((1, 1), (0, 1))), ((2, 2), (2, 2), ((0, 0), (0, 0)))],
+    ("pool", "window", "stride", "padding"),
+    [
+        *((pool, (3, 3), (2, 2), ((0, 0), (0, 0))) for pool in (ops_pool, flax_pool, channels_first)),
+        (channels_first, (3, 2), (1, 2), ((1, 1), (0, 1))),
+        (flax_pool, (2, 2), (2, 2), ((0, 0), (0, 0))),
+    ],
 )
-def test_pools_of_every_library(overlap, window, stride, padding):
-    for pool in (ops_pool, flax_pool, channels_first):
-        f = lambda x, pool=pool: pool(x, window, stride, padding)  # noqa: E731
-        ruled = jax.jit(lambda x, f=f: jax.vjp(with_pool_rule(f, overlap), x)[0])(X)
-        np.testing.assert_array_equal(ruled, f(X))
-        g = G[:, : ruled.shape[1], : ruled.shape[2]]
-        back = jax.jit(lambda x, g, f=f: jax.vjp(with_pool_rule(f, overlap), x)[1](g)[0])(X, g)
-        np.testing.assert_allclose(back, unpooled(X, g, overlap, window, stride, padding), rtol=1e-6, atol=1e-6)
+def test_pools_of_every_library(overlap, pool, window, stride, padding):
+    def f(x):
+        return pool(x, window, stride, padding)
+
+    expected = f(X)
+    g = G[:, : expected.shape[1], : expected.shape[2]]
+    value, back = ruled(f, overlap, g)
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_allclose(back, unpooled(X, g, overlap, window, stride, padding), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +95,7 @@ def test_pools_of_every_library(overlap, window, stride, padding):
 def test_inside_calls_branches_and_loops(wrapper):
     f = wrapper(lambda x: 2 * ops.max_pool(x, 3, stride=2))
     g = G[:, :4, :3]
-    back = jax.vjp(with_pool_rule(f, "overwrite"), X)[1](jnp.asarray(g))[0]
+    _, back = ruled(f, "overwrite", g)
     expected = 2 * unpooled(X, g, "overwrite", (3, 3), (2, 2), ((0, 0), (0, 0)))
     np.testing.assert_allclose(back, expected, rtol=1e-6, atol=1e-6)
 
@@ -90,12 +105,12 @@ def test_a_pool_along_one_axis_that_is_read_twice_is_one_of_its_own():
         rows = nn.max_pool(x, (3, 1), (2, 1))
         return nn.max_pool(rows, (1, 3), (1, 2)), rows
 
-    _, pull = jax.vjp(with_pool_rule(f, "overwrite"), X)
     none = ((0, 0), (0, 0))
     first, second = G[:, :4, :3], G[:, :4]
-    inner = unpooled(np.asarray(f(X)[1]), first, "overwrite", (1, 3), (1, 2), none).astype(np.float32)
+    (_, rows), back = ruled(f, "overwrite", (first, second))
+    inner = unpooled(np.asarray(rows), first, "overwrite", (1, 3), (1, 2), none).astype(np.float32)
     expected = unpooled(X, inner + second, "overwrite", (3, 1), (2, 1), none)
-    np.testing.assert_allclose(pull((jnp.asarray(first), jnp.asarray(second)))[0], expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(back, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_bad_input(without_type_checks):
