@@ -73,15 +73,20 @@ def lie_attribution(
     """
     x, action, layout = prepare(f, images, Generator(generator, resampler, fill))
     plan = _plan(f, x, layout, layer)
-    failures = runtime.jit(lambda x: _failures(f, x, action, plan))
+
+    @runtime.jit
+    def failures(x: Array) -> tuple[ByName, ByName]:
+        found = _failures(f, x, action, plan)
+        return found, {name: mean_square(tangent) for name, tangent in found.items()}
+
     push = runtime.jit(lambda x, tangents, chosen: _pushed(f, x, tangents, chosen, plan))
 
     fields: dict[str, list[np.ndarray]] = {name: [] for name in plan.names}
     errors: dict[str, list[np.ndarray]] = {name: [] for name in plan.names}
     for batch in batches(x):
-        tangents = failures(batch)
+        tangents, squares = failures(batch)
         for name in plan.names:
-            errors[name].append(np.asarray(mean_square(tangents[name])))
+            errors[name].append(np.asarray(squares[name]))
             fields[name].append(np.asarray(push(batch, tangents, {other: other == name for other in plan.names})))
     local = {name: float(np.concatenate(parts).mean()) for name, parts in errors.items()}
     return _contributions({name: np.concatenate(parts) for name, parts in fields.items()}, local)
