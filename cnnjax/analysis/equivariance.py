@@ -42,7 +42,7 @@ def equivariance_error(f: Callable[[jax.Array], Any], images: Any, transform: Tr
     x = jnp.asarray(finite_images(images))
     plan, structure = plan_comparison(f, x, transform)
     activations = evaluation(f)
-    pairs = zip(activations(x), activations(transform(x)), plan, strict=True)
+    pairs = zip(activations(x), activations(transformed(x, transform=transform)), plan, strict=True)
     norms = jax.device_get([_norms(*pair, layout=layout, transform=transform) for *pair, layout in pairs])
     return jax.tree.unflatten(
         structure, [ratio(*pair, layout=layout) for pair, layout in zip(norms, plan, strict=True)]
@@ -105,6 +105,12 @@ def evaluation(f: Callable[[jax.Array], Any]) -> Callable[[jax.Array], list[Arra
 
 
 _evaluate = runtime.jit(lambda f, x: jax.tree.leaves(f(x)))
+
+
+@functools.partial(jax.jit, static_argnames="transform")
+def transformed(images: Inexact[Array, "..."], *, transform: Transform) -> Inexact[Array, "..."]:
+    """T of the images as one program, not operation by operation."""
+    return transform(images)
 
 
 def moved(activation: Inexact[Array, "..."], *, layout: Layout, transform: Transform) -> Inexact[Array, "..."]:

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from cnnjax import ops
 from cnnjax.analysis.activations import finite_images
-from cnnjax.analysis.equivariance import Layouts, evaluation, moved, plan_comparison, ratio, wide
+from cnnjax.analysis.equivariance import Layouts, evaluation, moved, plan_comparison, ratio, transformed, wide
 from cnnjax.analysis.maps import Layout
 from cnnjax.analysis.norms import norm
 from cnnjax.analysis.transforms import Shift
@@ -64,11 +64,18 @@ def shift_terms(f: Callable[[jax.Array], Any], images: Any, shift: Shift) -> Any
     offset = np.array(shift.offset, np.int32)
     aliasing = [jnp.zeros_like(wide(walk.layout.spatial(a))) for walk, a in zip(walks, start, strict=True)]
     for step in range(steps):
-        there = activations(ops.shift(x, (step + 1) * offset, mode="circular"))
+        there = activations(_rolled(x, (step + 1) * offset))
         pieces = zip(aliasing, here, there, walks, strict=True)
         aliasing = [_add(*arrays, jnp.int32(step), walk=walk, around=around) for *arrays, walk in pieces]
         here = there
-    pieces = zip(aliasing, start, activations(around(x)), activations(shift(x)), walks, strict=True)
+    pieces = zip(
+        aliasing,
+        start,
+        activations(_rolled(x, offset)),
+        activations(transformed(x, transform=shift)),
+        walks,
+        strict=True,
+    )
     norms = jax.device_get([_norms(*arrays, walk=walk, around=around) for *arrays, walk in pieces])
     terms = [
         ShiftTerms(*(ratio(part, reference, layout=walk.layout) for part in parts))
@@ -129,6 +136,9 @@ def _walks(
         phases = math.lcm(*(u.denominator for u in units)) if layout.axes else together
         walks.append(_Walk(layout, phases, tuple(int(u * phases) for u in units), steps // phases))
     return steps, tuple(walks)
+
+
+_rolled = jax.jit(functools.partial(ops.shift, mode="circular"))
 
 
 def _error(here: Array, there: Array, layout: Layout, around: Shift) -> Array:

@@ -27,19 +27,23 @@ def _float64():
         yield
 
 
+@functools.cache
 def network(rank, stride, padding):
+    """Compiled once for what it makes of images, and once for its errors."""
+
+    @jax.jit
     def f(x):
         kernel = jnp.asarray(KERNELS[rank], x.dtype)
         first = jnp.tanh(ops.conv(x, kernel, padding=padding))
         second = jnp.tanh(ops.conv(first, kernel, stride=stride, padding=padding))
         return {"first": first, "maps": [second], "pooled": second.mean(tuple(range(1, rank + 1)))}
 
-    return f
+    return jax.tree_util.Partial(f)
 
 
 def outputs(f, x):
-    first, (second,), pooled = (f(jnp.asarray(x))[name] for name in ("first", "maps", "pooled"))
-    return [np.asarray(a) for a in (first, second, pooled)]
+    found = f(x)
+    return [np.asarray(a) for a in (found["first"], *found["maps"], found["pooled"])]
 
 
 def errors(f, moved_images, images, move):
@@ -77,12 +81,19 @@ def phase_shifted(x, offset):
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-@given(data=st.data())
-@settings(max_examples=8, deadline=None)
-def test_shifts_by_whole_units_are_the_definition(rank, data):
-    stride, padding = data.draw(st.sampled_from([1, 2, 3])), data.draw(st.sampled_from(["circular", "same", "valid"]))
-    fill = data.draw(st.sampled_from(["zero", "circular", "reflect"]))
-    units = data.draw(st.lists(st.integers(-3, 3), min_size=rank, max_size=rank))
+@given(
+    # Two of every stride, padding and fill.
+    case=st.sampled_from(
+        [
+            *[(1, "valid", "zero"), (2, "circular", "zero"), (2, "same", "reflect"), (3, "valid", "reflect")],
+            *[(1, "same", "circular"), (3, "circular", "circular")],
+        ]
+    ),
+    units=st.lists(st.integers(-3, 3), min_size=2, max_size=2),
+)
+@settings(max_examples=5, deadline=None)
+def test_shifts_by_whole_units_are_the_definition(rank, case, units):
+    (stride, padding, fill), units = case, units[:rank]
     offset = [stride * u for u in units]
     f, images = network(rank, stride, padding), IMAGES[rank]
     found = analysis.equivariance_error(f, images, Shift(offset, fill=fill))
@@ -91,8 +102,7 @@ def test_shifts_by_whole_units_are_the_definition(rank, data):
     np.testing.assert_allclose(jax.tree.leaves(found), expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("stride", [2, 3])
-@pytest.mark.parametrize("offset", [(1, 0), (-2, 4), (0.5, 3), (0.25, -1.75)])
+@pytest.mark.parametrize(("stride", "offset"), [(2, (1, 0)), (2, (0.25, -1.75)), (3, (-2, 4)), (3, (0.5, 3))])
 def test_parts_of_units_are_moved_by_the_fourier_phase(stride, offset):
     f, images = network(2, stride, "circular"), IMAGES[2]
     found = analysis.equivariance_error(f, images, Shift(offset))
@@ -135,7 +145,6 @@ def turn(degrees):
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
-@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
     ("transform", "moved"),
     [
@@ -150,8 +159,9 @@ def turn(degrees):
     ],
     ids=lambda value: "" if callable(value) and not hasattr(value, "check") else str(value),
 )
-def test_turns_flips_and_zooms_are_about_the_centre_of_each_map(transform, moved, stride):
-    f = network(2, stride, "same")
+def test_turns_flips_and_zooms_are_about_the_centre_of_each_map(transform, moved):
+    """The maps of the first layer have the size of the image, those of the second are half as large."""
+    f = network(2, 2, "same")
     found = analysis.equivariance_error(f, IMAGES[2], transform)
     expected = errors(f, moved(IMAGES[2]), IMAGES[2], lambda y, _: moved(y))
     np.testing.assert_allclose(jax.tree.leaves(found), expected, rtol=1e-10)
@@ -166,8 +176,8 @@ def test_signals_are_mirrored():
 
 def test_rectangles_turn_on_their_side():
     images = IMAGES[2][:, :8]
-    found = analysis.equivariance_error(network(2, 2, "valid"), images, Rotation(90))
     f = network(2, 2, "valid")
+    found = analysis.equivariance_error(f, images, Rotation(90))
     expected = errors(f, np.rot90(images, 1, (1, 2)), images, lambda y, _: np.rot90(y, 1, (1, 2)))
     np.testing.assert_allclose(jax.tree.leaves(found), expected, rtol=1e-12)
 

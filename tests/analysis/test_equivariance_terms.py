@@ -1,5 +1,7 @@
 """Aliasing, border and content: each is there where its cause is, gone where it is not, and all add up."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +24,11 @@ def _float64():
         yield
 
 
+@functools.cache
 def network(stride, padding):
     """A convolution of stride 1, one of `stride`, and the mean of its map."""
 
+    @jax.jit
     def f(x):
         space = tuple(range(1, x.ndim - 1))
         kernel = jnp.asarray(KERNELS[len(space)], x.dtype)
@@ -33,11 +37,11 @@ def network(stride, padding):
         second = jnp.tanh(ops.conv(first, kernel, stride=stride, padding=padding) + bias)
         return {"first": first, "maps": [second], "pooled": second.mean(space)}
 
-    return f
+    return jax.tree_util.Partial(f)
 
 
 def unfolded(f, x):
-    found = f(jnp.asarray(x))
+    found = f(x)
     return [np.asarray(a, np.float64) for a in (found["first"], found["maps"][0], found["pooled"])]
 
 
