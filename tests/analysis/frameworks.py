@@ -21,8 +21,10 @@ def plain(x):
 
 class Nnx(nnx.Module):
     def __init__(self):
-        self.conv = nnx.Conv(1, 4, (3, 3), padding=1, rngs=nnx.Rngs(0))
-        self.head = nnx.Linear(4, 3, use_bias=False, rngs=nnx.Rngs(0))
+        # Random initial weights are slow to compile.
+        options = dict(kernel_init=nnx.initializers.zeros_init(), rngs=nnx.Rngs(0))
+        self.conv = nnx.Conv(1, 4, (3, 3), padding=1, **options)
+        self.head = nnx.Linear(4, 3, use_bias=False, **options)
         self.conv.kernel, self.conv.bias = nnx.Param(jnp.asarray(KERNEL)), nnx.Param(jnp.asarray(BIAS))
         self.head.kernel = nnx.Param(jnp.asarray(HEAD))
 
@@ -33,8 +35,8 @@ class Nnx(nnx.Module):
 
 def equinox_network():
     eqx = pytest.importorskip("equinox", reason="Equinox is not installed")
-    conv = eqx.nn.Conv2d(1, 4, 3, padding=1, key=jax.random.key(0))
-    head = eqx.nn.Linear(4, 3, use_bias=False, key=jax.random.key(0))
+    conv = eqx.filter_eval_shape(lambda: eqx.nn.Conv2d(1, 4, 3, padding=1, key=jax.random.key(0)))
+    head = eqx.filter_eval_shape(lambda: eqx.nn.Linear(4, 3, use_bias=False, key=jax.random.key(0)))
     weights = jnp.asarray(KERNEL.transpose(3, 2, 0, 1)), jnp.asarray(BIAS.reshape(4, 1, 1))
     conv = eqx.tree_at(lambda m: (m.weight, m.bias), conv, weights)
     head = eqx.tree_at(lambda m: m.weight, head, jnp.asarray(HEAD.T))

@@ -1,5 +1,6 @@
 """Normalised variance against loops over images and transforms, hand-computed cases, and exactly invariant networks."""
 
+import functools
 import gc
 import itertools
 import weakref
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from frameworks import every_framework, plain
+from frameworks import MAKERS, every_framework
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,8 +34,7 @@ def square_of_every_second(x):
     return x[..., ::2, ::2, :] ** 2
 
 
-@pytest.mark.parametrize("batch", [1, 3, 7, 512])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("batch", "dtype"), [(1, np.float32), (3, np.float32), (3, np.float64), (512, np.float64)])
 def test_the_ratio_is_that_of_loops_written_out_for_any_batch(batch, dtype, monkeypatch):
     monkeypatch.setattr(runtime, "evaluation_batch", lambda pixels: batch)
     with jax.enable_x64(dtype == np.float64):
@@ -118,10 +118,14 @@ def test_moments_of_batches_are_those_of_all_values(batches, data):
     assert (moments.squares == 0) or len(set(seen)) > 1
 
 
+@functools.cache
+def of_framework(make):
+    return analysis.normalized_variance(make(), IMAGES, ORBIT)
+
+
 @every_framework
 def test_every_framework_gives_the_same(make):
-    expected = analysis.normalized_variance(plain, IMAGES, ORBIT)
-    found = analysis.normalized_variance(make(), IMAGES, ORBIT)
+    found, expected = of_framework(make), of_framework(MAKERS["plain"])
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a.ratio, b.ratio, rtol=1e-4)
@@ -183,7 +187,7 @@ def test_stride_1_is_invariant_to_circular_shifts_with_circular_padding_alone(pa
 
 def test_group_convolution_is_invariant_to_quarter_turns():
     # Fact 6, at a size and stride where quarter turns keep the grid.
-    kernel = jax.random.normal(jax.random.key(0), (3, 3, 1, 4))
+    kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, 1, 4)), jnp.float32)
 
     def f(x, stride):
         return ops.group_pool(ops.lifting_conv(x, kernel, stride=stride, exact=False)).mean((1, 2))
