@@ -40,16 +40,19 @@ def kernel_from_torch(kernel):
     return np.moveaxis(kernel.numpy(), (0, 1), (-1, -2))
 
 
-def draw(random, paddings):
-    """A map, a kernel and the options of `conv`: ordinary, grouped and depthwise, with several outputs per input."""
+def draw(random, number, paddings):
+    """A map, a kernel and the options of `conv`: ordinary, grouped and depthwise, with several outputs per input.
+
+    As paddings are not a multiple of four, every one of them meets every kind of group as the numbers go on.
+    """
     rank = random.integers(1, 3)
     stride, dilation, window = (tuple(map(int, random.integers(1, top + 1, rank))) for top in (3, 2, 4))
-    groups, per_in, per_out = [(1, 3, 2), (2, 2, 1), (4, 1, 1), (3, 1, 2)][random.integers(4)]
+    groups, per_in, per_out = [(1, 3, 2), (2, 2, 1), (4, 1, 1), (3, 1, 2)][number % 4]
     # At least one window wide, which is enough for every padding.
     size = (d * (k - 1) + 1 + int(random.integers(5)) for d, k in zip(dilation, window, strict=True))
     x = random.normal(size=(2, *size, groups * per_in))
     kernel = random.normal(size=(*window, per_in, groups * per_out))
-    padding = paddings[random.integers(len(paddings))]
+    padding = paddings[number % len(paddings)]
     return x, kernel, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
 
@@ -67,10 +70,11 @@ def conv_in_torch(x, kernel, *, padding, dilation, **options):
     return CONVOLUTIONS[len(spans)](x, kernel, dilation=dilation, **options)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_conv_in_ten_configurations(seed):
     random = np.random.default_rng(seed)
-    cases = [draw(random, [0, 1, 2, 3, "valid", "same", "full", "circular", "reflect"]) for _ in range(10)]
+    paddings = [0, 1, 2, 3, "valid", "same", "full", "circular", "reflect"]
+    cases = [draw(random, 10 * seed + i, paddings) for i in range(10)]
     references = []
     for x, kernel, options in cases:
         x, kernel = to_torch(x), kernel_to_torch(kernel)
@@ -100,12 +104,12 @@ def test_conv_in_ten_configurations(seed):
         close(back, to_x_torch)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_conv_transpose_in_ten_configurations(seed):
     random = np.random.default_rng(100 + seed)
     cases, references = [], []
-    for _ in range(10):
-        x, kernel, options = draw(random, [0, 1, 2])
+    for i in range(10):
+        x, kernel, options = draw(random, 10 * seed + i, [0, 1, 2])
         size, padding, stride = x.shape[1:-1], options["padding"], options["stride"]
         spans = [d * (k - 1) + 1 for d, k in zip(options["dilation"], kernel.shape, strict=False)]
         resolution = [(n + 2 * padding - span) // s + 1 for n, span, s in zip(size, spans, stride, strict=True)]
