@@ -33,7 +33,7 @@ def configure(padding, rank, window, stride):
     overlap=st.sampled_from(["add", "overwrite", "max"]),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=3)
+@settings(deadline=None, max_examples=2)
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_against_loops(padding, case, stride, overlap, seed):
     shape, window = case
@@ -58,7 +58,7 @@ def test_against_loops(padding, case, stride, overlap, seed):
 @pytest.mark.parametrize("padding", ["same", "circular"])
 def test_adding_is_the_gradient_of_max_pooling(padding):
     with jax.enable_x64(True):
-        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 6, 2)))
+        x = np.random.default_rng(0).normal(size=(2, 7, 6, 2))
         options = {"window": 3, "stride": 2, "padding": padding}
 
         @jax.jit
@@ -76,28 +76,28 @@ def test_adding_is_the_gradient_of_max_pooling(padding):
 
 
 def test_the_gradient_flows_through_the_maximum():
-    x = jnp.asarray([[3.0, 1.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
+    x = np.asarray([[3, 1], [3, 4]], np.float32).reshape(1, 2, 2, 1)
     gradient = jax.jit(jax.grad(lambda x: ops.max_pool_with_switches(x, (2, 1))[0].sum()))(x)
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[1, 0], [0, 1]])
 
 
 class TestSwitches:
     def test_count_in_row_major_order(self):
-        x = jnp.zeros((1, 2, 3, 1)).at[0, 1, 0, 0].set(1.0)
+        x = np.asarray([[0, 0, 0], [1, 0, 0]], np.float32).reshape(1, 2, 3, 1)
         assert pool(x, window=(2, 3))[1].item() == 3
 
     def test_name_the_first_of_equals(self):
-        x = jnp.asarray([[0.0, 1.0], [1.0, 1.0]]).reshape(1, 2, 2, 1)
+        x = np.asarray([[0, 1], [1, 1]], np.float32).reshape(1, 2, 2, 1)
         assert pool(x, window=2)[1].item() == 1
 
     def test_name_the_first_nan(self):
-        x = jnp.asarray([[9.0, 1.0], [jnp.nan, jnp.nan]]).reshape(1, 2, 2, 1)
+        x = np.asarray([[9, 1], [np.nan, np.nan]], np.float32).reshape(1, 2, 2, 1)
         y, switches = pool(x, window=2)
-        assert jnp.isnan(y).all()
+        assert np.isnan(y).all()
         assert switches.item() == 2
 
     def test_stay_on_the_map_where_all_is_minus_infinity(self):
-        x = jnp.full((1, 3, 3, 1), -jnp.inf)
+        x = np.full((1, 3, 3, 1), -np.inf, np.float32)
         y, switches = pool(x, window=3, stride=2, padding=1)
         np.testing.assert_array_equal(y, np.full((1, 2, 2, 1), -np.inf))
         np.testing.assert_array_equal(switches[0, :, :, 0], [[4, 3], [1, 0]])
@@ -105,7 +105,7 @@ class TestSwitches:
     def test_of_windows_as_long_as_the_map(self):
         x = few_values((1, 40, 2))
         switches = pool(x, window=40)[1]
-        np.testing.assert_array_equal(switches[:, 0], x.argmax(1))
+        np.testing.assert_array_equal(np.asarray(switches)[:, 0], x.argmax(1))
 
 
 def test_unpooling_what_was_pooled_restores_the_maxima():
@@ -118,26 +118,25 @@ def test_unpooling_what_was_pooled_restores_the_maxima():
 
 
 def test_what_lands_in_zero_padding_is_lost():
-    y = jnp.ones((1, 2, 1))
+    y, switches = np.ones((2, 2, 1), np.float32), np.asarray([[0, 0], [1, 2]], np.int32)[..., None]
     for overlap in ("add", "overwrite", "max"):
         options = {"input_size": 2, "window": 3, "stride": 2, "padding": ((1, 2),), "overlap": overlap}
-        np.testing.assert_array_equal(unpool(y, jnp.asarray([[[0], [0]]]), **options).ravel(), [0, 1])
-        np.testing.assert_array_equal(unpool(y, jnp.asarray([[[1], [2]]]), **options).ravel(), [1, 0])
+        np.testing.assert_array_equal(np.squeeze(unpool(y, switches, **options)), [[0, 1], [1, 0]])
 
 
 def test_values_without_a_largest_and_negative_ones_stay():
-    y = jnp.asarray([-1.0, -2.0, jnp.nan, 5.0, -jnp.inf]).reshape(1, 5, 1)
-    switches = jnp.asarray([1, 0, 1, 0, 0]).reshape(1, 5, 1)
-    back = unpool(y, switches, input_size=6, window=2, stride=1, overlap="max").ravel()
-    np.testing.assert_array_equal(back, [0, -1, 0, np.nan, -np.inf, 0])
+    y = np.asarray([-1, -2, np.nan, 5, -np.inf], np.float32).reshape(1, 5, 1)
+    switches = np.asarray([1, 0, 1, 0, 0], np.int32).reshape(1, 5, 1)
+    back = unpool(y, switches, input_size=6, window=2, stride=1, overlap="max")
+    np.testing.assert_array_equal(np.ravel(back), [0, -1, 0, np.nan, -np.inf, 0])
 
 
 @pytest.mark.parametrize("overlap", ["add", "overwrite", "max"])
 def test_transformations_of_max_unpool(overlap):
     with jax.enable_x64(True):
         rng = np.random.default_rng(3)
-        y = jnp.asarray(rng.permutation(36).reshape(2, 1, 3, 3, 2) / 36)
-        switches = jnp.asarray(rng.integers(0, 9, size=y.shape))
+        y = rng.permutation(36).reshape(2, 1, 3, 3, 2) / 36
+        switches = rng.integers(0, 9, size=y.shape)
 
         @jax.jit
         def one(y, switches):
@@ -148,9 +147,10 @@ def test_transformations_of_max_unpool(overlap):
 
 
 def test_bfloat16_is_kept_and_overlaps_are_added_in_float32():
-    y = jnp.full((1, 300, 1), 1.0, jnp.bfloat16).at[0, 0, 0].set(256.0)
-    switches = jnp.asarray(299 - np.arange(300)).reshape(1, 300, 1)
-    back = unpool(y, switches, input_size=599, window=300, stride=1)
+    y = np.full((1, 300, 1), 1, jnp.bfloat16)
+    y[0, 0] = 256
+    switches = np.asarray(299 - np.arange(300), np.int32).reshape(1, 300, 1)
+    back = np.asarray(unpool(y, switches, input_size=599, window=300, stride=1))
     assert back.dtype == jnp.bfloat16
     assert back[0, 299, 0] == jnp.bfloat16(256 + 299)
 
@@ -174,8 +174,8 @@ class TestAvgUnpool:
         np.testing.assert_allclose(np.vdot(pooled, y), np.vdot(x, back), rtol=1e-4)
 
     def test_spreads_one_value_evenly_and_adds_where_windows_overlap(self):
-        y = jnp.asarray([9.0, 18.0]).reshape(1, 2, 1)
-        np.testing.assert_array_equal(spread(y, window=3, input_size=6, stride=2).ravel(), [3, 3, 9, 6, 6, 0])
+        y = np.asarray([9, 18], np.float32).reshape(1, 2, 1)
+        np.testing.assert_array_equal(np.ravel(spread(y, window=3, input_size=6, stride=2)), [3, 3, 9, 6, 6, 0])
 
     def test_is_nearest_neighbour_up_sampling_over_the_window(self):
         y = few_values((2, 3, 4, 2))
@@ -183,7 +183,7 @@ class TestAvgUnpool:
         np.testing.assert_array_equal(spread(y, window=(2, 4), input_size=(6, 16)), expected)
 
     def test_transformations(self):
-        y = jnp.asarray(few_values((3, 1, 2, 2, 1)))
+        y = few_values((3, 1, 2, 2, 1))
 
         @jax.jit
         def one(y):
@@ -191,7 +191,7 @@ class TestAvgUnpool:
 
         np.testing.assert_array_equal(jax.jit(jax.vmap(one))(y), np.stack(list(map(one, y))))
         check_grads(one, (y[0],), order=1, modes=("fwd", "rev"), atol=1e-2, rtol=1e-2)
-        assert one(y[0].astype(jnp.bfloat16)).dtype == jnp.bfloat16
+        assert jax.eval_shape(one, y[0].astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize(
