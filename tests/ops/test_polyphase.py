@@ -39,7 +39,7 @@ def phases(x, stride):
     order=st.sampled_from([1, 1.5, 2, 3, math.inf]),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 def test_against_every_phase_written_out(case, order, seed):
     shape, stride = case
     x = draw(shape, seed)
@@ -58,13 +58,13 @@ def test_against_every_phase_written_out(case, order, seed):
 def network(strides, channels=(2, 3, 4, 3), *, padding, dtype):
     """Convolutions of stride 1 and rectifiers, each followed by a pool of its own stride."""
     kernels = [
-        jnp.asarray(draw((3, 3, a, b), seed=10 + i, dtype=dtype) / np.asarray(np.sqrt(9 * a), dtype))
+        draw((3, 3, a, b), seed=10 + i, dtype=dtype) / np.asarray(np.sqrt(9 * a), dtype)
         for i, (a, b) in enumerate(itertools.pairwise(channels))
     ]
 
     def forward(pool, x):
         for kernel, stride in zip(kernels, strides, strict=False):
-            x = pool(jax.nn.relu(ops.conv(x, kernel, padding=padding)), stride)
+            x = pool(jax.nn.relu(ops.conv(x, jnp.asarray(kernel), padding=padding)), stride)
         return x
 
     return forward
@@ -82,11 +82,8 @@ def first(x, stride):
     ("size", "strides", "dtype", "tolerance"),
     [
         (32, (2, 2, 2), "float64", 1e-12),
-        (32, (2, 2, 2), "float32", 1e-5),
-        (28, (2, 2), "float64", 1e-12),
         (28, (2, 2), "float32", 1e-5),
         (18, (3, 2), "float64", 1e-12),
-        (16, (4, 2), "float32", 1e-5),
         (24, (2, (4, 3)), "float64", 1e-12),
     ],
 )
@@ -96,7 +93,7 @@ def test_any_circular_shift_of_the_image_only_rolls_the_map(size, strides, dtype
         forward = network(strides, padding="circular", dtype=dtype)
         images = np.concatenate([roll(draw((1, size, size, 2), dtype=dtype), shift) for shift in shifts])
         maps = np.asarray(jax.jit(functools.partial(forward, adaptive))(images))
-        means = ops.global_avg_pool(jnp.asarray(maps))
+    means = maps.mean((1, 2))
     np.testing.assert_allclose(means, np.broadcast_to(means[:1], means.shape), rtol=0, atol=tolerance)
     for moved in maps[1:]:
         rolled = [roll(maps[:1], shift)[0] for shift in np.ndindex(maps.shape[1:3])]
@@ -107,9 +104,9 @@ def test_any_circular_shift_of_the_image_only_rolls_the_map(size, strides, dtype
 def relative_change(pool, padding):
     """How much the mean map changes at most when the image is shifted circularly."""
     with jax.enable_x64(True):
-        forward = functools.partial(network((2, 2, 2), padding=padding, dtype="float64"), pool)
-        images = np.concatenate([roll(draw((1, 32, 32, 2)), shift) for shift in ((0, 0), (1, 0), (3, 5), (-7, 2))])
-        means = np.asarray(ops.global_avg_pool(jax.jit(forward)(images)))
+        forward = functools.partial(network((2, 2), padding=padding, dtype="float64"), pool)
+        images = np.concatenate([roll(draw((1, 16, 16, 2)), shift) for shift in ((0, 0), (1, 0), (3, 5), (-7, 2))])
+        means = np.asarray(jax.jit(forward)(images)).mean((1, 2))
     return np.linalg.norm(means[1:] - means[0], axis=1).max() / np.linalg.norm(means[0])
 
 
@@ -123,7 +120,7 @@ def test_zero_padding_breaks_it():
 
 def test_sizes_that_the_stride_does_not_divide_break_it():
     x = draw((1, 9, 9, 1))
-    means = [pool_with_phase(roll(x, (i, 0)).astype(np.float32))[0].mean() for i in range(3)]
+    means = [np.mean(pool_with_phase(roll(x, (i, 0)).astype(np.float32))[0]) for i in range(3)]
     assert np.ptp(np.asarray(means)) > 1e-2
 
 
@@ -140,51 +137,52 @@ DOWNSAMPLERS = {
 }
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("name", DOWNSAMPLERS)
-def test_circular_shifts_by_multiples_of_the_total_stride_are_exact(name, dtype, tolerance):
+def test_circular_shifts_by_multiples_of_the_total_stride_are_exact(name):
     pool = DOWNSAMPLERS[name]
     with jax.enable_x64(True):
-        forward = network((2, 3), padding="circular", dtype=dtype)
-        x = draw((1, 12, 18, 2), dtype=dtype)
+        forward = network((2, 3), padding="circular", dtype="float64")
+        x = draw((1, 12, 18, 2))
         shifts = [(0, 0), (1, 0), (-1, 2), (0, 1)]
         images = np.concatenate([roll(x, (6 * i, 6 * j)) for i, j in shifts])
         maps = np.asarray(jax.jit(functools.partial(forward, pool))(images))
     expected = np.concatenate([roll(maps[:1], shift) for shift in shifts])
-    np.testing.assert_allclose(maps, expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-12)
 
 
 class TestTheChoice:
     def test_is_each_images_own(self):
-        x = jnp.zeros((2, 4, 4, 1)).at[0, 2, 1, 0].set(1.0).at[1, 3, 2, 0].set(1.0)
+        x = np.zeros((2, 4, 4, 1), np.float32)
+        x[0, 2, 1] = x[1, 3, 2] = 1
         y, phase = pool_with_phase(x)
         np.testing.assert_array_equal(phase, [1, 2])
-        np.testing.assert_array_equal(y.sum((1, 2, 3)), [1, 1])
+        np.testing.assert_array_equal(np.asarray(y).sum((1, 2, 3)), [1, 1])
 
     def test_takes_the_first_of_equals(self):
-        assert pool_with_phase(jnp.ones((1, 6, 6, 1)), stride=3)[1].item() == 0
-        x = jnp.asarray([0.0, -1.0, 1.0]).reshape(1, 3, 1)
+        assert pool_with_phase(np.ones((1, 6, 6, 1), np.float32), stride=3)[1].item() == 0
+        x = np.asarray([0, -1, 1], np.float32).reshape(1, 3, 1)
         assert pool_with_phase(x, stride=3)[1].item() == 1
 
     def test_depends_on_the_order(self):
         # Norms of the two phases: sums 6 and 5, squares 12 and 17, largest 2 and 4.
-        x = jnp.asarray([2.0, 4.0, 2.0, 1.0, 2.0, 0.0]).reshape(1, 6, 1)
+        x = np.asarray([2, 4, 2, 1, 2, 0], np.float32).reshape(1, 6, 1)
         chosen = {order: pool_with_phase(x, order=order)[1].item() for order in (1, 2, math.inf)}
         assert chosen == {1: 0, 2: 1, math.inf: 1}
 
     @pytest.mark.parametrize("scale", [1e30, 1e-30])
     def test_holds_where_powers_would_overflow_or_vanish(self, scale):
-        x = scale * jnp.asarray([1.0, 3.0, 1.0, 2.0]).reshape(1, 4, 1)
-        np.testing.assert_array_equal(pool_with_phase(x, order=4)[0].ravel(), x[0, 1::2, 0])
+        x = np.asarray([scale, 3 * scale, scale, 2 * scale], np.float32).reshape(1, 4, 1)
+        np.testing.assert_array_equal(pool_with_phase(x, order=4)[0], x[:, 1::2])
 
     def test_of_nothing_and_of_infinity(self):
-        np.testing.assert_array_equal(pool_with_phase(jnp.zeros((1, 4, 1)))[0], 0)
-        x = jnp.asarray([1.0, 2.0, 3.0, jnp.inf]).reshape(1, 4, 1)
-        np.testing.assert_array_equal(pool_with_phase(x)[0].ravel(), [2, jnp.inf])
+        np.testing.assert_array_equal(pool_with_phase(np.zeros((1, 4, 1), np.float32))[0], 0)
+        x = np.asarray([1, 2, 3, np.inf], np.float32).reshape(1, 4, 1)
+        np.testing.assert_array_equal(np.ravel(pool_with_phase(x)[0]), [2, np.inf])
 
     def test_sums_in_float32(self):
         # In bfloat16 a running sum of ones stops at 256, and the larger phase would not be seen.
-        x = jnp.ones((1, 1024, 1), jnp.bfloat16).at[0, 1023, 0].set(1.5)
+        x = np.ones((1, 1024, 1), jnp.bfloat16)
+        x[0, 1023] = 1.5
         y, phase = pool_with_phase(x)
         assert phase.item() == 1
         assert y.dtype == jnp.bfloat16
@@ -195,19 +193,19 @@ class TestGivenAPhase:
     def test_selecting_and_unpooling_are_written_out(self, shape, stride):
         per_axis = (stride,) * (len(shape) - 2) if isinstance(stride, int) else stride
         x, chosen = draw(shape, dtype=np.float32), np.asarray([0, np.prod(per_axis) - 1, 1], np.int32)
-        y = select(jnp.asarray(x), jnp.asarray(chosen), stride=stride)
+        y = np.asarray(select(x, chosen, stride=stride))
         np.testing.assert_array_equal(y, [phases(x, per_axis)[k][b] for b, k in enumerate(chosen)])
 
-        back = unpool(y, jnp.asarray(chosen), stride=stride, input_size=shape[1:-1])
+        back = unpool(y, chosen, stride=stride, input_size=shape[1:-1])
         expected = np.zeros_like(x)
         for b, *i, c in np.ndindex(y.shape):
             start = np.unravel_index(chosen[b], per_axis)
             expected[b, *(s * a + r for a, s, r in zip(i, per_axis, start, strict=True)), c] = y[b, *i, c]
         np.testing.assert_array_equal(back, expected)
-        np.testing.assert_array_equal(select(back, jnp.asarray(chosen), stride=stride), y)
+        np.testing.assert_array_equal(select(back, chosen, stride=stride), y)
 
     def test_pooling_what_was_unpooled_gives_it_back(self):
-        y, phase = pool_with_phase(jnp.asarray(draw((2, 6, 6, 1), dtype=np.float32)), stride=3)
+        y, phase = pool_with_phase(draw((2, 6, 6, 1), dtype=np.float32), stride=3)
         back = unpool(y, phase, stride=3, input_size=6)
         again, same_phase = pool_with_phase(back, stride=3)
         np.testing.assert_array_equal(again, y)
@@ -217,30 +215,29 @@ class TestGivenAPhase:
         x, shortcut = draw((1, 8, 8, 1), dtype=np.float32), draw((1, 8, 8, 1), seed=1, dtype=np.float32)
         sums = []
         for i in range(2):
-            y, phase = pool_with_phase(jnp.asarray(roll(x, (i, 0))))
-            sums.append((y * select(jnp.asarray(roll(shortcut, (i, 0))), phase, stride=2)).sum())
+            y, phase = pool_with_phase(roll(x, (i, 0)))
+            sums.append(np.vdot(y, select(roll(shortcut, (i, 0)), phase, stride=2)))
         np.testing.assert_allclose(*sums, rtol=1e-5)
 
     def test_integers_and_booleans_can_be_selected(self):
-        x = jnp.arange(8, dtype=jnp.uint8).reshape(1, 8, 1)
-        y = select(x, jnp.asarray([1]), stride=2)
-        assert y.dtype == jnp.uint8
+        x = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
+        y = np.asarray(select(x, np.asarray([1], np.int32), stride=2))
+        assert y.dtype == np.uint8
         np.testing.assert_array_equal(y.ravel(), [1, 3, 5, 7])
 
 
 def test_gradients_and_vmap():
     with jax.enable_x64(True):
-        x = jnp.asarray(draw((3, 2, 4, 6, 2)))
+        x = draw((3, 2, 4, 6, 2))
         pool = jax.jit(lambda x: ops.polyphase_pool(x, stride=(2, 3)))
         check_grads(pool, (x[0],), order=1, modes=("fwd", "rev"))
         np.testing.assert_array_equal(jax.jit(jax.vmap(pool))(x), np.stack(list(map(pool, x))))
 
 
 def test_the_gradient_goes_to_the_samples_taken():
-    x = jnp.asarray([0.0, jnp.inf, jnp.nan, 1.0]).reshape(1, 4, 1)
-    phase = jnp.asarray([1])
-    (gradient,) = jax.vjp(lambda x: ops.select_phase(x, phase, stride=2), x)[1](jnp.asarray([[[2.0], [3.0]]]))
-    np.testing.assert_array_equal(gradient.ravel(), [0, 2, 0, 3])
+    x, phase = np.asarray([0, np.inf, np.nan, 1], np.float32).reshape(1, 4, 1), np.asarray([1], np.int32)
+    (gradient,) = jax.vjp(lambda x: select(x, phase, stride=2), x)[1](np.asarray([[[2], [3]]], np.float32))
+    np.testing.assert_array_equal(np.ravel(gradient), [0, 2, 0, 3])
 
 
 @pytest.mark.parametrize("order", [0, 0.5, -1, math.nan])
