@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,7 +18,7 @@ def _one_thread():
 
 
 def draw(shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def to_torch(x):
@@ -32,11 +31,11 @@ def from_torch(x):
 
 def set_up(layer, *arguments, **keywords):
     """Variables of the shapes that the layer asks for, none of them at its initial value."""
-    shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), *arguments, **keywords))
+    shapes = jax.eval_shape(functools.partial(layer.init, **keywords), jax.random.key(0), *arguments)
     leaves, tree = jax.tree.flatten(shapes)
-    values = [jnp.abs(draw(leaf.shape, seed)) * 0.3 + 0.1 for seed, leaf in enumerate(leaves)]
+    values = [np.abs(draw(leaf.shape, seed)) * np.float32(0.3) + np.float32(0.1) for seed, leaf in enumerate(leaves)]
     signs = [
-        jnp.sign(draw(leaf.shape, -seed - 1 + len(leaves))) if leaf.ndim > 1 else 1.0
+        np.sign(draw(leaf.shape, -seed - 1 + len(leaves))) if leaf.ndim > 1 else np.float32(1)
         for seed, leaf in enumerate(leaves)
     ]
     return jax.tree.unflatten(tree, [value * sign for value, sign in zip(values, signs, strict=True)])
@@ -57,7 +56,7 @@ def test_conv_transpose(rank, kernel_size, stride, padding, extra, groups):
     # (*window, out / groups, in) here, (in, out / groups, *window) there.
     weight = torch.from_numpy(np.moveaxis(np.asarray(kernel), (-1, -2), (0, 1)).copy())
     y = theirs(to_torch(x), weight, torch.from_numpy(np.array(bias)), stride, padding, extra, groups)
-    np.testing.assert_allclose(layer.apply(variables, x), from_torch(y), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), from_torch(y), atol=1e-5)
 
 
 def test_batch_norm_in_training_and_evaluation():
@@ -73,11 +72,15 @@ def test_batch_norm_in_training_and_evaluation():
         "running_var": stats["var"],
     }
     theirs.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in pairs.items()}, strict=False)
-    np.testing.assert_allclose(
-        layer.apply(variables, x, train=False), from_torch(theirs.eval()(to_torch(x))), atol=1e-4
-    )
-    y, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(y, from_torch(theirs.train()(to_torch(x))), atol=1e-4)
+
+    @jax.jit
+    def both(variables, x):
+        training = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+        return layer.apply(variables, x, train=False), training
+
+    y, (y_training, updated) = both(variables, x)
+    np.testing.assert_allclose(y, from_torch(theirs.eval()(to_torch(x))), atol=1e-4)
+    np.testing.assert_allclose(y_training, from_torch(theirs.train()(to_torch(x))), atol=1e-4)
     mean, var = (updated["batch_stats"]["batch"][name] for name in ("mean", "var"))
     np.testing.assert_allclose(mean, theirs.running_mean.numpy(), atol=1e-5)
     # PyTorch's running variance divides by n − 1, ours by n.
@@ -97,7 +100,7 @@ def test_squeeze_excite():
     for part, after in ((squeeze, torch.relu), (excite, torch.sigmoid)):
         weight, bias = (torch.from_numpy(np.array(part[name]).T.copy()) for name in ("kernel", "bias"))
         s = after(F.linear(s.mean((2, 3)) if s.ndim == 4 else s, weight, bias))
-    np.testing.assert_allclose(layer.apply(variables, x), from_torch(x_torch * s[:, :, None, None]), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), from_torch(x_torch * s[:, :, None, None]), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
@@ -105,7 +108,7 @@ def test_local_response_norm(size):
     x = draw((2, 3, 4, 7)) * 4
     # PyTorch's alpha multiplies the mean over the window, ours the sum.
     theirs = F.local_response_norm(to_torch(x), size, alpha=0.1 * size, beta=0.75, k=2.0)
-    ours = ops.local_response_norm(x, size=size, alpha=0.1, beta=0.75, k=2.0)
+    ours = jax.jit(lambda x: ops.local_response_norm(x, size=size, alpha=0.1, beta=0.75, k=2.0))(x)
     np.testing.assert_allclose(ours, from_torch(theirs), atol=1e-5)
 
 
@@ -148,15 +151,21 @@ class TorchBlock:
         return y + shortcut if pre else torch.relu(y + shortcut)
 
 
-@pytest.mark.parametrize("pre", [False, True])
-@pytest.mark.parametrize("shortcut", ["A", "B"])
+EARLY = functools.partial(layers.BottleneckBlock, stride_at="1x1")
+
+
 @pytest.mark.parametrize(
-    ("make", "features", "factor", "strides"),
+    ("make", "features", "factor", "strides", "shortcut", "pre"),
     [
-        (layers.BasicBlock, 6, 2, (2, 1)),
-        (layers.BasicBlock, 4, 1, (1, 1)),
-        (layers.BottleneckBlock, 3, 2, (1, 2, 1)),
-        (functools.partial(layers.BottleneckBlock, stride_at="1x1"), 3, 2, (2, 1, 1)),
+        (layers.BasicBlock, 6, 2, (2, 1), "A", True),
+        (layers.BasicBlock, 6, 2, (2, 1), "B", False),
+        (layers.BasicBlock, 6, 2, (2, 1), "B", True),
+        (layers.BasicBlock, 4, 1, (1, 1), "A", False),
+        (layers.BasicBlock, 4, 1, (1, 1), "B", True),
+        (layers.BottleneckBlock, 3, 2, (1, 2, 1), "A", False),
+        (layers.BottleneckBlock, 3, 2, (1, 2, 1), "B", True),
+        (EARLY, 3, 2, (2, 1, 1), "A", True),
+        (EARLY, 3, 2, (2, 1, 1), "B", False),
     ],
 )
 def test_residual_blocks(make, features, factor, strides, shortcut, pre):
@@ -166,4 +175,5 @@ def test_residual_blocks(make, features, factor, strides, shortcut, pre):
     projects = shortcut == "B" and factor == 2
     assert ("projection" in variables["params"]) == projects
     theirs = TorchBlock(variables).block(to_torch(x), strides, pre=pre, projects=projects)
-    np.testing.assert_allclose(block.apply(variables, x, train=False), from_torch(theirs), atol=1e-4, rtol=1e-5)
+    ours = jax.jit(lambda variables, x: block.apply(variables, x, train=False))(variables, x)
+    np.testing.assert_allclose(ours, from_torch(theirs), atol=1e-4, rtol=1e-5)
