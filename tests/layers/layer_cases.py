@@ -1,5 +1,7 @@
 """Maps, and variables of the shapes that a layer asks for, drawn by NumPy: no random initialiser to compile."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ def draw(*shape, seed=1, dtype=np.float32):
 
 def drawn_variables(layer, *arguments, positive=False, **keywords):
     """Kernels of variance 2 / fan in; scales, statistics and biases above 1/2, so that they show; or all above zero."""
-    shapes = jax.eval_shape(lambda: layer.init(KEY, *arguments, **keywords))
+    shapes = jax.eval_shape(functools.partial(layer.init, KEY, **keywords), *arguments)
     leaves, tree = jax.tree.flatten(shapes)
 
     def value(leaf, seed):

@@ -26,9 +26,11 @@ def test_conv_is_the_op_with_a_kernel_of_its_own(shape, fields, kernel):
         "stride": fields.get("strides", 1),
         **{n: fields[n] for n in ("padding", "dilation", "groups") if n in fields},
     }
-    expected = ops.conv(x, params["kernel"], **given)
+    found, expected = jax.jit(lambda p, x: (layer.apply({"params": p}, x), ops.conv(x, p["kernel"], **given)))(
+        params, x
+    )
     expected = np.asarray(expected) + (np.asarray(params["bias"]) if "bias" in params else 0)
-    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -44,48 +46,50 @@ def test_conv_is_the_op_with_a_kernel_of_its_own(shape, fields, kernel):
 def test_conv_transpose_is_the_adjoint_of_a_convolution_of_a_larger_map(shape, fields):
     y, layer = draw(*shape), layers.ConvTranspose(4, use_bias=False, **fields)
     params = drawn_variables(layer, y)["params"]
-    up = layer.apply({"params": params}, y)
+    up = jax.jit(layer.apply)({"params": params}, y)
     strides = np.broadcast_to(fields["strides"], len(shape) - 2)
     assert up.shape == (2, *(n * s for n, s in zip(shape[1:-1], strides, strict=True)), 4)
     x = draw(*up.shape, seed=3)
     options = {name: fields[name] for name in ("padding", "dilation", "groups") if name in fields}
-    down = ops.conv(x, params["kernel"], stride=fields["strides"], **options)
-    assert float(jnp.vdot(down, y)) == pytest.approx(float(jnp.vdot(x, up)), rel=1e-4)
+    down = jax.jit(lambda x, w: ops.conv(x, w, stride=fields["strides"], **options))(x, params["kernel"])
+    assert np.vdot(down, y) == pytest.approx(np.vdot(x, up), rel=1e-4)
 
 
 def test_a_transposed_kernel_is_drawn_by_the_fan_in_of_its_own_sum():
     x = draw(1, 2, 2, 64)
     for groups in (1, 4):
-        kernel = layers.ConvTranspose(32, groups=groups).init(KEY, x)["params"]["kernel"]
+        kernel = jax.jit(layers.ConvTranspose(32, groups=groups).init)(KEY, x)["params"]["kernel"]
         assert kernel.shape == (3, 3, 32 // groups, 64)
         assert np.std(np.asarray(kernel)) == pytest.approx(np.sqrt(2 / (9 * 64 / groups)), rel=0.03)
 
 
 def test_a_grouped_transposed_convolution_is_one_for_each_group():
-    x, kernel = draw(1, 3, 2, 4), draw(3, 3, 2, 6, seed=2)
-    layer = layers.ConvTranspose(6, groups=2, strides=2, use_bias=False, kernel_init=lambda *_: kernel)
+    x, kernel = np.asarray(draw(1, 3, 2, 4)), np.asarray(draw(3, 3, 2, 6, seed=2))
+    layer = layers.ConvTranspose(6, groups=2, strides=2, use_bias=False, kernel_init=lambda *_: jnp.asarray(kernel))
     parts = [
-        layers.ConvTranspose(3, strides=2, use_bias=False, kernel_init=lambda *_, part=part: part)
-        for part in jnp.split(kernel, 2, axis=-1)
+        layers.ConvTranspose(3, strides=2, use_bias=False, kernel_init=lambda *_, part=part: jnp.asarray(part))
+        for part in np.split(kernel, 2, axis=-1)
     ]
-    expected = [part.init_with_output(KEY, x)[0] for part, x in zip(parts, jnp.split(x, 2, axis=-1), strict=True)]
-    np.testing.assert_allclose(layer.init_with_output(KEY, x)[0], np.concatenate(expected, -1), atol=1e-6)
+    run = lambda layer, x: jax.jit(lambda x: layer.init_with_output(KEY, x)[0])(x)  # noqa: E731
+    expected = [run(part, x) for part, x in zip(parts, np.split(x, 2, axis=-1), strict=True)]
+    np.testing.assert_allclose(run(layer, x), np.concatenate(expected, -1), atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "gain"), [("he_normal", 2), ("lecun_normal", 1)])
 @pytest.mark.parametrize("shape", [(5, 64, 96), (3, 3, 32, 64), (3, 3, 4, 16, 64)])
 def test_the_variance_of_a_kernel_is_the_gain_over_the_fan_in(name, gain, shape):
     # He et al. 2015, section 2.2; for the last shape the sum runs over the group too.
-    kernel = np.asarray(getattr(layers, name)(KEY, shape, jnp.float32))
+    kernel = np.asarray(jax.jit(lambda: getattr(layers, name)(KEY, shape, jnp.float32))())
     assert kernel.var() == pytest.approx(gain / np.prod(shape[:-1]), rel=0.05)
 
 
-@pytest.mark.parametrize("shape", [(2, 7, 4), (2, 5, 6, 4)])
-@pytest.mark.parametrize("kernel_size", [3, 4])
-@pytest.mark.parametrize("features", [4, 7])
+@pytest.mark.parametrize(
+    ("shape", "kernel_size", "features"),
+    [((2, 7, 4), 3, 4), ((2, 7, 4), 4, 7), ((2, 5, 6, 4), 3, 7), ((2, 5, 6, 4), 4, 4)],
+)
 def test_delta_orthogonal_keeps_the_norm_of_every_pixel(shape, kernel_size, features):
     with jax.enable_x64(True):
-        x = jnp.asarray(np.random.default_rng(0).normal(size=shape))
+        x = np.random.default_rng(0).normal(size=shape)
         layer = layers.Conv(
             features,
             kernel_size,
@@ -94,8 +98,8 @@ def test_delta_orthogonal_keeps_the_norm_of_every_pixel(shape, kernel_size, feat
             kernel_init=layers.delta_orthogonal,
             dtype=jnp.float64,
         )
-        y = layer.apply(layer.init(KEY, x), x)
-        np.testing.assert_allclose(jnp.linalg.norm(y, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-12)
+        y = jax.jit(lambda x: layer.init_with_output(KEY, x)[0])(x)
+        np.testing.assert_allclose(np.linalg.norm(y, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-12)
 
 
 def test_delta_orthogonal_needs_as_many_outputs_as_inputs():
@@ -109,43 +113,49 @@ def test_group_layers_are_their_ops_and_commute_with_turns_and_mirror_images(gro
     x = draw(2, 5, 5, 3)
     lift, conv = layers.LiftingConv(4, group=group), layers.GroupConv(5, group=group, strides=2)
     lifted_params = drawn_variables(lift, x)["params"]
-    lifted = lift.apply({"params": lifted_params}, x)
+
+    @jax.jit
+    def lifts(x, p):
+        expected = ops.lifting_conv(x, p["kernel"], group=group) + p["bias"][None, None, None, None]
+        return lift.apply({"params": p}, x), expected
+
+    lifted, expected = lifts(x, lifted_params)
     assert lifted.shape == (2, 5, 5, order, 4)
-    np.testing.assert_allclose(
-        lifted,
-        ops.lifting_conv(x, lifted_params["kernel"], group=group) + lifted_params["bias"][None, None, None, None],
-        rtol=1e-5,
-        atol=1e-5,
-    )
+    np.testing.assert_allclose(lifted, expected, rtol=1e-5, atol=1e-5)
     params = drawn_variables(conv, lifted)["params"]
     assert params["kernel"].shape == (3, 3, order, 4, 5)
     assert sum(p.size for p in jax.tree.leaves(params)) == 9 * order * 4 * 5 + 5
-    maps = conv.apply({"params": params}, lifted)
-    bias = params["bias"][None, None, None, None]
-    expected = ops.group_conv(lifted, params["kernel"], group=group, stride=2) + bias
+
+    @jax.jit
+    def convs(x, p):
+        expected = ops.group_conv(x, p["kernel"], group=group, stride=2) + p["bias"][None, None, None, None]
+        return conv.apply({"params": p}, x), expected
+
+    maps, expected = convs(lifted, params)
     np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-5)
 
     norm = layers.Norm("batch")
-    variables = norm.init(KEY, maps, train=True)
+    variables = drawn_variables(norm, maps, train=True)
     assert {leaf.shape for leaf in jax.tree.leaves(variables)} == {(5,)}  # one of each for all orientations
 
+    @jax.jit
     def features(x):
         maps = conv.apply({"params": params}, lift.apply({"params": lifted_params}, x))
         maps, _ = norm.apply(variables, maps, train=True, mutable=["batch_stats"])
         return ops.group_pool(jax.nn.relu(maps)).mean((1, 2))
 
-    turned = jnp.rot90(x, axes=(1, 2))
+    turned = np.rot90(x, axes=(1, 2))
     np.testing.assert_allclose(features(turned), features(x), atol=1e-5)
     if group == "p4m":
-        np.testing.assert_allclose(features(jnp.flip(x, 2)), features(x), atol=1e-5)
+        np.testing.assert_allclose(features(np.flip(x, 2)), features(x), atol=1e-5)
 
 
 def test_batch_norm_of_a_group_map_takes_orientations_as_positions():
-    x = draw(2, 3, 3, 4, 5) * 2 + 1
+    x = np.asarray(draw(2, 3, 3, 4, 5)) * np.float32(2) + np.float32(1)
     norm = layers.Norm("batch")
-    y, _ = norm.apply(norm.init(KEY, x, train=True), x, train=True, mutable=["batch_stats"])
-    mean, var = np.asarray(x).mean((0, 1, 2, 3)), np.asarray(x).var((0, 1, 2, 3))
-    np.testing.assert_allclose(y, (np.asarray(x) - mean) / np.sqrt(var + 1e-5), atol=1e-5)
+    y = jax.jit(lambda x: norm.init_with_output(KEY, x, train=True)[0])(x)
+    mean, var = x.mean((0, 1, 2, 3)), x.var((0, 1, 2, 3))
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5), atol=1e-5)
 
 
 @pytest.mark.parametrize(

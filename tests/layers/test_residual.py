@@ -43,9 +43,11 @@ def test_parameters_are_those_of_the_formula(shortcut, pre):
 
 @pytest.mark.parametrize(
     ("make", "padding", "downsample"),
-    [("basic", p, d) for p in ("same", "valid", "full", "circular", "reflect", 1) for d in ("stride", "polyphase")]
-    + [("basic", p, d) for p in ("same", "valid", "circular") for d in POOLS if d not in ("stride", "polyphase")]
-    + [(m, 1, d) for m in ("bottleneck", "bottleneck, 1x1") for d in ("stride", "blur", "learned_polyphase")],
+    [("basic", p, "stride") for p in ("same", "valid", "full", "circular", "reflect", 1)]
+    + [("basic", p, "polyphase") for p in ("full", "circular", 1)]
+    + [("basic", p, d) for p in ("valid", "circular") for d in POOLS if d not in ("stride", "polyphase")]
+    + [("bottleneck", 1, d) for d in ("stride", "learned_polyphase")]
+    + [("bottleneck, 1x1", 1, d) for d in ("blur", "learned_polyphase")],
 )
 def test_branch_and_shortcut_are_aligned(make, padding, downsample):
     # With a one at the centre of every kernel the branch passes its input on, so the sum is twice the branch: at the
@@ -69,10 +71,11 @@ def test_branch_and_shortcut_are_aligned(make, padding, downsample):
         return [b.apply(variables, x, train=train, rngs={"dropout": KEY}) for b in (block, plain)]
 
     both, branch = run(False)
-    assert jnp.abs(branch).max() > 0.5
-    np.testing.assert_allclose(both, 2 * branch, atol=1e-5)
+    assert np.abs(branch).max() > 0.5
+    np.testing.assert_allclose(both, 2 * np.asarray(branch), atol=1e-5)
     if downsample == "learned_polyphase":
         both, soft = run(True)
+        soft = np.asarray(soft)
         np.testing.assert_allclose(both, 2 * soft, atol=1e-5)
         assert np.abs(soft - branch).max() > 1e-2
 
@@ -83,11 +86,10 @@ def test_branch_and_shortcut_are_aligned(make, padding, downsample):
 )
 def test_a_zero_branch_is_the_identity_and_can_leave_it(make, pre, norm):
     # A rectified input passes the rectifier after the sum unchanged.
-    x = jnp.maximum(draw(3, 4, 4, 8), 0)
+    x = np.maximum(np.asarray(draw(3, 4, 4, 8)), 0)
     block = BLOCKS[make](pre_activation=pre, norm=norm, zero_init_last=True)
-    variables, usual = (
-        jax.jit(lambda b=b: b.init(KEY, x, train=False))() for b in (block, block.clone(zero_init_last=False))
-    )
+    both = block, block.clone(zero_init_last=False)
+    variables, usual = jax.jit(lambda x: [b.init(KEY, x, train=False) for b in both])(x)
 
     @jax.jit
     def run(variables, x):
@@ -99,7 +101,7 @@ def test_a_zero_branch_is_the_identity_and_can_leave_it(make, pre, norm):
 
     y, gradients = run(variables, x)
     np.testing.assert_array_equal(y, x)
-    assert max(float(jnp.abs(gradient).max()) for gradient in jax.tree.leaves(gradients)) > 1e-2
+    assert max(np.abs(gradient).max() for gradient in jax.tree.leaves(gradients)) > 1e-2
     assert np.abs(run(usual, x)[0] - x).max() > 0.1
 
 
@@ -120,31 +122,39 @@ def test_gradients_reach_every_parameter(make, pre):
         return jax.grad(loss)(params)
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradient_of(variables["params"])):
-        assert jnp.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+        assert np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize("pre", [False, True])
 def test_stochastic_depth_leaves_branches_out_image_by_image(pre):
-    x = jnp.maximum(draw(64, 4, 4, 8), 0)
+    x = np.maximum(np.asarray(draw(64, 4, 4, 8)), 0)
     block = BLOCKS["basic"](pre_activation=pre, survival=0.75, norm="none")
     variables = drawn_variables(block, x, positive=True, train=False)
     whole = block.clone(survival=1.0)
-    np.testing.assert_array_equal(block.apply(variables, x, train=False), whole.apply(variables, x, train=True))
-    y = block.apply(variables, x, train=True, rngs={"dropout": KEY})
-    left_out = np.asarray((y == x).all((1, 2, 3)))
-    assert 5 < left_out.sum() < 30  # 16 expected
     branch = block.clone(residual=False, survival=1.0, activation=identity)
+
+    @jax.jit
+    def run(variables, x):
+        y = block.apply(variables, x, train=True, rngs={"dropout": KEY})
+        evaluated = block.apply(variables, x, train=False), whole.apply(variables, x, train=True)
+        return y, evaluated, branch.apply(variables, x, train=True)
+
+    y, evaluated, branch = jax.tree.map(np.asarray, run(variables, x))
+    np.testing.assert_array_equal(*evaluated)
+    left_out = (y == x).all((1, 2, 3))
+    assert 5 < left_out.sum() < 30  # 16 expected
     if not pre:  # all is positive, so the rectifier inside changes nothing
-        expected = x + branch.apply(variables, x, train=True) / 0.75
+        expected = x + branch / np.float32(0.75)
         np.testing.assert_allclose(y[~left_out], expected[~left_out], rtol=1e-5)
 
 
 def test_stochastic_depth_keeps_the_expectation():
-    x = draw(20_000, 1, 1, 1) * 0 + 2
+    x = np.full((20_000, 1, 1, 1), 2, np.float32)
     layer = layers.StochasticDepth(0.8)
-    y = np.asarray(layer.apply({}, x, train=True, rngs={"dropout": KEY}))
+    y = np.asarray(jax.jit(lambda x: layer.apply({}, x, train=True, rngs={"dropout": KEY}))(x))
     assert set(np.unique(y)) == {np.float32(0), np.float32(2 / 0.8)}
     assert y.mean() == pytest.approx(2, abs=5 * 2.5 * np.sqrt(0.2 * 0.8 / 20_000))
+    x = jnp.asarray(x)
     assert layer.apply({}, x, train=False) is x
 
 
@@ -152,8 +162,7 @@ def test_squeeze_excite_weights_whole_channels():
     x = draw(2, 3, 4, 5)
     layer = layers.SqueezeExcite(reduction=2)
     variables = drawn_variables(layer, x)
-    y = layer.apply(variables, x)
-    weights = np.asarray(y / x)
+    weights = np.asarray(jax.jit(layer.apply)(variables, x)) / np.asarray(x)
     np.testing.assert_allclose(weights, np.broadcast_to(weights[:, :1, :1], weights.shape), rtol=1e-4)
     p = jax.tree.map(np.asarray, variables["params"])
     hidden = np.maximum(np.asarray(x).mean((1, 2)) @ p["squeeze"]["kernel"] + p["squeeze"]["bias"], 0)
@@ -163,7 +172,7 @@ def test_squeeze_excite_weights_whole_channels():
 
 
 def test_squeeze_excite_of_few_channels_keeps_one_unit():
-    params = layers.SqueezeExcite().init(KEY, jnp.ones((1, 2, 2, 8)))["params"]
+    params = jax.eval_shape(lambda: layers.SqueezeExcite().init(KEY, jnp.ones((1, 2, 2, 8))))["params"]
     assert params["squeeze"]["kernel"].shape == (8, 1)
 
 
