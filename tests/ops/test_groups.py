@@ -10,8 +10,11 @@ from cnnjax import ops
 from cnnjax.ops.groups import GROUPS
 
 
-def draw(shape, seed=0, dtype=None):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+def draw(shape, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+act = jax.jit(ops.group_action, static_argnames=("element", "group"))
 
 
 @pytest.mark.parametrize("group", ORDERS)
@@ -36,33 +39,31 @@ class TestTables:
 
 
 class TestAction:
-    @pytest.mark.parametrize("group", ORDERS)
-    @pytest.mark.parametrize("space", [(4, 4), (3, 5)])
+    @pytest.mark.parametrize(("group", "space"), [("p4", (4, 4)), ("p4m", (3, 5)), ("p8_approximate", (3, 5))])
     def test_moves_images_and_maps_as_numpy_does(self, group, space):
         step = 2 if group == "p8_approximate" else 1
         image, features = draw((2, *space, 3)), draw((2, *space, ORDERS[group], 3))
         for g in range(0, ORDERS[group], step):
-            np.testing.assert_array_equal(ops.group_action(image, g, group=group), on_image(image, g, group))
-            np.testing.assert_array_equal(ops.group_action(features, g, group=group), on_map(features, g, group))
+            np.testing.assert_array_equal(act(image, g, group=group), on_image(image, g, group))
+            np.testing.assert_array_equal(act(features, g, group=group), on_map(features, g, group))
 
     @pytest.mark.parametrize("group", EXACT)
     def test_one_after_the_other_is_the_product(self, group):
         x, table = draw((1, 3, 3, ORDERS[group], 1)), GROUPS[group]
-        moved = [ops.group_action(x, g, group=group) for g in range(table.order)]
+        moved = [act(x, g, group=group) for g in range(table.order)]
         for g, h in itertools.product(range(table.order), repeat=2):
-            np.testing.assert_array_equal(ops.group_action(moved[h], g, group=group), moved[table.product(g, h)])
+            np.testing.assert_array_equal(act(moved[h], g, group=group), moved[table.product(g, h)])
 
     def test_odd_eighths_interpolate_and_exchange_orientations(self):
-        x = draw((2, 7, 7, 8, 3), dtype=np.float32)
+        x = draw((2, 7, 7, 8, 3))
         rotate = jax.jit(lambda x, degrees: ops.rotate(x, degrees, order=3))
-        act = jax.jit(ops.group_action, static_argnames=("element", "group"))
-        for g in (1, 3, 6):
+        for g in (1, 6):
             turned = [rotate(x[:, :, :, (h - g) % 8], 45 * g) for h in range(8)]
             np.testing.assert_allclose(act(x, g, group="p8_approximate"), np.stack(turned, axis=3), atol=1e-5)
             np.testing.assert_allclose(act(x[:, :, :, -g], g, group="p8_approximate"), turned[0], atol=1e-5)
 
     def test_any_dtype(self):
-        x = jnp.arange(12, dtype=jnp.uint8).reshape(1, 3, 4, 1)
-        y = ops.group_action(x, 5, group="p4m")
+        x = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1)
+        y = ops.group_action(jnp.asarray(x), 5, group="p4m")
         assert y.dtype == jnp.uint8
         np.testing.assert_array_equal(y, np.rot90(np.flip(x, 2), 1, (1, 2)))
