@@ -15,7 +15,7 @@ SCIPY = {"zero": "grid-constant", "circular": "grid-wrap", "reflect": "mirror"}
 
 
 def draw(shape, seed=0, dtype=np.float32):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
 jitted_crop = jax.jit(ops.crop, static_argnames=("size", "mode"))
@@ -51,7 +51,7 @@ class TestCrop:
 
     def test_one_size_for_both_axes_and_zeros_outside(self):
         x = draw((1, 4, 5, 1))
-        y = ops.crop(x, (2, -1), size=3)
+        y = np.asarray(ops.crop(jnp.asarray(x), (2, -1), size=3))
         assert y.shape == (1, 3, 3, 1)
         np.testing.assert_array_equal(y[0, :2, 1:], x[0, 2:, :2])
         assert not y[0, 2].any()
@@ -60,18 +60,21 @@ class TestCrop:
     @pytest.mark.parametrize("mode", FILLS)
     def test_of_the_maps_own_size_is_a_shift_back(self, mode):
         x, corner = draw((2, 5, 6, 1)), np.asarray([[3, -2], [-7, 0]])
-        np.testing.assert_array_equal(ops.crop(x, corner, size=(5, 6), mode=mode), ops.shift(x, -corner, mode=mode))
+        crop, shift = jax.jit(lambda x, c: (ops.crop(x, c, size=(5, 6), mode=mode), ops.shift(x, -c, mode=mode)))(
+            x, corner
+        )
+        np.testing.assert_array_equal(crop, shift)
 
     @pytest.mark.parametrize("dtype", ["uint8", "bool", "bfloat16"])
     def test_any_dtype(self, dtype):
         x = (draw((1, 6, 1)) > 0).astype(dtype)
-        y = ops.crop(x, jnp.asarray([4], jnp.uint8), size=3)
+        y = np.asarray(jitted_crop(x, np.asarray([4], np.uint8), size=3))
         assert y.dtype == x.dtype
         np.testing.assert_array_equal(y[0, :2], x[0, 4:])
         assert not y[0, 2].any()
 
     def test_vmap_over_images_and_corners(self):
-        x, corners = draw((4, 5, 6, 1)), jnp.asarray([[0, 1], [-2, 3], [5, -6], [1, 1]])
+        x, corners = draw((4, 5, 6, 1)), np.asarray([[0, 1], [-2, 3], [5, -6], [1, 1]], np.int32)
         mapped = jax.jit(jax.vmap(lambda x, c: ops.crop(x[None], c, size=4)[0]))(x, corners)
         np.testing.assert_array_equal(mapped, jitted_crop(x, corners, size=4))
 
@@ -86,22 +89,22 @@ class TestFlip:
     @pytest.mark.parametrize(("axis", "flip"), [("width", np.fliplr), ("height", np.flipud)])
     def test_each_image_by_its_own_switch(self, axis, flip):
         x, flipped = draw((3, 4, 5, 2)), np.asarray([True, False, True])
-        expected = np.stack([flip(image) if yes else image for image, yes in zip(np.asarray(x), flipped, strict=True)])
-        np.testing.assert_array_equal(ops.flip(x, flipped, axis=axis), expected)
-        np.testing.assert_array_equal(jitted_flip(x, jnp.asarray(flipped), axis=axis), expected)
-        mapped = jax.vmap(lambda image, yes: ops.flip(image[None], yes, axis=axis)[0])(x, jnp.asarray(flipped))
+        expected = np.stack([flip(image) if yes else image for image, yes in zip(x, flipped, strict=True)])
+        np.testing.assert_array_equal(ops.flip(jnp.asarray(x), flipped, axis=axis), expected)
+        np.testing.assert_array_equal(jitted_flip(x, flipped, axis=axis), expected)
+        mapped = jax.jit(jax.vmap(lambda image, yes: ops.flip(image[None], yes, axis=axis)[0]))(x, flipped)
         np.testing.assert_array_equal(mapped, expected)
 
     def test_whole_batch(self):
         x = draw((2, 4, 5, 2))
-        np.testing.assert_array_equal(ops.flip(x, axis="width"), x[:, :, ::-1])
-        np.testing.assert_array_equal(ops.flip(x, False, axis="height"), x)
-        np.testing.assert_array_equal(jitted_flip(x, jnp.bool_(True), axis="height"), x[:, ::-1])
+        np.testing.assert_array_equal(ops.flip(jnp.asarray(x), axis="width"), x[:, :, ::-1])
+        np.testing.assert_array_equal(jitted_flip(x, False, axis="height"), x)
+        np.testing.assert_array_equal(jitted_flip(x, True, axis="height"), x[:, ::-1])
 
     @pytest.mark.parametrize("dtype", ["uint8", "bfloat16"])
     def test_signals_of_any_dtype(self, dtype):
-        x = jnp.arange(10).reshape(1, 5, 2).astype(dtype)
-        y = ops.flip(x, axis="length")
+        x = np.arange(10).reshape(1, 5, 2).astype(dtype)
+        y = jitted_flip(x, axis="length")
         assert y.dtype == x.dtype
         np.testing.assert_array_equal(y, x[:, ::-1])
 
@@ -121,17 +124,14 @@ def zoomed(image, factor, mode, order):
 
 class TestScale:
     @pytest.mark.parametrize("mode", FILLS)
-    @pytest.mark.parametrize("order", [0, 1, 3])
-    @pytest.mark.parametrize("shape", [(6, 6), (5, 7)])
+    @pytest.mark.parametrize(("order", "shape"), [(0, (5, 7)), (1, (6, 6)), (1, (5, 7)), (3, (5, 6))])
     def test_against_scipy_and_keys_written_out(self, mode, order, shape):
         with jax.enable_x64(True):
             x = draw((3, *shape, 1), dtype=np.float64)
             factors = np.asarray([1.83, 0.61, 0.27])
-            expected = np.stack(
-                [zoomed(np.asarray(a[..., 0]), f, mode, order) for a, f in zip(x, factors, strict=True)]
-            )
+            expected = np.stack([zoomed(a[..., 0], f, mode, order) for a, f in zip(x, factors, strict=True)])
             y = jitted_scale(x, factors, mode=mode, order=order)
-            np.testing.assert_allclose(y[..., 0], expected, atol=1e-12)
+            np.testing.assert_allclose(np.asarray(y)[..., 0], expected, atol=1e-12)
 
     @pytest.mark.parametrize(("order", "method", "reach"), [(1, "linear", 1), (3, "cubic", 2)])
     @pytest.mark.parametrize("factor", [1.7, 0.8])
@@ -141,25 +141,26 @@ class TestScale:
         theirs = jax.jit(
             jax.image.scale_and_translate, static_argnames=("shape", "spatial_dims", "method", "antialias")
         )
-        translation = jnp.asarray([12 * half, 11 * half])
-        expected = theirs(x, x.shape, (1, 2), jnp.full(2, factor), translation, method=method, antialias=False)
+        translation = np.asarray([12 * half, 11 * half], np.float32)
+        expected = theirs(
+            x, x.shape, (1, 2), np.full(2, factor, np.float32), translation, method=method, antialias=False
+        )
         at = positions((12, 11), np.eye(2) / factor)
         inside = [(p >= reach - 1) & (p <= n - reach) for p, n in zip(at, (12, 11), strict=True)]
         inside = inside[0] & inside[1]
         assert inside.sum() > 30
         y = jitted_scale(x, factor, order=order)
-        np.testing.assert_allclose(y[0][inside], np.asarray(expected[0])[inside], atol=2e-5)
+        np.testing.assert_allclose(np.asarray(y)[0][inside], np.asarray(expected[0])[inside], atol=2e-5)
 
-    @pytest.mark.parametrize("order", [0, 1, 3])
-    @pytest.mark.parametrize("shape", [(7, 7), (6, 9)])
+    @pytest.mark.parametrize(("order", "shape"), [(0, (7, 7)), (1, (6, 9)), (3, (7, 6))])
     def test_factor_1_is_the_identity_bit_for_bit(self, order, shape):
         x = draw((2, *shape, 2))
-        np.testing.assert_array_equal(jitted_scale(x, jnp.float32(1), order=order), x)
+        np.testing.assert_array_equal(jitted_scale(x, np.float32(1), order=order), x)
 
     def test_twice_as_large_shows_every_pixel_of_the_inner_half(self):
         x = draw((1, 9, 9, 1))
         for order in (0, 1, 3):
-            y = jitted_scale(x, jnp.asarray([2]), order=order)
+            y = np.asarray(jitted_scale(x, np.asarray([2]), order=order))
             np.testing.assert_array_equal(y[:, ::2, ::2], x[:, 2:7, 2:7])
 
     def test_half_as_large_stands_in_zeros(self):
@@ -169,7 +170,7 @@ class TestScale:
         np.testing.assert_array_equal(y[0, ..., 0], expected)
 
     def test_each_image_by_its_own_factor(self):
-        x, factors = draw((3, 6, 7, 2)), jnp.asarray([1.4, 0.5, 3.0])
+        x, factors = draw((3, 6, 7, 2)), np.asarray([1.4, 0.5, 3.0], np.float32)
         together = jitted_scale(x, factors)
         apart = [jitted_scale(a[None], f)[0] for a, f in zip(x, factors, strict=True)]
         np.testing.assert_allclose(together, np.stack(apart), atol=1e-6)
@@ -184,16 +185,16 @@ class TestScale:
         with jax.enable_x64(True):
             x = draw((2, 5, 6, 1), dtype=np.float64)
             scale = jax.jit(lambda x, f: ops.scale(x, f, mode=mode, order=order))
-            check_grads(scale, (x, jnp.asarray(factor)), order=1, modes=("fwd", "rev"))
+            check_grads(scale, (x, np.asarray(factor)), order=1, modes=("fwd", "rev"))
 
     def test_dtypes(self):
-        x = jnp.arange(25, dtype=jnp.uint8).reshape(1, 5, 5, 1)
+        x = np.arange(25, dtype=np.uint8).reshape(1, 5, 5, 1)
         assert jitted_scale(x, 2.0, order=0).dtype == jnp.uint8
         for order in (1, 3):
             half = jitted_scale(x.astype(jnp.bfloat16), 1.3, order=order)
             assert half.dtype == jnp.bfloat16
-            full = jitted_scale(x.astype(jnp.float32), 1.3, order=order)
-            np.testing.assert_allclose(half.astype(jnp.float32), full, rtol=2**-8, atol=1e-5)
+            full = jitted_scale(x.astype(np.float32), 1.3, order=order)
+            np.testing.assert_allclose(np.asarray(half, np.float32), full, rtol=2**-8, atol=1e-5)
 
 
 class TestBicubicRotation:
@@ -202,12 +203,10 @@ class TestBicubicRotation:
         with jax.enable_x64(True):
             x, degrees = draw((2, 6, 5, 1), dtype=np.float64), np.asarray([23.7, -151.2])
             y = jax.jit(lambda x, d: ops.rotate(x, d, mode=mode, order=3))(x, degrees)
-            for image, turned, angle in zip(x, y, np.deg2rad(degrees), strict=True):
+            for image, turned, angle in zip(x, np.asarray(y), np.deg2rad(degrees), strict=True):
                 cos, sin = np.cos(angle), np.sin(angle)
                 at = positions((6, 5), [[cos, sin], [-sin, cos]])
-                expected = np.vectorize(lambda i, j, image=image: read_cubic(np.asarray(image[..., 0]), i, j, mode))(
-                    *at
-                )
+                expected = np.vectorize(lambda i, j, image=image: read_cubic(image[..., 0], i, j, mode))(*at)
                 np.testing.assert_allclose(turned[..., 0], expected, atol=1e-12)
 
     def test_reproduces_quadratics(self):
@@ -218,8 +217,8 @@ class TestBicubicRotation:
             def quadratic(u, v):
                 return 0.3 * u**2 - 0.7 * u * v + 0.2 * v**2 + u - 2 * v + 1
 
-            x = jnp.asarray(quadratic(row, column))[None, ..., None]
-            y = jax.jit(lambda x: ops.rotate(x, 31.0, order=3))(x)[0, ..., 0]
+            x = quadratic(row, column)[None, ..., None]
+            y = np.asarray(jax.jit(lambda x: ops.rotate(x, 31.0, order=3))(x))[0, ..., 0]
             cos, sin = np.cos(np.deg2rad(31)), np.sin(np.deg2rad(31))
             expected = quadratic(cos * row + sin * column, cos * column - sin * row)
             inside = row**2 + column**2 < 4.9**2

@@ -26,16 +26,24 @@ def network(group, *, pool="max", exact=True):
 
 
 class TestInvariance:
-    @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-    @pytest.mark.parametrize("group", ORDERS)
-    @pytest.mark.parametrize("pool", ["max", "mean"])
+    @pytest.mark.parametrize(
+        ("group", "pool", "dtype", "tolerance"),
+        [
+            ("p4", "max", np.float64, 1e-12),
+            ("p4", "mean", np.float32, 1e-5),
+            ("p4m", "max", np.float32, 1e-5),
+            ("p4m", "mean", np.float64, 1e-12),
+            ("p8_approximate", "max", np.float64, 1e-12),
+            ("p8_approximate", "mean", np.float64, 1e-12),
+        ],
+    )
     def test_of_a_network_to_the_turns_and_mirror_images_of_its_group_alone(self, group, pool, dtype, tolerance):
         with jax.enable_x64(True):
             x, f = draw((2, 9, 9, 2), dtype=dtype), network(group, pool=pool)
-            y = f(x)
+            y = np.asarray(f(x))
             assert y.dtype == dtype
             for g in range(8):
-                turned = f(jnp.asarray(on_image(x, g, "p4m")))
+                turned = f(on_image(x, g, "p4m"))
                 error = np.abs(turned - y).max() / np.abs(y).max()
                 assert error < tolerance if g < 4 or group == "p4m" else error > 1e-2, (g, error)
 
@@ -43,8 +51,9 @@ class TestInvariance:
     def test_is_lost_where_the_rule_is_breached(self, group):
         with jax.enable_x64(True):
             x, f = draw((2, 8, 8, 2)), network(group, exact=False)
+            y = np.asarray(f(x))
             for g in (1, 2, 3):
-                assert np.abs(f(jnp.asarray(on_image(x, g, group))) - f(x)).max() > 1e-2 * np.abs(f(x)).max()
+                assert np.abs(f(on_image(x, g, group)) - y).max() > 1e-2 * np.abs(y).max()
             with pytest.raises(InputError, match=r"n=8, p=\(1, 1\), k'=3 and s=2: .* is 1,"):
                 network(group)(x)
 
@@ -59,8 +68,7 @@ class TestInvariance:
                 return ops.group_conv(ops.lifting_conv(x, lift, group=group, stride=2), mix, group=group, padding=1)
 
             for g in range(ORDERS[group]):
-                turned = f(ops.group_action(x, g, group=group))
-                np.testing.assert_allclose(turned, on_map(f(x), g, group), atol=1e-12)
+                np.testing.assert_allclose(f(on_image(x, g, group)), on_map(f(x), g, group), atol=1e-12)
 
     @pytest.mark.parametrize("group", EXACT)
     def test_batch_normalisation_over_the_group_axis_keeps_it(self, group):
@@ -79,8 +87,7 @@ class TestInvariance:
                 return ops.group_conv(jax.nn.relu(features), mix, group=group)
 
             for g in range(ORDERS[group]):
-                turned = f(ops.group_action(x, g, group=group))
-                np.testing.assert_allclose(turned, on_map(f(x), g, group), atol=1e-12)
+                np.testing.assert_allclose(f(on_image(x, g, group)), on_map(f(x), g, group), atol=1e-12)
 
 
 class TestEighthTurns:
@@ -116,8 +123,8 @@ class TestEighthTurns:
         with jax.enable_x64(True):
             y = self.lifted(0)
             for g in range(8):
-                theirs = ops.conv(self.picture(0), self.derivative(g))
-                assert self.error(y[:, :, :, g], theirs) < (0.005 if g % 2 else 1e-12)
+                theirs = jax.jit(ops.conv)(self.picture(0), self.derivative(g))
+                assert self.error(np.asarray(y)[:, :, :, g], theirs) < (0.005 if g % 2 else 1e-12)
 
     def test_lifting_of_the_picture_turned_in_closed_form(self):
         with jax.enable_x64(True):
