@@ -51,8 +51,13 @@ def worst(errors):
     return max(jax.tree.leaves(errors))
 
 
+def with_logits_alone(f, x):
+    return f(x)[0], x
+
+
 def logits_error(f, x, transform):
-    return analysis.equivariance_error(f, x, transform)[0]
+    """Of the logits alone, for a program that is quick to compile; the images themselves are the map."""
+    return analysis.equivariance_error(jax.tree_util.Partial(with_logits_alone, f), x, transform)[0]
 
 
 class TestCircularPaddingAndShiftsByTheTotalStride:
@@ -73,7 +78,7 @@ class TestStride1:
     def test_with_circular_padding_is_exact_for_every_shift(self, dtype, tolerance):
         x = images(9, dtype)
         f = network(x, padding="circular", factors=(1, 1))
-        for offset in [(1, 0), (0, -5), (3, 7), (-8, 4)]:
+        for offset in [(0, 1), (-8, 4)]:
             assert worst(analysis.equivariance_error(f, x, Shift(offset))) < tolerance, offset
 
     def test_with_zero_padding_leaves_the_border_alone(self):
@@ -90,32 +95,30 @@ class TestAdaptivePolyphaseSampling:
     def test_is_exact_for_every_shift_if_circular_and_divisible(self, dtype, tolerance):
         x = images(8, dtype)
         f = network(x, padding="circular", downsample="polyphase", factors=(2, 2))
-        for offset in [(1, 0), (3, -2), (-5, 7)]:
+        for offset in [(0, 1), (3, -2), (-5, 7)]:
             assert logits_error(f, x, Shift(offset)) < tolerance, offset
 
     @pytest.mark.parametrize(("side", "padding"), [(10, "circular"), (8, "same")])
     def test_is_not_otherwise(self, side, padding):
         x = images(side)
         f = network(x, padding=padding, downsample="polyphase", factors=(2, 2))
-        assert max(logits_error(f, x, Shift(offset)) for offset in [(1, 0), (0, 1), (3, 2)]) > 1e-3
+        assert max(logits_error(f, x, Shift(offset)) for offset in [(1, 0), (3, 2)]) > 1e-3
 
 
 @PRECISION
-@pytest.mark.parametrize("taps", [2, 3, 5, 7])
-def test_a_blur_keeps_the_mean_and_adds_no_error_of_shift(taps, dtype, tolerance):
+def test_a_blur_keeps_the_mean_and_adds_no_error_of_shift(dtype, tolerance):
     x = images(8, dtype)
 
+    @jax.tree_util.Partial
     def f(x):
-        maps = {
-            "blurred": ops.blur_pool(x, taps=taps, stride=2, padding="circular"),
-            "strided": x[:, ::2, ::2],
-        }
-        return maps, {name: ops.global_avg_pool(y) for name, y in maps.items()}
+        blurred = [ops.blur_pool(x, taps=taps, stride=2, padding="circular") for taps in (2, 3, 5, 7)]
+        maps = [*blurred, x[:, ::2, ::2]]
+        return maps, [ops.global_avg_pool(y) for y in maps]
 
     for offset in [(1, 0), (3, 2), (-1, 5)]:
-        _, pooled = analysis.equivariance_error(f, x, Shift(offset))
-        assert pooled["blurred"] < tolerance
-        assert pooled["strided"] > 1e-3
+        _, (*pooled, strided) = analysis.equivariance_error(f, x, Shift(offset))
+        assert max(pooled) < tolerance
+        assert strided > 1e-3
 
 
 def symmetric(kernel):
@@ -130,7 +133,7 @@ def symmetric(kernel):
     s=st.integers(1, 3),
     transform=st.sampled_from([Rotation(90), Rotation(180), Rotation(270), Flip("width"), Flip("height")]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_symmetric_kernels_commute_with_turns_and_flips_where_windows_fill_the_map(n, k, p, s, transform):
     p = min(p, k - 1)
     kernel = jnp.asarray(symmetric(np.random.default_rng(k).normal(size=(k, k, 1, 1))))
@@ -156,12 +159,13 @@ def test_usual_downsampling_on_usual_sizes(side, k, p, exact):
 
 
 class TestGroupConvolution:
-    @PRECISION
     @pytest.mark.parametrize(
-        ("group", "transforms"),
+        ("group", "transforms", "dtype", "tolerance"),
         [
-            ("p4", [Rotation(90, group="p4"), Rotation(180, group="p4")]),
-            ("p4m", [Rotation(270, group="p4m"), Flip("width", group="p4m"), Flip("height", group="p4m")]),
+            ("p4", [Rotation(90, group="p4"), Rotation(180, group="p4")], np.float64, 1e-12),
+            ("p4", [Rotation(270, group="p4")], np.float32, 1e-5),
+            ("p4m", [Rotation(270, group="p4m"), Flip("height", group="p4m")], np.float64, 1e-12),
+            ("p4m", [Flip("width", group="p4m")], np.float32, 1e-5),
         ],
     )
     def test_is_exact_for_its_group(self, group, transforms, dtype, tolerance):
@@ -197,15 +201,21 @@ class TestGroupConvolution:
         def f(x):
             return ops.lifting_conv(x, kernel, group="p8_approximate")
 
-        turned = ops.group_action(f(x), 3, group="p8_approximate")
-        difference = f(ops.group_action(x, 3, group="p8_approximate")) - turned
-        expected = np.linalg.norm(difference) / np.linalg.norm(turned)
+        @jax.jit
+        def both(x):
+            turned = ops.group_action(f(x), 3, group="p8_approximate")
+            return turned, f(ops.group_action(x, 3, group="p8_approximate"))
+
+        turned, of_turned = map(np.asarray, both(x))
+        expected = np.linalg.norm(of_turned - turned) / np.linalg.norm(turned)
         error = analysis.equivariance_error(f, x, Rotation(135, order=3, group="p8_approximate"))
         assert error == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("offset", [(4, 0), (-4, 8), (2, -8), (0, 1)])
+@pytest.mark.parametrize(
+    ("dtype", "offset"),
+    [(np.float32, (4, 0)), (np.float32, (2, -8)), (np.float64, (-4, 8)), (np.float64, (0, 1))],
+)
 def test_valid_features_of_one_content_are_equal_to_the_last_bit(offset, dtype):
     """Integers, so that no order of summation rounds; a margin, so that the field of what is not 0 stays inside."""
     x = np.zeros((2, 36, 36, 1), dtype)
@@ -248,26 +258,37 @@ def test_convolution_is_linear_and_its_order_makes_no_difference(dtype, toleranc
     assert abs(biased[0] - biased[1]) > 1e-3
 
 
-@given(seed=st.integers(0, 2**16), axis=st.sampled_from(["place", "sum", "row", "phase"]))
+READS = {
+    "place": lambda x: x[:, 0, 0, 0],
+    "sum": lambda x: x.sum((1, 2, 3)),
+    "row": lambda x: x[:, 0].sum((1, 2)),
+    "phase": lambda x: x[:, ::2, ::2].sum((1, 2, 3)),
+}
+
+
+def classifier(read):
+    """Class 0 where more than 2 is read."""
+
+    def classify(x):
+        value = read(x)
+        return jnp.stack([value, jnp.full_like(value, 2)], -1)
+
+    return jax.tree_util.Partial(classify)
+
+
+CLASSIFIERS = {name: classifier(read) for name, read in READS.items()}
+
+
+@given(seed=st.integers(0, 2**16), axis=st.sampled_from(list(READS)))
 @settings(max_examples=20, deadline=None)
 def test_consistency_is_1_exactly_when_the_prediction_is_constant_over_the_orbit(seed, axis):
     """Integer pixels and logits, so that sums are exact; whole orbits, written out in NumPy."""
     x = np.random.default_rng(seed).integers(0, 3, size=(2, 4, 4, 1)).astype(np.float32)
-    reads = {
-        "place": lambda x: x[:, 0, 0, 0],
-        "sum": lambda x: x.sum((1, 2, 3)),
-        "row": lambda x: x[:, 0].sum((1, 2)),
-        "phase": lambda x: x[:, ::2, ::2].sum((1, 2, 3)),
-    }
-
-    def classify(x):
-        value = reads[axis](x)
-        return jnp.stack([value, jnp.full_like(value, 2)], -1)
-
+    classify = CLASSIFIERS[axis]
     orbit = analysis.shifts(1, fill="circular")
     classes = np.stack(
         [
-            np.argmax([reads[axis](np.roll(x, (dy, dx), (1, 2))), np.full(2, 2)], 0)
+            np.argmax([READS[axis](np.roll(x, (dy, dx), (1, 2))), np.full(2, 2)], 0)
             for dy in (0, 1, -1)
             for dx in (0, 1, -1)
         ]
