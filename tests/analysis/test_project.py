@@ -1,5 +1,7 @@
 """Projections against the deconvnet built layer by layer from `ops`, and against what is known of them exactly."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,17 +58,15 @@ def function_of(layers):
     return f
 
 
-def alexnet_like(pool):
+def alexnet_like(first_pool, second_pool):
     return [
         Convolution(kernel(5, 5, 3, 6, seed=1), bias(6, seed=1), stride=2, padding=2),
         Rectifier(),
-        pool,
+        first_pool,
         Convolution(kernel(3, 3, 3, 8, seed=2), bias(8, seed=2), groups=2),
         Rectifier(),
-        pool,
-        Convolution(kernel(3, 3, 8, 8, seed=3), bias(8, seed=3)),
-        Rectifier(),
-        Convolution(kernel(3, 3, 8, 5, seed=4), bias(5, seed=4)),
+        second_pool,
+        Convolution(kernel(3, 3, 8, 5, seed=3), bias(5, seed=3)),
         Rectifier(),
     ]
 
@@ -82,14 +82,20 @@ with jax.enable_x64(True):
         Convolution(kernel(1, 1, 6, 4, seed=3)),
         Rectifier(),
     ]
-    OVERLAPPING = alexnet_like(MaxPool(3, 2))
+    OVERLAPPING = alexnet_like(MaxPool(3, 2), MaxPool(2))
     CHAINS = {
-        "pools of 2×2": alexnet_like(MaxPool(2))[:5],
-        "pools of 3×3/2": OVERLAPPING,
-        "pools of 3×3/2, padded": alexnet_like(MaxPool(3, 2, 1))[:5],
+        "pools of 3×3/2 and 2×2": OVERLAPPING,
+        "pools of 3×3/2, padded": alexnet_like(MaxPool(3, 2, 1), None)[:5],
         "all convolutional": ALL_CONV,
     }
+    # Compiled once for all tests.
+    FIRST_LAYERS = jax.tree_util.Partial(function_of(OVERLAPPING[:5]))
 IMAGE = image_of(31, 27, 3)
+
+
+@functools.cache
+def projected(chain):
+    return project(function_of(CHAINS[chain]), IMAGE)
 
 
 def cosine(a, b):
@@ -99,7 +105,7 @@ def cosine(a, b):
 @pytest.mark.parametrize("chain", CHAINS)
 def test_the_same_layer_by_layer(chain):
     layers = CHAINS[chain]
-    found, expected = project(function_of(layers), IMAGE), deconvnet(layers, IMAGE)
+    found, expected = projected(chain), deconvnet(layers, IMAGE)
     assert found.pictures.dtype == np.float64
     assert (found.values > 0).sum() >= 3
     np.testing.assert_array_equal(found.units, expected.units)
@@ -115,7 +121,7 @@ def test_windows_that_overlap_add_up():
     Whoever chooses one gets the same from the network as a function as layer by layer.
     """
     for pool, rules in ((MaxPool(3, 2), ("overwrite", "max")), (MaxPool(2), ("overwrite",))):
-        layers = alexnet_like(pool)[:5]
+        layers = alexnet_like(pool, None)[:5]
         added, *others = (deconvnet(layers, IMAGE, overlap=rule).pictures for rule in ("add", *rules))
         for rule, other in zip(rules, others, strict=True):
             if pool.stride is not None:
@@ -158,7 +164,7 @@ def test_what_the_paper_does_not_do_gives_other_pictures():
 
         return [change(layer) for layer in OVERLAPPING]
 
-    right = project(function_of(OVERLAPPING), IMAGE).pictures
+    right = projected("pools of 3×3/2 and 2×2").pictures
     for mistake, limit in (((Turned, Rectifier), 0.7), ((Biased, Rectifier), 0.9), ((Convolution, Forgetful), 0.7)):
         wrong = deconvnet(changed(*mistake), IMAGE).pictures
         assert np.mean([cosine(a, b) for a, b in zip(right, wrong, strict=True) if a.any()]) < limit, mistake
@@ -171,12 +177,13 @@ def test_what_the_paper_does_not_do_gives_other_pictures():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_positively_homogeneous(rule):
-    layers = ALL_CONV[:4]
-    f = function_of([*layers, Rectifier()])
+    *layers, last = ALL_CONV[:4]
+
+    def f(kernel, images):
+        return function_of([*layers, Convolution(kernel, stride=2), Rectifier()])(images)
+
     # A kernel three times as large makes the last activation, and its signal, three times as large.
-    last = Convolution(layers[-1].kernel * 3, stride=2)
-    louder = function_of([*layers[:-1], last, Rectifier()])
-    a, b = project(f, IMAGE, rule=rule), project(louder, IMAGE, rule=rule)
+    a, b = (project(jax.tree_util.Partial(f, k), IMAGE, rule=rule) for k in (last.kernel, 3 * last.kernel))
     np.testing.assert_array_equal(a.units, b.units)
     np.testing.assert_allclose(b.values, 3 * a.values, rtol=1e-12)
     # One factor of the activation, one of the kernel on the way down.
@@ -205,7 +212,7 @@ def test_captums_fixture():
 
 
 def test_nothing_outside_the_receptive_field():
-    f = function_of(OVERLAPPING[:5])
+    f = FIRST_LAYERS
     units = [(i, j, c) for i, j in ((0, 0), (1, 2)) for c in range(5)]
     field = receptive_field(f, IMAGE[None])
     found = project(f, IMAGE, unit=units)
@@ -263,9 +270,10 @@ def test_ties_go_to_the_first():
         expected = np.zeros((6, 6, 1))
         # Beside the pool, and through the sign before it.
         expected[1, 1], expected[2, 2] = 0.5, -0.5
-        np.testing.assert_array_equal(project(f, image, unit=(1, 1, 0)).pictures[0], expected)
+        projector = Projector(f)
+        np.testing.assert_array_equal(projector(image, (1, 1, 0)).pictures[0], expected)
     # Of a map's equal maxima, too.
-    assert project(f, image, unit=0).units.tolist() == [[0, 0, 0]]
+    assert projector(image, 0).units.tolist() == [[0, 0, 0]]
 
 
 def test_local_response_normalisation_is_differentiated():
@@ -279,16 +287,14 @@ def test_local_response_normalisation_is_differentiated():
 
     image = image_of(5, 5, 2)
     found = project(f, image, rule="deconvnet")
-    z = before(jnp.asarray(image)[None])
-    jacobian = np.asarray(jax.jacobian(lambda z: ops.local_response_norm(jax.nn.relu(z), alpha=0.5))(z))
-    rectified = np.asarray(z > 0)
-    for unit, value, picture in zip(found.units, found.values, found.pictures, strict=True):
-        to_rectified = value * jacobian[0, *unit]
-        # Where the rectifier is shut the derivative before it shows nothing of what arrives behind it: nothing does,
-        # as a number that is 0 has no part in the sum of squares.
-        signal = np.maximum(to_rectified, 0) * rectified
-        expected = ops.conv_transpose(jnp.asarray(signal), weights, input_size=(5, 5), padding="valid")
-        np.testing.assert_allclose(picture, expected[0], rtol=0, atol=1e-12)
+    z = jax.jit(before)(image[None])
+    of_norm = jax.jacobian(lambda z: ops.local_response_norm(jax.nn.relu(z), alpha=0.5))
+    jacobian = np.asarray(jax.jit(of_norm)(z))[0][tuple(found.units.T)][:, 0]
+    # Where the rectifier is shut the derivative before it shows nothing of what arrives behind it: nothing does,
+    # as a number that is 0 has no part in the sum of squares.
+    signals = np.maximum(found.values[:, None, None, None] * jacobian, 0) * np.asarray(z > 0)
+    expected = jax.jit(lambda s: ops.conv_transpose(s, weights, input_size=(5, 5), padding="valid"))(signals)
+    np.testing.assert_allclose(found.pictures, expected, rtol=0, atol=1e-12)
 
 
 def test_batch_normalisation_is_folded():
@@ -316,7 +322,7 @@ def test_batch_normalisation_is_folded():
 
 
 def test_however_many_units_at_a_time():
-    f = function_of(OVERLAPPING[:5])
+    f = FIRST_LAYERS
     everything = project(f, IMAGE)
     assert everything.pictures.shape == (8, *IMAGE.shape)
     assert everything.units[:, -1].tolist() == list(range(8))
@@ -341,11 +347,12 @@ def test_however_many_units_at_a_time():
 
 
 def test_layers_of_a_model_by_name():
-    options = dict(widths=(3, 4), depth=1, head_width=3, norm="layer", downsample="max", dtype=jnp.float64)
+    options = dict(widths=(3,), depth=1, head_width=3, norm="layer", downsample="max", dtype=jnp.float64)
     model = models.all_conv(num_classes=3, **options)
     image = image_of(8, 8, 3)
-    variables = model.init(jax.random.key(0), jnp.asarray(image)[None])
-    _, activations = model.apply(variables, jnp.asarray(image)[None])
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image[None])
+    variables = jax.tree.map(lambda leaf: kernel(*leaf.shape) if leaf.ndim > 1 else jnp.ones(leaf.shape), shapes)
+    _, activations = jax.jit(model.apply)(variables, image[None])
     found = project(lambda x: model.apply(variables, x), image, "logits")
     np.testing.assert_allclose(found.values, activations["logits"][0], rtol=1e-9)
     np.testing.assert_array_equal(found.units, [[0], [1], [2]])
