@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cnnjax import InputError, ops
 from cnnjax.analysis import project, receptive_field, top_activations
-from tests.analysis.frameworks import every_framework, plain
+from tests.analysis.frameworks import MAKERS, every_framework
 
 RANDOM = np.random.default_rng(4)
 KERNEL = RANDOM.integers(-1, 2, (3, 3, 1, 4)).astype(np.float32)
@@ -26,9 +26,13 @@ def f(images):
     return {"first": first, "second": second, "sums": second.sum((1, 2))}
 
 
+# Compiled once for all images of a shape.
+F = jax.tree_util.Partial(f)
+
+
 @functools.cache
 def activations(layer):
-    return np.asarray(f(jnp.asarray(IMAGES))[layer])
+    return np.asarray(jax.jit(f)(IMAGES)[layer])
 
 
 def brute_force(layer, chosen, k):
@@ -58,12 +62,12 @@ def listed(found):
     batch_size=st.sampled_from((1, 4, 23)),
     layer=st.sampled_from(("first", "second", "sums")),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_best_of_a_dataset_in_any_order_and_batches(order, count_and_k, batch_size, layer):
     count, k = count_and_k
     chosen = order[:count]
     options = dict(rule=None, value_range=None, batch_size=batch_size)
-    found = top_activations(f, IMAGES[chosen], layer, k, index=chosen, **options)
+    found = top_activations(F, IMAGES[chosen], layer, k, index=chosen, **options)
     assert listed(found) == brute_force(layer, chosen, k)
 
 
@@ -77,7 +81,7 @@ def test_there_are_ties_to_break():
 
 def test_patches_and_projections_are_cut_from_the_image_and_its_picture():
     images = IMAGES / 2
-    found = top_activations(f, images, "second", 5, maps=[2, 0])
+    found = top_activations(F, images, "second", 5, maps=[2, 0])
     assert found.maps.tolist() == [2, 0]
     field = receptive_field(f, images)["second"]
     assert found.patches.shape == (2, 5, 5, 5, 1)  # r = 5 of 6 rows, and the image's 5 columns
@@ -85,7 +89,7 @@ def test_patches_and_projections_are_cut_from_the_image_and_its_picture():
     for i, channel in enumerate(found.maps):
         for rank in range(5):
             place, image = tuple(found.places[i, rank].tolist()), images[found.images[i, rank]]
-            picture = project(f, image, "second", (*place, int(channel))).pictures[0]
+            picture = project(F, image, "second", (*place, int(channel))).pictures[0]
             (top, bottom), (left, right) = field.clipped_span(place)
             np.testing.assert_array_equal(found.windows[i, rank], [(top, bottom), (left, right)])
             for tile, whole in ((found.patches, image), (found.pictures, picture)):
@@ -129,10 +133,15 @@ def test_signals_and_progress():
     assert seen == [(4, 6), (6, 6)]
 
 
+@functools.cache
+def of_framework(make):
+    images = np.random.default_rng(0).random((5, 6, 6, 1)).astype(np.float32)
+    return top_activations(make(), images, "hidden", 2)
+
+
 @every_framework
 def test_any_framework(make):
-    images = RANDOM.random((5, 6, 6, 1)).astype(np.float32)
-    found, expected = (top_activations(g, images, "hidden", 2) for g in (make(), plain))
+    found, expected = of_framework(make), of_framework(MAKERS["plain"])
     np.testing.assert_array_equal(found.images, expected.images)
     np.testing.assert_allclose(found.pictures, expected.pictures, rtol=1e-4, atol=1e-5)
 
