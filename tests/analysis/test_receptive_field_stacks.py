@@ -1,4 +1,4 @@
-"""Fields of hundreds of drawn networks, against the definitions of their layers and the closed form."""
+"""Fields of drawn networks, against the definitions of their layers and the closed form."""
 
 import functools
 import math
@@ -76,7 +76,7 @@ def check(stack, n):
 
 
 @given(stacks(convs | pools))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_plain_stacks_have_the_closed_form(drawn):
     stack, n = drawn
     field, truth = check(stack, n)
@@ -91,7 +91,7 @@ def test_plain_stacks_have_the_closed_form(drawn):
 
 
 @given(stacks(convs | bordered))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_borders_with_content(drawn):
     stack, n = drawn
     field, _ = check(stack, n)
@@ -103,13 +103,13 @@ def test_borders_with_content(drawn):
 
 
 @given(stacks(convs | pools | bordered | transposed | branches | st.sampled_from(MOVES)))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_drawn_networks(drawn):
     check(*drawn)
 
 
 @given(stacks(keeping | st.sampled_from(MOVES[:2]), most=3), stacks(keeping, most=3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_axes_of_an_image_are_independent(rows, columns):
     (over_rows, height), (over_columns, width) = rows, columns
 
