@@ -1,5 +1,7 @@
 """Occlusion against a loop over squares drawn one by one, and the correspondence measure against its definition."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from jax.tree_util import Partial
 from cnnjax import InputError
 from cnnjax.analysis import correspondence, occlusion, project
 
+EVALUATED = jax.jit(plain)
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((10, 8, 1)).astype(np.float32)
 
@@ -23,7 +26,7 @@ def by_loops(f, image, label, channel, size, stride, fill):
         canvas = np.pad(image, ((20, 20), (20, 20), (0, 0)))
         top, left = (20 + a + stride * i for a, i in zip(first, cell, strict=True))
         canvas[top : top + size, left : left + size] = fill
-        logits, activations = f(jnp.asarray(canvas[20:-20, 20:-20])[None])
+        logits, activations = f(canvas[20:-20, 20:-20][None])
         powers = np.exp(np.asarray(logits[0], np.float64))
         maps[:, *cell] = (
             np.asarray(activations["hidden"])[0, :, :, channel].sum(),
@@ -33,19 +36,26 @@ def by_loops(f, image, label, channel, size, stride, fill):
     return maps
 
 
+@functools.cache
+def by_definition():
+    """In the open: logits, totals and picture of the most active map; and the panels with the square."""
+    logits, activations = EVALUATED(IMAGE[None])
+    totals = np.asarray(activations["hidden"]).sum((0, 1, 2))
+    channel = int(totals.argmax())
+    picture = project(plain, IMAGE, "hidden", channel).pictures[0]
+    return np.asarray(logits[0], np.float64), totals, picture, by_loops(EVALUATED, IMAGE, 1, channel, 3, 2, 0.2)
+
+
 @every_framework
 def test_panels(make):
     found = occlusion(make(), IMAGE, "hidden", logits="0", label=1, size=3, stride=2, fill=0.2, batch_size=6)
-    totals = plain(jnp.asarray(IMAGE)[None])[1]["hidden"].sum((0, 1, 2))
+    logits, totals, picture, (total, probability, prediction) = by_definition()
     assert found.channel == totals.argmax()
-    total, probability, prediction = by_loops(plain, IMAGE, 1, found.channel, 3, 2, 0.2)
     np.testing.assert_allclose(found.total_activation, total, rtol=1e-4)
     np.testing.assert_allclose(found.probability, probability, rtol=1e-4)
     np.testing.assert_array_equal(found.prediction, prediction)
-    expected = project(plain, IMAGE, "hidden", found.channel)
-    np.testing.assert_allclose(found.projection, expected.pictures[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.projection, picture, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(found.image, IMAGE)
-    logits = np.asarray(plain(jnp.asarray(IMAGE)[None])[0][0], np.float64)
     expected = totals.max(), np.exp(logits[1]) / np.exp(logits).sum(), logits.argmax()
     np.testing.assert_allclose(found.in_the_open, np.asarray(expected, np.float64), rtol=1e-4)
     rows, columns = found.centres
@@ -103,9 +113,8 @@ def test_correspondence_is_its_definition():
     covered = images.copy()
     covered[:, 2:4, 2:4] = 0.5
     found = correspondence(plain, images, covered)[1]["hidden"]
-    change = np.sign(
-        *[np.asarray(plain(jnp.asarray(images))[1]["hidden"] - plain(jnp.asarray(covered))[1]["hidden"]).reshape(4, -1)]
-    )
+    open_maps, covered_maps = (np.asarray(EVALUATED(x)[1]["hidden"]).reshape(4, -1) for x in (images, covered))
+    change = np.sign(open_maps - covered_maps)
     total = sum((change[i] != change[j]).sum() for i in range(4) for j in range(4) if i != j)
     assert found.delta == pytest.approx(total)
     assert found.mean == pytest.approx(total / 12 / change.shape[1])
