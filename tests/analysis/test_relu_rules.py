@@ -74,25 +74,38 @@ def pulled(f, x, g):
     return jax.vjp(f, x)[1](jnp.asarray(g))[0]
 
 
+def by_rule(f, x, g):
+    """The value of f, its value under each rule, and what each rule sends back: one program."""
+
+    @jax.jit
+    def everything(x, g):
+        found = {rule: jax.vjp(with_relu_rule(f, rule), x) for rule in RULES}
+        return f(x), {rule: (value, pull(g)[0]) for rule, (value, pull) in found.items()}
+
+    return everything(x, g)
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_follows_the_rules(spelling):
     f = SPELLINGS[spelling]
     assert len(rectifiers(f, X).found) == 1
+    value, found = by_rule(f, X, G)
     for rule, expected in RULES.items():
-        ruled = with_relu_rule(f, rule)
-        np.testing.assert_array_equal(np.signbit(ruled(X)), np.signbit(f(jnp.asarray(X))))
-        np.testing.assert_array_equal(ruled(X), f(jnp.asarray(X)))
-        np.testing.assert_array_equal(pulled(ruled, X, G), expected(X, G))
+        ruled, sent = found[rule]
+        np.testing.assert_array_equal(np.signbit(ruled), np.signbit(value))
+        np.testing.assert_array_equal(ruled, value)
+        np.testing.assert_array_equal(sent, expected(X, G))
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_inside_calls_branches_and_loops(wrapper):
     f = WRAPPERS[wrapper](lambda x: SPELLINGS["where"](SPELLINGS["relu"](SPELLINGS["own cotangent"](x))))
     assert len(rectifiers(f, X).found) == 3
+    value, found = by_rule(f, X, G)
+    np.testing.assert_array_equal(with_relu_rule(f, "guided")(X), value)
     for rule, expected in RULES.items():
-        ruled = with_relu_rule(f, rule)
-        np.testing.assert_array_equal(ruled(X), f(jnp.asarray(X)))
-        np.testing.assert_array_equal(jax.jit(lambda x, g, r=ruled: pulled(r, x, g))(X, G), expected(X, G))
+        np.testing.assert_array_equal(found[rule][0], value)
+        np.testing.assert_array_equal(found[rule][1], expected(X, G))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, jnp.bfloat16])
@@ -105,12 +118,12 @@ def test_two_layers_written_out(dtype):
 
         x, g = jnp.asarray(X, dtype), jnp.asarray(G, dtype)
         hidden = np.asarray(x @ a)
-        top = np.asarray(jnp.maximum(jnp.asarray(hidden), 0) @ b)
-        for rule, back in RULES.items():
+        top = np.asarray(jnp.asarray(np.maximum(hidden, 0)) @ b)
+        for rule, (_, found) in by_rule(f, x, g)[1].items():
+            back = RULES[rule]
             expected = np.asarray(
                 jnp.asarray(back(hidden, np.asarray(jnp.asarray(back(top, np.asarray(g))) @ b.T))) @ a.T
             )
-            found = pulled(with_relu_rule(f, rule), x, g)
             assert found.dtype == dtype
             tolerance = {2: 0.05, 4: 1e-5, 8: 1e-14}[found.dtype.itemsize]
             np.testing.assert_allclose(
@@ -125,8 +138,14 @@ def test_the_loop_of_a_recurrent_network():
         return lax.scan(lambda h, row: (jax.nn.relu(h @ weights + row), None), jnp.zeros(4), x)[0]
 
     assert len(rectifiers(f, A, X).found) == 1
+
+    @jax.jit
+    def sent_back(weights, x, g):
+        return {rule: jax.vjp(with_relu_rule(f, rule), weights, x)[1](g) for rule in RULES}
+
+    found = sent_back(A, X, G[0])
     for rule, back in RULES.items():
-        to_weights, to_x = jax.vjp(with_relu_rule(f, rule), A, X)[1](jnp.asarray(G[0]))
+        to_weights, to_x = found[rule]
         before = [np.zeros(4, np.float32)]
         for row in X:
             before.append(np.maximum(before[-1] @ A + row, 0))
@@ -144,15 +163,22 @@ def test_mapped_and_differentiated_again():
     def f(x):
         return jnp.maximum(x @ A, 0).sum()
 
+    @jax.jit
+    def derivatives(x):
+        def twice(f):
+            return jax.grad(lambda x: jax.grad(f)(x).sum())(x[2])
+
+        def squared(x):
+            return f(x) ** 2
+
+        mapped = {rule: jax.vmap(jax.grad(with_relu_rule(f, rule)))(x) for rule in RULES}
+        return mapped, twice(with_relu_rule(squared, "gradient")), twice(squared)
+
+    mapped, second, expected = derivatives(X)
+    np.testing.assert_allclose(second, expected, rtol=1e-5)
     for rule, back in RULES.items():
-        gradient = jax.grad(with_relu_rule(f, rule))
         expected = np.stack([back(x @ A, np.ones(4, np.float32)) @ A.T for x in X])
-        np.testing.assert_allclose(jax.vmap(gradient)(X), expected, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(
-        jax.grad(lambda x: jax.grad(with_relu_rule(lambda x: f(x) ** 2, "gradient"))(x).sum())(X[2]),
-        jax.grad(lambda x: jax.grad(lambda x: f(x) ** 2)(x).sum())(X[2]),
-        rtol=1e-5,
-    )
+        np.testing.assert_allclose(mapped[rule], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_while_loop_runs_forward():
@@ -203,8 +229,12 @@ def test_other_activations_are_named_and_kept_or_refused(name, f):
     report = rectifiers(g, X)
     assert len(report.found) == 1
     assert report.others[0].form == name
-    kept = pulled(with_relu_rule(g, "deconvnet"), X, G)
-    expected = pulled(lambda x: f(x @ A) + 1, X, np.maximum(G, 0))
+    kept, expected = jax.jit(
+        lambda x, signal, positive: (
+            pulled(with_relu_rule(g, "deconvnet"), x, signal),
+            pulled(lambda x: f(x @ A) + 1, x, positive),
+        )
+    )(X, G, np.maximum(G, 0))
     np.testing.assert_allclose(kept, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(InputError, match=f"no rectifiers: {name}"):
         with_relu_rule(g, "deconvnet", others="refuse")(X)
@@ -227,8 +257,13 @@ def test_the_clamp_of_a_variance_is_no_rectifier(norm):
     report = rectifiers(lambda x: jax.nn.relu(norm(x)), X)
     assert (len(report.found), len(report.guards), report.others) == (1, 1, ())
     ruled = with_relu_rule(lambda x: jax.nn.relu(norm(x)), "guided")
-    expected = pulled(norm, X, RULES["guided"](np.asarray(norm(jnp.asarray(X))), G))
-    np.testing.assert_allclose(pulled(ruled, X, G), expected, rtol=1e-5, atol=1e-6)
+
+    @jax.jit
+    def found_and_expected(x, g):
+        guided = jnp.where((norm(x) > 0) & (g > 0), g, 0)
+        return pulled(ruled, x, g), pulled(norm, x, guided)
+
+    np.testing.assert_allclose(*found_and_expected(X, G), rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_no_rectifier():
@@ -297,7 +332,7 @@ def linen_network():
         def __call__(self, x):
             return nn.Dense(2, name="second")(nn.relu(nn.Dense(5, name="first")(x)))
 
-    variables = Network().init(jax.random.key(0), X)
+    variables = jax.jit(Network().init)(jax.random.key(0), X)
     first = {"params": variables["params"]["first"]}
     kernel = variables["params"]["second"]["kernel"]
     return lambda x: Network().apply(variables, x), lambda x: nn.Dense(5).apply(first, x), kernel
@@ -306,10 +341,11 @@ def linen_network():
 @pytest.mark.parametrize("make", [nnx_network, equinox_network, linen_network])
 def test_frameworks(make):
     network, first, kernel = make()
-    hidden = np.asarray(first(X))
+    hidden, to_x = jax.jit(lambda x: jax.vjp(first, x))(X)
+    _, found = by_rule(network, X, G[:, :2])
     for rule, back in RULES.items():
-        expected = pulled(first, X, back(hidden, G[:, :2] @ np.asarray(kernel).T))
-        np.testing.assert_allclose(pulled(with_relu_rule(network, rule), X, G[:, :2]), expected, rtol=1e-5, atol=1e-6)
+        (expected,) = to_x(jnp.asarray(back(np.asarray(hidden), G[:, :2] @ np.asarray(kernel).T)))
+        np.testing.assert_allclose(found[rule][1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_bad_input(without_type_checks):
