@@ -1,4 +1,7 @@
-"""A main job of seconds: 120 digits, one tiny network, one pixel of shift."""
+"""A main job of seconds: 60 digits, one tiny network, one pixel of shift."""
+
+import dataclasses
+import os
 
 import pytest
 
@@ -7,23 +10,36 @@ from cnnjax.training import TrainConfig
 from experiments.augmentation import Config
 from experiments.common.network import NetworkConfig
 from experiments.common.protocol import ProtocolConfig
+from tests.conftest import COMPILED
 
 TINY_FLAGS = (
     *("--data.train-images", "60", "--data.test-images", "20"),
-    *("--network.widths", "4", "8", "--train.epochs", "2", "--train.batch-size", "20"),
+    *("--network.widths", "4", "--train.epochs", "2", "--train.batch-size", "20"),
     *("--protocol.max-shift", "1", "--protocol.rotation-step", "90", "--protocol.images", "10", "--seeds", "2"),
 )
+TINY = Config(
+    data=DataConfig(train_images=60, test_images=20),
+    network=NetworkConfig(widths=(4,)),
+    train=TrainConfig(epochs=2, batch_size=20),
+    protocol=ProtocolConfig(max_shift=1, rotation_step=90, images=10),
+    augmentations=("none", "both"),
+    seeds=2,
+)
+"""The same settings as `TINY_FLAGS`."""
 
 
 @pytest.fixture
 def tiny(tmp_path):
-    """The same settings as `TINY_FLAGS`, in a directory of their own."""
-    return Config(
-        data=DataConfig(train_images=60, test_images=20),
-        network=NetworkConfig(widths=(4, 8)),
-        train=TrainConfig(epochs=2, batch_size=20),
-        protocol=ProtocolConfig(max_shift=1, rotation_step=90, images=10),
-        augmentations=("none", "both"),
-        seeds=2,
-        out=tmp_path / "run",
-    )
+    """`TINY` in a directory of its own."""
+    return dataclasses.replace(TINY, out=tmp_path / "run")
+
+
+def environment(tmp_path):
+    """For a command that a test starts: what this process has compiled is not compiled again."""
+    return {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(COMPILED),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "CNNJAX_CACHE": str(tmp_path / "cache"),
+    }

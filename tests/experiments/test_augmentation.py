@@ -1,8 +1,10 @@
 """The main job end to end at toy size: whole, killed and resumed, failed in one cell, and from every kind of data."""
 
+import contextlib
 import dataclasses
+import io
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,52 +22,44 @@ from cnnjax.study import read_config, read_metrics
 from cnnjax.training import read_arrays
 from experiments.augmentation import run
 from experiments.common.network import NetworkConfig
-from tests.experiments.conftest import TINY_FLAGS
+from tests.experiments.conftest import TINY, TINY_FLAGS, environment
 
 ROOT = Path(__file__).parents[2]
 
 
-def command(out, *flags):
-    return [sys.executable, "-m", "experiments.augmentation", *TINY_FLAGS, "--out", str(out), *flags]
-
-
-def environment(tmp_path):
-    return {**os.environ, "XLA_FLAGS": "", "CNNJAX_CACHE": str(tmp_path / "cache")}
+def command(out):
+    flags = (*TINY_FLAGS, "--augmentations", "none", "both", "--out", str(out))
+    return [sys.executable, "-m", "experiments.augmentation", *flags]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """One uninterrupted run by the command line, and what it printed."""
-    folder = tmp_path_factory.mktemp("whole")
-    result = subprocess.run(
-        command(folder / "run", "--augmentations", "none", "both"),
-        cwd=ROOT,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert result.returncode == 0, result.stderr
-    return folder, result
+    """One uninterrupted run, and what it printed."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert run(dataclasses.replace(TINY, out=path)) == path
+    return path, out.getvalue(), err.getvalue()
 
 
-def test_the_command_prints_a_table_and_ends_with_the_directory(whole):
-    folder, result = whole
-    lines = result.stdout.splitlines()
-    assert lines[-1] == str(folder / "run")
+def says_how_it_went(printed):
+    lines = printed.splitlines()
     for row in ("none", "both"):
         assert any(line.split()[0] == row and "±" in line for line in lines if line.split())
-    assert "n = 2 seeds" in result.stdout.replace("\n", " ")
-    assert "compiling the training step" in result.stderr
+    assert "n = 2 seeds" in printed.replace("\n", " ")
+
+
+def test_a_run_prints_a_table_and_says_what_takes_long(whole):
+    _, out, err = whole
+    says_how_it_went(out)
+    assert "compiling the training step" in err
 
 
 def test_the_directory_tells_the_whole_story(whole):
-    folder, _ = whole
-    path = folder / "run"
+    path, *_ = whole
     config = read_config(path)
     assert config["config"]["data"]["train_images"] == 60
     assert {"jax", "cnnjax", "python"} <= set(config["versions"])
-    assert "experiments.augmentation" in config["command"]
     summary = pd.read_csv(path / "summary.csv")
     assert list(zip(summary["cell"], summary["seed"], summary["status"], strict=True)) == [
         (f"augmentation={kind}", seed, "ok") for kind in ("none", "both") for seed in (0, 1)
@@ -82,14 +76,14 @@ def test_the_directory_tells_the_whole_story(whole):
 
 
 def test_the_summary_follows_from_the_stored_predictions(whole):
-    folder, _ = whole
-    summary = pd.read_csv(folder / "run" / "summary.csv").set_index(["cell", "seed"])
-    scores = pd.read_csv(folder / "run" / "scores.csv").set_index(["cell", "score"])
+    path, *_ = whole
+    summary = pd.read_csv(path / "summary.csv").set_index(["cell", "seed"])
+    scores = pd.read_csv(path / "scores.csv").set_index(["cell", "score"])
     from cnnjax.data import load
 
     labels = load(DataConfig(train_images=60, test_images=20), max_shift=1).test.labels
     for cell in ("augmentation=none", "augmentation=both"):
-        arrays, _ = read_arrays(folder / "run" / "cells" / cell / "predictions.safetensors")
+        arrays, _ = read_arrays(path / "cells" / cell / "predictions.safetensors")
         assert arrays["shift_zero/classes"].shape == (2, 9, 10)
         assert arrays["rotation/classes"].shape == (2, 4, 10)
         for seed in (0, 1):
@@ -106,7 +100,7 @@ def test_the_summary_follows_from_the_stored_predictions(whole):
 
 
 def test_the_comparisons_follow_from_the_summary_and_the_predictions(whole):
-    path = whole[0] / "run"
+    path, *_ = whole
     summary = pd.read_csv(path / "summary.csv").pivot(index="seed", columns="cell")
     rows = pd.read_csv(path / "comparisons.csv")
     assert set(rows["cell"]) == {"augmentation=both"}
@@ -130,13 +124,12 @@ def test_the_comparisons_follow_from_the_summary_and_the_predictions(whole):
     assert (rows["p_holm"].dropna() >= rows["p"].dropna()).all()
 
 
-def test_killed_at_any_instant_it_resumes_to_the_same_summary(whole, tmp_path):
-    expected = (whole[0] / "run" / "summary.csv").read_bytes()
+def test_killed_at_any_instant_the_command_resumes_to_the_same_summary(whole, tmp_path):
     out = tmp_path / "run"
-    states, kills = set(), 0
-    for patience in (0.0, 0.4, 0.0, 0.8, 1.6):
+    kills = 0
+    for patience in (0.0, 0.4, 0.0):
         process = subprocess.Popen(
-            command(out, "--augmentations", "none", "both"),
+            command(out),
             cwd=ROOT,
             env=environment(tmp_path),
             stdout=subprocess.DEVNULL,
@@ -150,18 +143,15 @@ def test_killed_at_any_instant_it_resumes_to_the_same_summary(whole, tmp_path):
         time.sleep(patience)
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
-        states |= snapshot(out)
     assert kills >= 2
     result = subprocess.run(
-        command(out, "--augmentations", "none", "both"),
-        cwd=ROOT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=280,
+        command(out), cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=280
     )
     assert result.returncode == 0, result.stderr
-    assert (out / "summary.csv").read_bytes() == expected
+    assert result.stdout.splitlines()[-1] == str(out)
+    says_how_it_went(result.stdout)
+    assert "experiments.augmentation" in read_config(out)["command"]
+    assert (out / "summary.csv").read_bytes() == (whole[0] / "summary.csv").read_bytes()
     assert not list(out.glob("cells/*/state.safetensors"))
 
 
@@ -169,35 +159,41 @@ def snapshot(out):
     return {(path.name, path.stat().st_size) for path in out.rglob("*") if path.is_file()} if out.exists() else set()
 
 
-def test_a_finished_run_is_not_trained_again(tiny, capsys, monkeypatch):
-    path = run(tiny)
-    before = (path / "summary.csv").read_bytes()
+@pytest.fixture
+def finished(whole, tiny):
+    """The settings of a finished run in a directory of its own."""
+    shutil.copytree(whole[0], tiny.out)
+    return tiny
+
+
+def test_a_finished_run_is_not_trained_again(finished, capsys, monkeypatch):
+    before = (finished.out / "summary.csv").read_bytes()
     monkeypatch.setattr("experiments.common.cell.train_together", None)
-    capsys.readouterr()
-    assert run(tiny) == path
+    assert run(finished) == finished.out
     captured = capsys.readouterr()
     assert captured.err.count("finished earlier") == 2
     assert "augmentation" in captured.out
-    assert (path / "summary.csv").read_bytes() == before
+    assert (finished.out / "summary.csv").read_bytes() == before
 
 
-def test_without_matplotlib_all_but_the_figures_is_there(tiny, monkeypatch, capsys):
+def test_without_matplotlib_all_but_the_figures_is_there(finished, monkeypatch, capsys):
+    (finished.out / "summary.csv").unlink()
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match="need matplotlib"):
-        run(dataclasses.replace(tiny, augmentations=("none",)))
-    assert len(pd.read_csv(tiny.out / "summary.csv")) == 2
+        run(finished)
+    assert len(pd.read_csv(finished.out / "summary.csv")) == 4
     assert "±" in capsys.readouterr().out
 
 
-def test_a_cell_killed_in_measuring_keeps_its_training(tiny, monkeypatch):
-    path = run(tiny)
+def test_a_cell_killed_in_measuring_keeps_its_training(finished, monkeypatch):
+    path = finished.out
     before = (path / "summary.csv").read_bytes()
     (path / "cells" / "augmentation=both" / "predictions.safetensors").unlink()
     (path / "summary.csv").unlink()
     monkeypatch.setattr("experiments.common.cell.train_together", None)
-    assert (run(tiny) / "summary.csv").read_bytes() == before
+    assert (run(finished) / "summary.csv").read_bytes() == before
 
 
 def test_a_diverging_cell_is_marked_and_the_sweep_goes_on(tiny, monkeypatch, capsys):
@@ -236,7 +232,7 @@ def test_a_sweep_of_which_nothing_is_left_says_so(tiny):
 def test_rendered_shapes_and_a_perceptron(tiny):
     network = NetworkConfig(name="mlp", widths=(8,))
     data = DataConfig(name="shapes", train_images=60, test_images=20)
-    path = run(dataclasses.replace(tiny, data=data, network=network, augmentations=("crop",)))
+    path = run(dataclasses.replace(tiny, data=data, network=network, augmentations=("crop",), seeds=1))
     summary = pd.read_csv(path / "summary.csv")
     assert "rotation.mean_accuracy" in summary
     assert "shift_crop.mean_accuracy" not in summary  # a perceptron takes images of one size
@@ -251,16 +247,22 @@ def test_a_folder_of_colour_photos(tiny, tmp_path):
             pixels[..., channel] += 150
             Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{index:02}.png")
     data = DataConfig(name="folder", data_dir=tmp_path / "photos", size=16)
-    train = dataclasses.replace(tiny.train, epochs=8, batch_size=6)
-    network = dataclasses.replace(tiny.network, name="resnet", padding="circular")
-    path = run(dataclasses.replace(tiny, data=data, train=train, network=network, augmentations=("none",)))
+    config = dataclasses.replace(
+        tiny,
+        data=data,
+        train=dataclasses.replace(tiny.train, epochs=8, batch_size=6),
+        network=dataclasses.replace(tiny.network, name="resnet", padding="circular"),
+        protocol=dataclasses.replace(tiny.protocol, orbits=("shift_crop",)),
+        augmentations=("none",),
+    )
+    path = run(config)
     summary = pd.read_csv(path / "summary.csv")
     assert (summary["test.accuracy"] == 1).all()
     assert (summary["shift_crop.mean_accuracy"] == 1).all()
     # The same command on other images is refused rather than scored against the old predictions.
     Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(tmp_path / "photos" / "red" / "00.png")
     with pytest.raises(InputError, match="the images of folder are not those"):
-        run(dataclasses.replace(tiny, data=data, train=train, network=network, augmentations=("none",)))
+        run(config)
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
@@ -270,5 +272,6 @@ def test_real_datasets(tiny, name):
         pytest.skip(f"{name} is not in {folder}")
     pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed")
     data = DataConfig(name=name, data_dir=folder, train_images=60, test_images=20)
-    path = run(dataclasses.replace(tiny, data=data, augmentations=("both",)))
-    assert len(pd.read_csv(path / "summary.csv")) == 2
+    protocol = dataclasses.replace(tiny.protocol, orbits=("shift_crop",))
+    path = run(dataclasses.replace(tiny, data=data, protocol=protocol, augmentations=("both",), seeds=1))
+    assert len(pd.read_csv(path / "summary.csv")) == 1

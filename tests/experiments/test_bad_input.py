@@ -1,6 +1,8 @@
 """Each bad input: one clear line, status 2, before any long work, and nothing left behind."""
 
+import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +13,11 @@ from PIL import Image
 
 from cnnjax.study import cli
 from experiments import augmentation
-from tests.experiments.conftest import TINY_FLAGS
+from tests.experiments.conftest import TINY, TINY_FLAGS
+
+ONE_CELL = dataclasses.replace(
+    TINY, augmentations=("none",), protocol=dataclasses.replace(TINY.protocol, orbits=("shift_crop",))
+)
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
 
@@ -80,7 +86,10 @@ def test_a_canvas_smaller_than_the_image_and_its_shift(refused):
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
-        (("--network.padding", "valid", "--network.depth", "9"), ("layer stage2_conv", "all_conv", "32×32")),
+        (
+            ("--network.widths", "4", "8", "--network.padding", "valid", "--network.depth", "9"),
+            ("layer stage2_conv", "all_conv", "32×32"),
+        ),
         (("--network.widths", "4", "4", "4", "4", "4", "4", "4", "--network.padding", "valid"), ("layer stage",)),
         (("--network.name", "resnet", "--network.widths", "8", "4"), ("widths=(8, 4) must not fall",)),
         (("--train.batch-size", "61"), ("train.batch_size=61", "60 images")),
@@ -89,7 +98,10 @@ def test_a_canvas_smaller_than_the_image_and_its_shift(refused):
         (("--protocol.rotation-step", "50"), ("rotation step 50",)),
         (("--protocol.max-shift", "0"), ("max_shift=0",)),
         (
-            ("--protocol.max-shift", "14", "--data.size", "8", "--data.canvas", "36", "--network.padding", "valid"),
+            (
+                *("--protocol.max-shift", "14", "--data.size", "8", "--data.canvas", "36"),
+                *("--network.padding", "valid", "--network.depth", "2"),
+            ),
             ("shift_crop", "8×8", "layer "),
         ),
         (("--protocol.images", "0"), ("protocol.images=0",)),
@@ -125,16 +137,20 @@ def test_misspelt_flags_and_choices_get_a_suggestion(refused):
     assert "average" in message
 
 
-@pytest.fixture
-def begun(tmp_path, tiny):
-    """A finished run of one cell in `tmp_path / "begun"`."""
-    import dataclasses
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of one cell."""
+    return augmentation.run(dataclasses.replace(ONE_CELL, out=tmp_path_factory.mktemp("finished") / "run"))
 
-    return augmentation.run(dataclasses.replace(tiny, augmentations=("none",), out=tmp_path / "begun"))
+
+@pytest.fixture
+def begun(finished, tmp_path):
+    """The finished run in `tmp_path / "begun"`."""
+    return shutil.copytree(finished, tmp_path / "begun")
 
 
 def test_directories_that_are_in_the_way(refused, begun):
-    same = ("--augmentations", "none")
+    same = ("--augmentations", "none", "--protocol.orbits", "shift_crop")
     message = refused(*same, "--train.learning-rate", "0.2", out=begun)
     assert "train.learning_rate" in message
     assert "0.1" in message
@@ -152,13 +168,11 @@ def test_directories_that_are_in_the_way(refused, begun):
     assert (begun / "config.json").read_bytes() == config[:-30]
 
 
-def test_a_torn_line_of_metrics_is_dropped_with_a_warning(begun, tiny, capsys):
-    import dataclasses
-
+def test_a_torn_line_of_metrics_is_dropped_with_a_warning(begun):
     whole = (begun / "metrics.jsonl").read_bytes()
     (begun / "metrics.jsonl").write_bytes(whole + b'{"cell": "augmentation=no')
     with pytest.warns(UserWarning, match="torn"):
-        augmentation.run(dataclasses.replace(tiny, augmentations=("none",), out=begun))
+        augmentation.run(dataclasses.replace(ONE_CELL, out=begun))
     assert (begun / "metrics.jsonl").read_bytes() == whole
 
 
