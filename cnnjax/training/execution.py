@@ -31,11 +31,14 @@ def networks_at_once() -> int:
     return 1 if default_mode() == "step by step" else 32
 
 
+# Compiled whole: leaf by leaf, every shape of a network's parameters would be a program of its own.
+@jax.jit
 def stack(trees: Sequence[PyTree]) -> PyTree:
     """One pytree with a leading axis from several of the same structure."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+@functools.partial(jax.jit, static_argnames="count")
 def unstack(tree: PyTree, count: int) -> list[PyTree]:
     """The reverse of `stack`."""
     return [jax.tree.map(lambda leaf, index=index: leaf[index], tree) for index in range(count)]

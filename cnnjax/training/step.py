@@ -70,9 +70,10 @@ def make_optimizer(name: str, weight_decay: Float[Array, ""] | float) -> optax.G
 def init_state(spec: StepSpec, key: Key[Array, ""], image_shape: tuple[int, ...]) -> TrainState:
     """A fresh state for images of shape `(height, width, channels)`.
 
-    Eager on purpose: compiled random initialisers cost seconds where a training costs seconds.
+    Eager on purpose: compiled random initialisers cost seconds where a training costs seconds. Lazy, too: the network
+    is traced for its parameters, and not run.
     """
-    variables = spec.model.init(key, jnp.zeros((1, *image_shape)))
+    variables = spec.model.lazy_init(key, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
     opt_state = make_optimizer(spec.optimizer, 0.0).init(variables["params"])
     return TrainState(jnp.zeros((), jnp.int32), variables, opt_state)
 
