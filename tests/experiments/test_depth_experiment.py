@@ -79,19 +79,25 @@ def test_the_training_error_is_that_of_the_last_weights_on_the_training_images(w
     data, model = network("residual")
     variables = variables_of(whole / "cells" / RESIDUAL / "weights.safetensors", model, data)
     summary = pd.read_csv(whole / "summary.csv").set_index(["cell", "seed"])
-    images = jnp.asarray(data.train.images, jnp.float32) / 255
+    images = data.train.images.astype(np.float32) / np.float32(255)
+    logits_of = jax.jit(lambda variables, images: model.apply(variables, images)[0])
     for seed in (0, 1):
-        logits, _ = model.apply(jax.tree.map(lambda leaf, seed=seed: leaf[seed], variables), images)
+        logits = logits_of(jax.tree.map(lambda leaf, seed=seed: np.asarray(leaf)[seed], variables), images)
         wrong = np.mean(np.argmax(np.asarray(logits), -1) != data.train.labels)
         assert summary.loc[(RESIDUAL, seed), "train.error"] == pytest.approx(wrong)
 
 
 def test_the_signal_at_step_0_is_of_the_networks_that_the_seeds_draw(whole):
     data, model = network("plain")
-    images, labels = jnp.asarray(data.train.images[:10], jnp.float32) / 255, data.train.labels[:10]
-    variables = model.init(jax.random.fold_in(jax.random.key(1), 0), images[:1])
-    (logits, _), _ = model.apply(variables, images, train=True, mutable=["batch_stats"])
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    images, labels = data.train.images[:10].astype(np.float32) / np.float32(255), data.train.labels[:10]
+    variables = model.init(jax.random.fold_in(jax.random.key(1), 0), jnp.asarray(images[:1]))
+
+    @jax.jit
+    def loss_of(variables, images):
+        (logits, _), _ = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    loss = loss_of(variables, images)
     signal = pd.read_csv(whole / "signal.csv").set_index(["cell", "seed", "step"])
     assert signal.loc[(PLAIN, 1, 0), "loss"] == pytest.approx(float(loss), rel=1e-5)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import re
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from experiments import effective_field
 from experiments.common.network import NetworkConfig
 from experiments.parts.effective_field import stacks as effective_stacks
 from experiments.parts.effective_field.stacks import Stack
+from tests.experiments.conftest import environment
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -95,7 +95,7 @@ def test_killed_it_goes_on_to_the_same_summary(whole, tmp_path, monkeypatch, cap
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.effective_field", *FLAGS, "--out", str(out)],
         cwd=ROOT,
-        env={**os.environ, "CNNJAX_CACHE": str(tmp_path / "cache")},
+        env=environment(tmp_path),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -1,7 +1,6 @@
 """The gradients experiment end to end on the shallowest networks: whole, killed and resumed, and what it refuses."""
 
 import dataclasses
-import os
 import re
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from experiments import gradients
 from experiments.parts.gradients import cells as gradient_cells
 from experiments.parts.gradients import redraw
 from experiments.parts.gradients import report as gradient_report
+from tests.experiments.conftest import environment
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -112,32 +112,19 @@ def test_what_is_stored_is_the_gradient(whole):
 
 
 def test_killed_at_any_instant_it_resumes_to_the_same_summary(whole, tmp_path):
-    from tests.conftest import COMPILED
-
-    environment = {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(COMPILED),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "CNNJAX_CACHE": str(tmp_path / "cache"),
-    }
     out = tmp_path / "run"
     command = [sys.executable, "-m", "experiments.gradients", *FLAGS, "--out", str(out)]
-
-    def files():
-        return {path.relative_to(out) for path in out.rglob("*.safetensors")} if out.exists() else set()
-
-    for patience in (0.0, 0.3):
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        before, deadline = files(), time.monotonic() + 120
-        while process.poll() is None and files() <= before and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(patience)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not list(out.rglob("*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(out)
     assert re.search(r"start,\S+: finished earlier", done.stderr)

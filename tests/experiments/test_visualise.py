@@ -1,7 +1,6 @@
 """The visualisation end to end at toy size: its own training, a run of another experiment, weights from elsewhere."""
 
 import dataclasses
-import os
 import re
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from experiments.parts.visualise import checks as visualise_checks
 from experiments.parts.visualise import layers as visualise_layers
 from experiments.parts.visualise import subject as subjects
 from experiments.visualise import Config
+from tests.experiments.conftest import environment
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -118,7 +118,7 @@ def test_killed_it_goes_on_to_the_same_tables(whole, tmp_path, monkeypatch, caps
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.visualise", *FLAGS, "--out", str(out)],
         cwd=ROOT,
-        env={**os.environ, "CNNJAX_CACHE": str(tmp_path / "cache")},
+        env=environment(tmp_path),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -143,8 +143,8 @@ def test_a_network_of_a_run_and_a_folder_of_images(whole, tmp_path, monkeypatch)
     photos = tmp_path / "photos" / "deep"
     photos.mkdir(parents=True)
     random = np.random.default_rng(0)
-    for number in range(5):
-        Image.fromarray(random.integers(0, 255, (20, 14), np.uint8)).save(photos / f"{number}.png")
+    for number in range(30):  # as many as above: the same programs
+        Image.fromarray(random.integers(0, 255, (20, 14), np.uint8)).save(photos / f"{number:02}.png")
     seen = []
     for name in ("cascades", "recoveries", "perturbations", "pointing"):  # tested above
         monkeypatch.setattr(
@@ -156,7 +156,7 @@ def test_a_network_of_a_run_and_a_folder_of_images(whole, tmp_path, monkeypatch)
         )
     flags = ("--run", whole, "--images", photos.parent, "--layer", "stage2_conv1", "--k", "4", "--check-images", "4")
     command(monkeypatch, *flags, "--out", tmp_path / "run")
-    assert seen[0].images.pixels.shape == (5, 12, 12, 1)
+    assert seen[0].images.pixels.shape == (30, 12, 12, 1)
     assert sorted(seen[0].snapshots) == [0, 1]
     summary = pd.read_csv(tmp_path / "run" / "summary.csv")
     assert summary["layer"].tolist() == ["stage2_conv1"]
@@ -164,7 +164,7 @@ def test_a_network_of_a_run_and_a_folder_of_images(whole, tmp_path, monkeypatch)
     assert (tmp_path / "run" / "page.html").exists()
 
     # The same command on other images is refused.
-    Image.fromarray(np.zeros((20, 14), np.uint8)).save(photos / "0.png")
+    Image.fromarray(np.zeros((20, 14), np.uint8)).save(photos / "00.png")
     with pytest.raises(SystemExit):
         command(monkeypatch, *flags, "--out", tmp_path / "run")
 
@@ -199,7 +199,7 @@ def test_a_folder_whose_images_have_changed_is_refused_on_resume(tmp_path):
 def test_weights_from_elsewhere(tmp_path):
     model = models.resnet18(num_classes=3, mean=models.weights.IMAGENET_MEAN, std=models.weights.IMAGENET_STD)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     models.save_weights("resnet18", tmp_path / "w.safetensors", variables)
     Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(tmp_path / "a.png")
     subject = subjects.of_weights("resnet18", tmp_path / "w.safetensors", tmp_path)
