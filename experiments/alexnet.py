@@ -12,7 +12,7 @@ the network without towers. The network with two towers is also trained without 
     python -m experiments.alexnet --preset paper                 CIFAR-10, wider and for longer, for an accelerator
 
 Expected on the default data, in about ten minutes of processor time: towers separate in chroma, with the exchange and
-without, by about 0.4 in the mean over seeds where halves by chance come to 0.19, but not in every network; the halves of
+without, by about 0.4 in the mean over seeds where halves by chance come to 0.19, but not in every network; halves of
 the network without towers do not. In so few epochs augmentation costs a little accuracy, and dropout much of it.
 
 The same command goes on where a killed one was. The run directory holds every filter's values, summary and figures.
