@@ -56,6 +56,8 @@ def markdown(
 ) -> str:
     """The table that `print_table` prints, as Markdown that is aligned in its source too; the caption follows it."""
     header, body, meaning = as_text(rows, scale=scale, digits=digits)
+    # A bar, as of |g|, would end the cell.
+    header, *body = [[cell.replace("|", r"\|") for cell in row] for row in (header, *body)]
     widths = [max(3, *map(len, column)) for column in zip(header, *body, strict=True)]
     rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]
     lines = []

@@ -78,6 +78,7 @@ def test_markdown_is_a_table():
         "\n"
         "MNIST. ±: half the width of the 95 % bootstrap interval over n = 5 seeds.\n"
     )
+    assert markdown([{"|g|": "x|y"}]) == "| \\|g\\| |\n| ----- |\n| x\\|y  |\n"
     assert markdown([{"a": "x", "b": 1}]) == "| a   |   b |\n| --- | --: |\n| x   |   1 |\n"
 
 
