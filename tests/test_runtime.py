@@ -97,7 +97,7 @@ import cnnjax
 from cnnjax import analysis, data, layers, models, ops, runtime, study, training
 from cnnjax.data import Augmentation, apply_augmentation
 runtime.configure()
-model = models.mlp(num_classes=2, widths=(4,))
+model = models.AllConv(num_classes=2, widths=(4,), depth=1, head_width=4)
 spec = training.StepSpec(model, "sgd", 4, apply_augmentation)
 images, labels = np.zeros((8, 8, 8, 1), np.uint8), np.zeros(8, np.int32)
 config = training.TrainConfig(epochs=1, batch_size=4)
@@ -110,7 +110,7 @@ for name in ("digits", "mnist"):
         print(error)
 """
     output = in_fresh_process(code)
-    assert output.splitlines()[0] == "['params']"
+    assert output.splitlines()[0] == "['batch_stats', 'params']"
     assert "scikit-learn" in output
     assert "tensorflow-datasets" in output
 

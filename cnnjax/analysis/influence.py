@@ -53,6 +53,8 @@ def influence(
     found = np.zeros(images.shape[1:-1], bool)
     for probe in range(1 + probes):
         drawn = mean + deviation * random.normal(size=images.shape) if probe else pixels
-        weights = random.normal(size=weighted.shape).astype(weighted.dtype)
-        found |= np.asarray(reached(jnp.asarray(drawn, images.dtype), weights))
+        weights = random.normal(size=weighted.shape)
+        if jnp.issubdtype(weighted.dtype, jnp.complexfloating):
+            weights = weights + 1j * random.normal(size=weighted.shape)
+        found |= np.asarray(reached(jnp.asarray(drawn, images.dtype), weights.astype(weighted.dtype)))
     return found

@@ -108,8 +108,10 @@ def _products(values: Array, space: Space, patch_size: int) -> Array:
 def _weighted_sum(maps: Array, weights: Array, *, axis: int) -> Array:
     """`Σᵢ weightsᵢ maps(· + i)` along an axis, where all of the window fits; weights: (window, maps or 1)."""
     size = maps.shape[axis] - len(weights) + 1
-    windows = [jax.lax.slice_in_dim(maps, i, i + size, axis=axis) * _each(w) for i, w in enumerate(weights)]
-    return jnp.sum(jnp.stack(windows), axis=0)
+    total = jnp.zeros((), maps.dtype)
+    for i, w in enumerate(weights):
+        total = total + jax.lax.slice_in_dim(maps, i, i + size, axis=axis) * _each(w)
+    return total
 
 
 def _squared_norms(values: Array, patch_size: int) -> Array:

@@ -71,7 +71,7 @@ def init_state(spec: StepSpec, key: Key[Array, ""], image_shape: tuple[int, ...]
     """A fresh state for images of shape `(height, width, channels)`.
 
     Eager on purpose: compiled random initialisers cost seconds where a training costs seconds. Lazy, too: the network
-    is traced for its parameters, and not run.
+    is traced for its parameters, and not run, so no variable may depend on the values of images.
     """
     variables = spec.model.lazy_init(key, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
     opt_state = make_optimizer(spec.optimizer, 0.0).init(variables["params"])

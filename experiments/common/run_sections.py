@@ -60,7 +60,11 @@ def read_markdown(text: str) -> list[Block]:
     for part in filter(None, re.split(r"\n\s*\n", text.strip())):
         lines = part.splitlines()
         if len(lines) > 2 and all(line.startswith("|") for line in lines):
-            header, _, *body = ([cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines)
+            header, _, *body = (
+                # A bar inside a cell is escaped.
+                [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
+                for line in lines
+            )
             # Two columns may have one name, under different parts of a printed table.
             names = [name + " " * header[:i].count(name) for i, name in enumerate(header)]
             blocks.append(Table([dict(zip(names, row, strict=True)) for row in body], title=title))

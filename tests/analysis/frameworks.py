@@ -49,4 +49,5 @@ def equinox_network():
 
 
 MAKERS = {"plain": lambda: plain, "jit": lambda: jax.jit(plain), "nnx": Nnx, "equinox": equinox_network}
+other_frameworks = pytest.mark.parametrize("make", [MAKERS[name] for name in MAKERS if name != "plain"])
 every_framework = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())

@@ -37,6 +37,14 @@ def test_linear_networks_are_influenced_by_all_they_read(stack):
         np.testing.assert_array_equal(np.flatnonzero(found), field.support(unit)[0])
 
 
+def test_an_imaginary_path_counts():
+    def imaginary(x):
+        return jax.lax.complex(jnp.zeros_like(x), ops.shift(x, (2,)))
+
+    found = analysis.influence(imaginary, SIGNALS, unit=7, probes=0)
+    np.testing.assert_array_equal(np.flatnonzero(found), [5])
+
+
 @pytest.mark.parametrize("padding", ["same", "circular", "valid"])
 def test_a_network_is_influenced_by_its_field_alone(padding):
     kernels = [np.random.default_rng(i).normal(size=(3, 3, a, b)) for i, (a, b) in enumerate([(1, 3), (3, 4), (4, 2)])]

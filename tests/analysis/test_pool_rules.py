@@ -70,6 +70,9 @@ def ruled(f, overlap, signals):
         *((pool, (3, 3), (2, 2), ((0, 0), (0, 0))) for pool in (ops_pool, flax_pool, channels_first)),
         (channels_first, (3, 2), (1, 2), ((1, 1), (0, 1))),
         (flax_pool, (2, 2), (2, 2), ((0, 0), (0, 0))),
+        # One axis after the other, and blocks that do not overlap.
+        (ops_pool, (3, 2), (1, 2), ((1, 1), (0, 1))),
+        (ops_pool, (2, 2), (2, 2), ((0, 0), (0, 0))),
     ],
 )
 def test_pools_of_every_library(overlap, pool, window, stride, padding):

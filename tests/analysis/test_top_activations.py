@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cnnjax import InputError, ops
 from cnnjax.analysis import project, receptive_field, top_activations
-from tests.analysis.frameworks import MAKERS, every_framework
+from tests.analysis.frameworks import MAKERS, other_frameworks
 
 RANDOM = np.random.default_rng(4)
 KERNEL = RANDOM.integers(-1, 2, (3, 3, 1, 4)).astype(np.float32)
@@ -139,7 +139,7 @@ def of_framework(make):
     return top_activations(make(), images, "hidden", 2)
 
 
-@every_framework
+@other_frameworks
 def test_any_framework(make):
     found, expected = of_framework(make), of_framework(MAKERS["plain"])
     np.testing.assert_array_equal(found.images, expected.images)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from frameworks import MAKERS, every_framework
+from frameworks import MAKERS, other_frameworks
 
 from cnnjax import InputError, analysis, runtime
 
@@ -98,7 +98,7 @@ def of_framework(make):
     return analysis.translation_sensitivity_map(make(), IMAGES[..., :1], max_shift=1)
 
 
-@every_framework
+@other_frameworks
 def test_every_framework_gives_the_same(make):
     found, expected = of_framework(make), of_framework(MAKERS["plain"])
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

@@ -106,11 +106,11 @@ def test_several_runs_in_one_page(finished, tmp_path, monkeypatch):
 
 
 def test_markdown_comes_back():
-    rows = [{"a": "x | y".replace("|", "/"), "b": 0.5, "b ": None}]
+    rows = [{"|a|": "x | y|", "b": 0.5, "b ": None}]
     text = "**One**\n\n" + markdown(rows, caption="Two\nlines.") + "\nA last word.\n"
     table, last = read_markdown(text)
     assert (table.title, table.caption, last) == ("One", "Two\nlines.", "A last word.")
-    assert table.rows == [{"a": "x / y", "b": "50.0", "b ": "–"}]
+    assert table.rows == [{"|a|": "x | y|", "b": "50.0", "b ": "–"}]
     assert read_markdown("") == []
 
 

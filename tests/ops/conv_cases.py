@@ -7,6 +7,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 PADDINGS = ["valid", "same", "full", "circular", "reflect", "same_xla", "int", "pairs"]
+# A padding in one precision each: a case is a program to compile.
+PADDINGS_AND_DTYPES = [(padding, (np.float64, np.float32)[i % 2]) for i, padding in enumerate(PADDINGS)]
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy_loops
 import pytest
 import scipy.linalg
-from conv_cases import PADDINGS, assert_close, cases, integers, normal
+from conv_cases import PADDINGS, PADDINGS_AND_DTYPES, assert_close, cases, integers, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -22,10 +22,10 @@ def test_entry_by_entry_against_loops(padding, data):
     np.testing.assert_array_equal(matrix, numpy_loops.matrix(np.asarray(kernel), case.input_size, **case.options))
 
 
-@given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
+@given(data=st.data())
 @settings(deadline=None, max_examples=2)
-@pytest.mark.parametrize("padding", PADDINGS)
-def test_conv_multiplies_by_it_and_conv_transpose_by_its_transpose(padding, data, dtype):
+@pytest.mark.parametrize(("padding", "dtype"), PADDINGS_AND_DTYPES)
+def test_conv_multiplies_by_it_and_conv_transpose_by_its_transpose(padding, dtype, data):
     case = data.draw(cases(padding))
 
     @jax.jit

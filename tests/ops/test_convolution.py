@@ -67,7 +67,7 @@ def test_an_int_means_every_axis():
     np.testing.assert_array_equal(one, each)
 
 
-@pytest.mark.parametrize("padding", ["valid", "full", "circular", "reflect", ((0, 2), (1, 0))])
+@pytest.mark.parametrize("padding", ["valid", "full", "circular", "reflect", "same_xla", ((0, 2), (1, 0))])
 def test_gradients_forward_and_reverse(padding):
     op = ops.convolve if padding == "full" else ops.conv
     with jax.enable_x64(True):

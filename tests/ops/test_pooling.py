@@ -59,6 +59,7 @@ def test_eager_is_jitted(op):
         ((1, 6, 7, 2), (3, 2), {}),
         ((1, 6, 6, 2), 3, {"stride": 2, "padding": "same"}),
         ((1, 5, 6, 1), (2, 3), {"stride": 1, "padding": "reflect"}),
+        ((1, 5, 6, 1), (2, 3), {"stride": 2, "padding": "circular"}),
     ],
 )
 def test_gradients_forward_and_reverse(shape, window, options):
