@@ -7,7 +7,7 @@ networks that never saw it. The measure is the share of borders whose best fit a
 
     python -m experiments.jigsaw_learned
 
-The compared formula, MGC, knows nothing but the two pieces before it. Expected, in some seven minutes on two cores: the
+The compared formula, MGC, knows nothing but the two pieces before it. Expected, in some ten minutes on two cores: the
 network knows more neighbours than steps of colour do, and fewer than MGC. The same command goes on where a killed one
 was.
 """

@@ -8,7 +8,7 @@ mean distance of the hole's patches to the nearest known one, in grey levels.
 
     python -m experiments.benchmarks.priors
 
-Expected: about ten minutes on two cores, most of it the exact searches; the same command goes on where a killed one
+Expected: some five minutes on two cores, most of it the exact searches; the same command goes on where a killed one
 was. Needs pip install scikit-image opencv-python-headless PyPatchMatch
 """
 
