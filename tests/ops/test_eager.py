@@ -24,7 +24,7 @@ KERNEL = np.random.default_rng(1).normal(size=(3, 2, 4, 2)).astype(np.float32)
         (functools.partial(ops.select_phase, stride=2), (X, np.ones(1, np.int32))),
         (ops.group_pool, (X[..., None],)),
     ],
-    ids=str,
+    ids=["convolve", "shift", "global_max_pool", "avg_unpool", "max_unpool", "lp_pool", "select_phase", "group_pool"],
 )
 def test_eager_is_jitted(op, arrays):
     arrays = [jax.numpy.asarray(array) for array in arrays]
