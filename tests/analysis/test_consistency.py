@@ -13,6 +13,7 @@ from jax.tree_util import Partial
 from scipy import stats
 
 from cnnjax import InputError, analysis, models, runtime
+from tests.drawn import drawn_variables
 
 ORBIT = analysis.rotations(60)  # five transforms and the identity
 
@@ -123,27 +124,15 @@ def images():
     return jnp.asarray(np.random.default_rng(1).random((6, 16, 16, 3)), jnp.float32)
 
 
-def variables_of(model, images):
-    """Kernels of variance 2 / fan in, and all else above 0."""
-    random = np.random.default_rng(0)
-
-    def drawn(leaf):
-        values = random.normal(size=leaf.shape)
-        values = values * np.sqrt(2 / np.prod(leaf.shape[:-1])) if leaf.ndim > 1 else np.abs(values) / 2 + 0.5
-        return jnp.asarray(values, leaf.dtype)
-
-    return jax.tree.map(drawn, jax.eval_shape(model.init, jax.random.key(0), images[:1]))
-
-
 def network(images, **fields):
     model = models.AllConv(num_classes=5, head_width=8, **fields)
-    return Partial(lambda v, x: model.apply(v, x)[0], variables_of(model, images))
+    return Partial(lambda v, x: model.apply(v, x)[0], drawn_variables(model, images))
 
 
 def test_stride_1_with_circular_padding_ignores_every_circular_shift(images):
     # Fact 2. A stage of factor 2 would alias; a residual network of one stage has stride 1 throughout.
     model = models.ResNet(num_classes=5, depth=1, widths=(8,), padding="circular")
-    classify = Partial(lambda v, x: model.apply(v, x)[0], variables_of(model, images))
+    classify = Partial(lambda v, x: model.apply(v, x)[0], drawn_variables(model, images))
     found = analysis.predict(classify, images, analysis.shifts(2, fill="circular"))
     assert found.total_variation.max() < 1e-5
     assert (found.classes == found.classes[0]).all()
@@ -165,7 +154,7 @@ def test_stride_2_with_circular_padding_ignores_even_shifts_alone(images):
 def test_valid_features_of_crops_agree_bit_for_bit_where_they_see_the_same_pixels(images):
     # Fact 7.
     model = models.AllConv(num_classes=5, widths=(8,), depth=1, head_width=8, padding="valid")
-    variables = variables_of(model, images)
+    variables = drawn_variables(model, images)
     orbit = analysis.shifts(2, fill="crop")
     of_crop = jax.jit(lambda offset: model.apply(variables, orbit.apply(images, offset))[1]["head_conv1"])
     maps = {offset: of_crop(jnp.asarray(offset)) for offset in ((0, 0), (2, 0))}

@@ -21,6 +21,7 @@ from experiments import data_efficiency
 from experiments.common.network import NetworkConfig
 from experiments.data_efficiency import Fewer, balanced, move, permute
 from experiments.parts.data_efficiency.local_network import LocalNetwork
+from tests.drawn import drawn_variables
 
 SMALL = data_efficiency.Config(
     data=DataConfig(train_images=400, test_images=200, size=8, canvas=12),
@@ -98,12 +99,6 @@ def test_pixels_change_places_alike_in_all_images_and_keep_their_channels():
     assert list(pixels[:, 0] // 3) != list(range(20))
 
 
-def drawn(shapes):
-    """Parameters at random: which numbers they are does not matter."""
-    random = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: random.normal(0, 0.3, leaf.shape).astype(leaf.dtype), shapes)
-
-
 @jax.numpy_dtype_promotion("standard")  # optax itself raises a float to an integer power
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.1, momentum=0.9), optax.adamw(1e-2, weight_decay=0.1)])
 def test_a_perceptron_of_permuted_pixels_is_the_perceptron_with_its_first_weights_permuted(dataset, optimizer):
@@ -113,7 +108,7 @@ def test_a_perceptron_of_permuted_pixels_is_the_perceptron_with_its_first_weight
         moved = permute(dataset.train.images[:40]) / 255
         labels = jnp.asarray(dataset.train.labels[:40])
         model = models.mlp(num_classes=10, widths=(12, 7), dtype=jnp.float64)
-        params = drawn(jax.eval_shape(model.init, jax.random.key(0), ordered)["params"])
+        params = drawn_variables(model, ordered)["params"]
         order = permute(np.arange(64).reshape(1, 8, 8, 1)).ravel()
         logits_of = jax.jit(lambda params, images: model.apply({"params": params}, images)[0])
         first = {**params["dense1"], "kernel": params["dense1"]["kernel"][order]}
@@ -145,7 +140,7 @@ def test_a_local_network_whose_places_agree_is_the_convolutional_network():
     images = np.random.default_rng(1).random((3, 12, 12, 2), np.float32)
     shared = models.all_conv(num_classes=5, widths=(4, 6), depth=1, head_width=6)
     local = LocalNetwork(5, (4, 6))
-    variables = drawn(jax.eval_shape(shared.init, jax.random.key(0), images))
+    variables = drawn_variables(shared, images)
     shapes = jax.eval_shape(local.init, jax.random.key(0), images)["params"]
     params = {"class_bias": variables["params"]["class_maps"]["bias"]}
     for name in ("stage1_conv1", "stage2_conv1", "head_conv1", "head_conv2", "class_maps"):

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_cases import KEY, draw, drawn_variables
+from layer_cases import draw
 
 from cnnjax import InputError, layers, ops
+from tests.drawn import KEY, drawn_variables
 
 
 @pytest.mark.parametrize(

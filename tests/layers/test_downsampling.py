@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from layer_cases import KEY, draw, drawn_variables
+from layer_cases import draw
 
 from cnnjax import InputError, layers, models, ops
+from tests.drawn import KEY, drawn_variables
 
 POOLS = ("stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase")
 

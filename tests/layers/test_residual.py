@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_cases import KEY, draw, drawn_variables
+from layer_cases import draw
 
 from cnnjax import InputError, layers
+from tests.drawn import KEY, drawn_variables
 
 BLOCKS = {
     "basic": functools.partial(layers.BasicBlock, 8),

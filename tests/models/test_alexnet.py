@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import KEY, drawn_variables, pixels, shapes_of
+from model_cases import pixels, shapes_of
 
 from cnnjax import InputError, analysis, layers, models
+from tests.drawn import KEY, drawn_variables
 
 NARROW = dict(num_classes=5, widths=(4, 8, 12, 12, 8), dense_widths=(10, 6))
 

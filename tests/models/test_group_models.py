@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import drawn_variables, pixels, shapes_of
+from model_cases import pixels, shapes_of
 
 from cnnjax import InputError, models, ops
+from tests.drawn import drawn_variables
 
 ORDER = {"p4": 4, "p4m": 8}
 resnet = functools.partial(models.group_resnet, num_classes=3, widths=(4, 6), depth=1)

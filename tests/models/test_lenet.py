@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import KEY, drawn_variables, pixels, shapes_of
+from model_cases import pixels, shapes_of
 from scipy.signal import correlate
 
 from cnnjax import InputError, analysis, models
+from tests.drawn import KEY, drawn_variables
 
 
 @pytest.mark.parametrize("side", [28, 32])

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import KEY, drawn_variables, pixels, shapes_of
+from model_cases import pixels, shapes_of
 
 from cnnjax import InputError, models
+from tests.drawn import KEY, drawn_variables
 
 
 def parameters(variables):

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_cases import KEY, drawn_variables, pixels, shapes_of
+from model_cases import pixels, shapes_of
 
 from cnnjax import analysis, layers, models
+from tests.drawn import KEY, drawn_variables
 
 IMAGENET = (1, 224, 224, 3)
 

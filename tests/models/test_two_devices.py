@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, SingleDeviceSharding
 from jaxtyping import PyTree
-from model_cases import KEY, drawn_variables, pixels
+from model_cases import pixels
 
 from cnnjax import InputError, models
+from tests.drawn import KEY, drawn_variables
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 2, reason="the towers need two devices")
 

@@ -6,19 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_cases import pixels
 
 from cnnjax import InputError
 from cnnjax.models.vit import EncoderBlock, ViT, attention, vit_tiny
-
-KEY = jax.random.key(0, impl="rbg")  # whose draws compile faster
+from tests.drawn import KEY
 
 
 def tiny(**fields):
     return ViT(**{"num_classes": 3, "width": 12, "depth": 2, "heads": 3, **fields})
-
-
-def pixels(*shape, seed=1):
-    return jnp.asarray(np.random.default_rng(seed).random(shape), jnp.float32)
 
 
 def drawn(module, x, **keywords):
