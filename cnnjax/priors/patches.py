@@ -4,7 +4,7 @@ Distances are sums of squared integers. They do not depend on the order of summa
 and one that is computed anew agree to the bit, on every device and for every search.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -129,25 +129,52 @@ def take(table: Array, index: Array) -> Array:
 
 
 def patch_distances(
-    source: tuple[Array, ...], target: tuple[Array, ...], y: Array, x: Array, *, patch_size: int
+    source: tuple[Array, ...], target: tuple[Array, ...], position: Int[Array, "rows columns"], *, patch_size: int
 ) -> Int[Array, "rows columns"]:
-    """Sums of squared differences of each target patch and the source patch whose corner is (y, x), both packed.
+    """Sums of squared differences of each target patch and the source patch at a flat position, both packed."""
+    rows, columns = position.shape
 
-    y and x: (rows, columns), the positions of the target's patches.
-    """
-    width = source[0].shape[1]
+    def mine(words: Array, row: Array, column: int) -> Array:
+        here = jax.lax.dynamic_slice_in_dim(words, row, rows, 0)
+        return jax.lax.slice_in_dim(here, column, column + columns, axis=1)
+
+    return _sum_over_patch(source, target, position, mine, patch_size)
+
+
+def pair_distances(
+    source: tuple[Array, ...],
+    target: tuple[Array, ...],
+    theirs: Int[Array, " pairs"],
+    ours: Int[Array, " pairs"],
+    *,
+    patch_size: int,
+) -> Int[Array, " pairs"]:
+    """Sums of squared differences of pairs of patches, at flat positions of the source and of the target, packed."""
+
+    def mine(words: Array, row: Array, column: int) -> Array:
+        return take(words, ours + (row * words.shape[1] + column))
+
+    return _sum_over_patch(source, target, theirs, mine, patch_size)
+
+
+def _sum_over_patch(
+    source: tuple[Array, ...],
+    target: tuple[Array, ...],
+    position: Array,
+    mine: Callable[[Array, Array, int], Array],
+    patch_size: int,
+) -> Array:
     # Else every one of the loads below computes the corner anew.
-    corner = jax.lax.optimization_barrier(y * width + x)
+    corner = jax.lax.optimization_barrier(position)
 
     def add_row(row: Array, total: Array) -> Array:
-        here = [jax.lax.dynamic_slice_in_dim(words, row, y.shape[0], 0) for words in target]
         for column in range(patch_size):
-            for theirs, ours in zip(source, here, strict=True):
-                mine = jax.lax.slice_in_dim(ours, column, column + y.shape[1], axis=1)
-                total = total + squared_difference(take(theirs, corner + (row * width + column)), mine, PIXELS)
+            for theirs, ours in zip(source, target, strict=True):
+                here = take(theirs, corner + (row * theirs.shape[1] + column))
+                total = total + squared_difference(here, mine(ours, row, column), PIXELS)
         return total
 
-    return jax.lax.fori_loop(0, patch_size, add_row, jnp.zeros(y.shape, jnp.int32))
+    return jax.lax.fori_loop(0, patch_size, add_row, jnp.zeros(position.shape, jnp.int32))
 
 
 def mean_squared(total: Int[Array, "*shape"], *, values: int, forbidden: int) -> Float[Array, "*shape"]:

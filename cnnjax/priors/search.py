@@ -16,6 +16,7 @@ from cnnjax.priors.patches import (
     allowed_patches,
     mean_squared,
     pack,
+    pair_distances,
     patch_distances,
     squared_difference,
     take,
@@ -27,6 +28,7 @@ JUMPS = (8, 4, 2, 1)
 _GUESSES = 3  # of the random search, in each pass
 _FIRST_GUESSES = 16  # of which the best begins the field
 _FORBIDDEN = 2**31 - 1
+_BLOCK = 2**13  # exact distances that are computed together
 
 
 class Prepared(NamedTuple):
@@ -82,11 +84,33 @@ def search(
             total = total + squared_difference(take(theirs, index), ours, fields)
         return jnp.where(permitted(index), total, _FORBIDDEN)
 
+    def corner(index: Array) -> Array:
+        """The flat positions of candidates among the pixels."""
+        return index // width * (width + patch_size - 1) + index % width
+
     def exact(index: Array) -> Array:
         """The distances of k candidates each."""
         measure = partial(patch_distances, source.pixels, target.pixels, patch_size=patch_size)
-        total = jax.lax.map(lambda i: measure(i // width, i % width), index)
-        return jnp.where(permitted(index), total, _FORBIDDEN)
+        return jnp.where(permitted(index), jax.lax.map(measure, corner(index)), _FORBIDDEN)
+
+    def exact_of_new(index: Array, known: Array) -> Array:
+        """The distances of those of k candidates each that are not known yet, which are ever fewer; else forbidden."""
+        new = permitted(index) & jnp.all(index[:, None] != known[None], axis=1)
+        count = jnp.sum(new.astype(jnp.int32))
+        order = jnp.nonzero(new.reshape(-1), size=new.size, fill_value=0)[0].astype(jnp.int32)
+        here = jnp.arange(rows)[:, None] * (columns + patch_size - 1) + jnp.arange(columns)[None]
+        here = jnp.broadcast_to(here, new.shape)
+
+        def measure(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            start, total = state
+            chosen = jax.lax.dynamic_slice_in_dim(order, start, min(_BLOCK, new.size))
+            pairs = corner(take(index, chosen)), take(here, chosen)
+            found = pair_distances(source.pixels, target.pixels, *pairs, patch_size=patch_size)
+            return start + _BLOCK, total.at[chosen].set(found, mode="promise_in_bounds")
+
+        none = jnp.full(new.size, _FORBIDDEN)
+        _, total = jax.lax.while_loop(lambda state: state[0] < count, measure, (jnp.zeros((), jnp.int32), none))
+        return jnp.where(new, total.reshape(new.shape), _FORBIDDEN)
 
     def improve(number: Array, key: Array, known: Array, distance: Array) -> tuple[Array, Array]:
         """One iteration: search by bounds, then keep what is nearer in truth."""
@@ -99,7 +123,7 @@ def search(
 
         key = jax.random.fold_in(key, 1 + number)
         found, _ = jax.lax.fori_loop(0, len(JUMPS), one_pass, _sorted(known, bound(known)))
-        return jax.lax.optimization_barrier(_insert(known, distance, found, exact(found)))
+        return jax.lax.optimization_barrier(_insert(known, distance, found, exact_of_new(found, known)))
 
     def insert(index: Array, value: Array, candidates: Array) -> tuple[Array, Array]:
         candidates = jax.lax.optimization_barrier(candidates)
