@@ -1,11 +1,18 @@
-"""Strictness for every test: no silent promotion, several devices, programs compiled once, caches of its own."""
+"""Strictness for every test: no silent promotion, several devices, nothing kept from one to the next."""
 
+import gc
 import os
-from pathlib import Path
+from importlib.metadata import version
 
 # A program of the tests runs a few times: most optimisations would cost more than they save. Not level 0: there a value
 # that is computed twice may differ in its last digit, which on the CPU was not seen at level 1 or the compiler's own.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=1")
+# XLA's older way to emit loops compiles in half the time; a process ends at a flag that its jaxlib does not have, as
+# one later than these may not.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=1"
+    + " --xla_cpu_use_fusion_emitters=false" * (tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 12)),
+)
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
@@ -14,17 +21,22 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Workers do not share one: a file that one of them is writing is not whole.
-COMPILED = Path(__file__).parent.parent / ".pytest_cache" / "compiled" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
-jax.config.update("jax_compilation_cache_dir", str(COMPILED))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+# Programs are not kept on disk: no test loads what another one, or a process that was killed, has written.
+jax.config.update("jax_enable_compilation_cache", False)
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     """Decoded data of a test is not found by the next, nor in the user's own cache."""
     monkeypatch.setenv("CNNJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """What a file has compiled goes with it: the programs of all files together are thousands, and gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

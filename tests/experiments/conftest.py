@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 
 import pytest
 
@@ -11,7 +10,6 @@ from cnnjax.training import TrainConfig
 from experiments.augmentation import Config
 from experiments.common.network import NetworkConfig
 from experiments.common.protocol import ProtocolConfig
-from tests.conftest import COMPILED
 
 TINY_FLAGS = (
     *("--data.train-images", "60", "--data.test-images", "20"),
@@ -36,18 +34,5 @@ def tiny(tmp_path):
 
 
 def environment(tmp_path):
-    """For a command that a test starts: what this process has compiled is not compiled again.
-
-    The command has a folder of its own, of links: where it is killed, a file may be left that is not whole.
-    """
-    compiled = tmp_path / "compiled"
-    if not compiled.exists():
-        COMPILED.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(COMPILED, compiled, copy_function=os.link)
-    return {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "CNNJAX_CACHE": str(tmp_path / "cache"),
-    }
+    """For a command that a test starts: it finds what those before it in this test have compiled, and nothing else."""
+    return {**os.environ, "CNNJAX_CACHE": str(tmp_path / "cache")}

@@ -100,7 +100,7 @@ def test_pixels_change_places_alike_in_all_images_and_keep_their_channels():
 
 
 @jax.numpy_dtype_promotion("standard")  # optax itself raises a float to an integer power
-@pytest.mark.parametrize("optimizer", [optax.sgd(0.1, momentum=0.9), optax.adamw(1e-2, weight_decay=0.1)])
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.02, momentum=0.9), optax.adamw(1e-2, weight_decay=0.1)])
 def test_a_perceptron_of_permuted_pixels_is_the_perceptron_with_its_first_weights_permuted(dataset, optimizer):
     """Exactly so, through training: the gradient of permuted weights is the permuted gradient."""
     with jax.enable_x64(True):
