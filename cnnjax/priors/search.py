@@ -84,32 +84,35 @@ def search(
             total = total + squared_difference(take(theirs, index), ours, fields)
         return jnp.where(permitted(index), total, _FORBIDDEN)
 
-    def corner(index: Array) -> Array:
-        """The flat positions of candidates among the pixels."""
-        return index // width * (width + patch_size - 1) + index % width
+    def corner(patch: Array, columns: int) -> Array:
+        """Where patches begin among the pixels, given their places among an image's patches."""
+        return patch // columns * (columns + patch_size - 1) + patch % columns
 
     def exact(index: Array) -> Array:
         """The distances of k candidates each."""
         measure = partial(patch_distances, source.pixels, target.pixels, patch_size=patch_size)
-        return jnp.where(permitted(index), jax.lax.map(measure, corner(index)), _FORBIDDEN)
+        return jnp.where(permitted(index), jax.lax.map(measure, corner(index, width)), _FORBIDDEN)
 
     def exact_of_new(index: Array, known: Array) -> Array:
         """The distances of those of k candidates each that are not known yet, which are ever fewer; else forbidden."""
         new = permitted(index) & jnp.all(index[:, None] != known[None], axis=1)
-        count = jnp.sum(new.astype(jnp.int32))
-        order = jnp.nonzero(new.reshape(-1), size=new.size, fill_value=0)[0].astype(jnp.int32)
-        here = jnp.arange(rows)[:, None] * (columns + patch_size - 1) + jnp.arange(columns)[None]
-        here = jnp.broadcast_to(here, new.shape)
 
-        def measure(state: tuple[Array, Array]) -> tuple[Array, Array]:
-            start, total = state
-            chosen = jax.lax.dynamic_slice_in_dim(order, start, min(_BLOCK, new.size))
-            pairs = corner(take(index, chosen)), take(here, chosen)
-            found = pair_distances(source.pixels, target.pixels, *pairs, patch_size=patch_size)
-            return start + _BLOCK, total.at[chosen].set(found, mode="promise_in_bounds")
+        def measure(candidates: tuple[Array, Array]) -> Array:
+            index, new = candidates
+            count = jnp.sum(new.astype(jnp.int32))
+            order = jnp.nonzero(new, size=new.size, fill_value=0)[0].astype(jnp.int32)
 
-        none = jnp.full(new.size, _FORBIDDEN)
-        _, total = jax.lax.while_loop(lambda state: state[0] < count, measure, (jnp.zeros((), jnp.int32), none))
+            def block(state: tuple[Array, Array]) -> tuple[Array, Array]:
+                start, total = state
+                chosen = jax.lax.dynamic_slice_in_dim(order, start, min(_BLOCK, new.size))
+                pairs = corner(take(index, chosen), width), corner(chosen, columns)
+                found = pair_distances(source.pixels, target.pixels, *pairs, patch_size=patch_size)
+                return start + _BLOCK, total.at[chosen].set(found, mode="promise_in_bounds")
+
+            start = jnp.zeros((), jnp.int32), jnp.full(new.size, _FORBIDDEN)
+            return jax.lax.while_loop(lambda state: state[0] < count, block, start)[1]
+
+        total = jax.lax.map(measure, (index.reshape(len(index), -1), new.reshape(len(new), -1)))
         return jnp.where(new, total.reshape(new.shape), _FORBIDDEN)
 
     def improve(number: Array, key: Array, known: Array, distance: Array) -> tuple[Array, Array]:

@@ -84,6 +84,15 @@ def test_stored_distances_are_those_of_the_positions_ascending_and_distinct():
     assert all(len(set(row)) == 3 for row in flat)
 
 
+def test_the_last_of_many_patches_are_searched_too():
+    target = smooth(2, side=104)  # 10,000 patches, which are more than are measured together
+    before, after = (search(target=target, k=2, iterations=n) for n in range(2))
+    expected = brute_force.distances_at(SOURCE, target, np.asarray(after.position), SIZE)
+    np.testing.assert_allclose(after.distance, expected, rtol=1e-6)
+    for rows in (slice(0, 10), slice(90, 100)):
+        assert np.mean(after.distance[rows]) < 0.9 * np.mean(before.distance[rows])
+
+
 @pytest.mark.parametrize("options", [{}, FULL], ids=["plain", "mask, exclusion and k"])
 def test_distances_never_rise(options):
     fields = [search(iterations=n, **options) for n in range(4)]
