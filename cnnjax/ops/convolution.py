@@ -44,12 +44,15 @@ def conv(
     )
     if groups > 1 and kernel.shape[-2] == 1 and jax.default_backend() == "cpu":
         return depthwise_by_shifts(fill_border(x, resolved), kernel, stride=stride, dilation=dilation)
+    axes = list(zip(kernel.shape[:rank], stride, dilation, resolved.pairs, strict=True))
     # Zeros are left to XLA, which never writes them; a border with content has to exist. So have zeros where the map
     # grows, on the CPU: there the gradient of the kernel takes 3 to 15 times as long without.
-    grows = stride == (1,) * rank and any(
-        sum(pair) > d * (k - 1) for pair, d, k in zip(resolved.pairs, dilation, kernel.shape, strict=False)
-    )
-    zero = resolved.fill == "zero" and not (grows and jax.default_backend() == "cpu")
+    grows = stride == (1,) * rank and any(sum(pair) > d * (k - 1) for k, _, d, pair in axes)
+    # And so have zeros before a window of two with stride two. Transposed, this axis has gaps and no border, and where
+    # the window exceeds the map along the other axis XLA then ends the process: it exchanges map and kernel, and takes
+    # the axis for one that both share alike (`is_group_dim` in algebraic_simplifier.cc, jaxlib 0.10.2).
+    mistaken = any((k, s, d, before) == (2, 2, 1, 1) for k, s, d, (before, _) in axes)
+    zero = resolved.fill == "zero" and not mistaken and not (grows and jax.default_backend() == "cpu")
     one_group = functools.partial(
         lax.conv_general_dilated,
         window_strides=stride,

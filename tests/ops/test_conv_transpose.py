@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from conv_cases import PADDINGS_AND_DTYPES, assert_close, cases, normal
+from conv_cases import PADDINGS_AND_DTYPES, assert_close, cases, integers, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -36,6 +36,28 @@ def test_it_is_the_adjoint_of_conv(padding, dtype, data):
         assert_close(back, expected, dtype)
         norms = np.linalg.norm(matrix, 2) * np.linalg.norm(x) * np.linalg.norm(y)
         assert abs(forward_product - back_product) <= {np.float32: 1e-6, np.float64: 1e-13}[dtype] * norms
+
+
+@pytest.mark.parametrize(
+    ("input_size", "window", "stride", "padding"),
+    [
+        ((7, 6), (3, 2), (4, 2), ((1, 1), (1, 1))),
+        ((4, 6), (5, 2), (3, 2), ((2, 2), (1, 1))),
+        ((6, 3), (2, 5), (2, 1), ((1, 1), (2, 2))),
+    ],
+)
+def test_a_gapped_axis_beside_a_window_that_exceeds_the_map(input_size, window, stride, padding):
+    """XLA ended the process here, in the transpose and in the gradient alike."""
+    kernel, x = integers((*window, 2, 3)), integers((2, *input_size, 2), 1)
+    options = {"stride": stride, "padding": padding}
+    forward = functools.partial(ops.conv, **options)
+    back = functools.partial(ops.conv_transpose, input_size=input_size, **options)
+    transposed = jax.jit(lambda x, kernel: back(forward(x, kernel), kernel))(x, kernel)
+    gradient = jax.jit(jax.grad(lambda x, kernel: (forward(x, kernel) ** 2).sum() / 2))(x, kernel)
+    matrix = numpy_loops.matrix(np.asarray(kernel), input_size, dilation=(1, 1), groups=1, **options)
+    expected = (np.asarray(x).reshape(2, -1) @ matrix.T @ matrix).reshape(x.shape)
+    np.testing.assert_array_equal(transposed, expected)
+    np.testing.assert_array_equal(gradient, expected)
 
 
 @pytest.mark.parametrize(("padding", "groups"), [("valid", 1), ("circular", 2), ("reflect", 1)])
