@@ -1,14 +1,15 @@
 """PatchMatch and hole filling against the exact search and other programs, on photographs that packages carry.
 
 First table: the mean distance that PatchMatch reaches in five iterations, relative to the exact nearest patches', and
-its speed, with the images' preparation and without. Second: the central hole of 64×64 pixels in ten images of 256×256,
-filled by cnnjax, PyPatchMatch, OpenCV and scikit-image, in turn in one process. PSNR rewards blur, so two more numbers
-stand beside it: sharpness, the gradient's energy in the hole relative to the truth's (1 is right), and coherence, the
-mean distance of the hole's patches to the nearest known one, in grey levels.
+its speed, with the images' preparation and without. Second: the central hole of 64×64 pixels in ten images of
+256×256, filled by cnnjax, PyPatchMatch, OpenCV and scikit-image, in turn in one process, with several keys where
+chance has a part. PSNR rewards blur, so two more numbers stand beside it: sharpness, the gradient's energy in the
+hole relative to the truth's (1 is right), and coherence, the mean distance of the hole's patches to the nearest known
+one, in grey levels.
 
     python -m experiments.benchmarks.priors
 
-Expected: some five minutes on two cores, most of it the exact searches; the same command goes on where a killed one
+Expected: some ten minutes on two cores, most of it the exact searches; the same command goes on where a killed one
 was. Needs pip install scikit-image opencv-python-headless PyPatchMatch
 """
 
@@ -49,8 +50,8 @@ class Config:
     """What to fill the hole in: carried images or files."""
     pairs: int = len(PAIRS)
     """How many of the pairs to search."""
-    repeats: int = 3
-    """Keys, for the spread of the search and the times."""
+    repeats: int = 5
+    """Keys, for the spread of the search, of what fills the hole, and of the times."""
     out: Path | None = None
     """The run directory (by default runs/benchmarks_priors/, under a name that follows from the options)."""
 
@@ -83,17 +84,15 @@ def run(config: Config) -> Path:
             texts.append(_show("PatchMatch", searches, about, digits=3))
         table = pd.DataFrame(fillings)
         directory.write_summary(table)
-        means: Any = table.groupby("program", sort=False)[
-            ["PSNR", "sharpness", "coherence", "seconds", "of processors"]
-        ].mean()
         about = (
-            f"Mean over {len(config.images)} images of {_SIDE}², hole of {_BOTTOM - _TOP}²; seconds: median of "
-            f"{config.repeats} runs after the first, by the clock and of all processors; the first took cnnjax "
-            f"{fillings[0]['first']:.0f} s."
+            f"Mean over {len(config.images)} images of {_SIDE}², hole of {_BOTTOM - _TOP}², and its mean ± standard "
+            f"deviation over {config.repeats} keys; seconds: mean over the images of the median of the keys after a "
+            f"first run, by the clock and of all processors; the first took cnnjax {fillings[0]['first']:.0f} s."
         )
-        texts.append(_show("A hole filled", means.reset_index().to_dict("records"), about, digits=2))
-        about = "Mean distance of the hole's patches to the nearest known, in grey levels."
-        texts.append(_show("Coherence", _coherence(fillings), about, digits=2))
+        texts.append(_show("A hole filled", _over_keys(table), about, digits=2))
+        about = "Mean distance of the hole's patches to the nearest known, in grey levels, and over the keys."
+        coherence = table.pivot_table("coherence", "image", "program", sort=False).reset_index()
+        texts.append(_show("Coherence", coherence.to_dict("records"), about, digits=2))
         write_atomic(directory.path / "table.md", "\n".join(texts))
         return directory.path
 
@@ -139,8 +138,27 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3f} ({min(values):.3f}–{max(values):.3f})"
 
 
-def _programs() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """What fills a hole: functions of an image with values in [0, 1] and a mask."""
+def _over_keys(table: Any) -> list[dict[str, Any]]:
+    """A row for each program: the mean over the images, and its spread over the keys."""
+    rows = []
+    for program, runs in table.groupby("program", sort=False):
+        means = runs.groupby("key")[["PSNR", "sharpness", "coherence"]].mean()
+        quality = {name: _with_deviation(means[name]) for name in means}
+        seconds = runs.groupby("image")[["seconds", "of processors"]].median().mean()
+        rows.append({"program": program, **quality, **seconds})
+    return rows
+
+
+def _with_deviation(values: Any) -> str:
+    """A mean and the standard deviation, where there is one."""
+    mean, deviation = values.mean(), values.std(ddof=1)
+    if not np.isfinite(mean):
+        return "–"
+    return f"{mean:.2f} ± {deviation:.2f}" if deviation > 0 else f"{mean:.2f}"
+
+
+def _programs() -> dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]]:
+    """What fills a hole: functions of an image with values in [0, 1], a mask, and the number of a key."""
     purpose = "the comparison"
     cv2 = require("cv2", purpose=purpose, install="opencv-python-headless")
     peer = require("patchmatch.patch_match", purpose=purpose, install="PyPatchMatch")
@@ -149,19 +167,23 @@ def _programs() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     def levels(image: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.round(image * 255).astype(np.uint8))
 
-    def pypatchmatch(size: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        radius = size // 2  # which is what its patch_size means
-        return lambda image, mask: peer.inpaint(levels(image), mask, patch_size=radius) / np.float32(255)
+    def pypatchmatch(size: int) -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
+        def fill(image: np.ndarray, mask: np.ndarray, key: int) -> np.ndarray:
+            peer.set_random_seed(key)
+            radius = size // 2  # which is what its patch_size means
+            return peer.inpaint(levels(image), mask, patch_size=radius) / np.float32(255)
+
+        return fill
 
     return {
-        "cnnjax": lambda image, mask: priors.inpaint(image, mask, jax.random.key(0), patch_size=_PATCH),
+        "cnnjax": lambda image, mask, key: priors.inpaint(image, mask, jax.random.key(key), patch_size=_PATCH),
         "PyPatchMatch, 7×7": pypatchmatch(7),
         "PyPatchMatch, 11×11": pypatchmatch(11),
         "PyPatchMatch, 15×15": pypatchmatch(15),
-        "OpenCV Telea": lambda image, mask: (
+        "OpenCV Telea": lambda image, mask, _: (
             cv2.inpaint(levels(image), mask.astype(np.uint8), 5, cv2.INPAINT_TELEA) / np.float32(255)
         ),
-        "scikit-image biharmonic": lambda image, mask: biharmonic(image, mask, channel_axis=-1),
+        "scikit-image biharmonic": lambda image, mask, _: biharmonic(image, mask, channel_axis=-1),
     }
 
 
@@ -171,18 +193,20 @@ def _fill(name: str, programs: dict[str, Callable], repeats: int) -> list[dict[s
     hole = np.zeros((_SIDE, _SIDE), bool)
     hole[_TOP:_BOTTOM, _TOP:_BOTTOM] = True
     given = np.where(hole[:, :, None], np.float32(0), truth)
-    rows = [{"image": name, "program": "truth", **_quality(truth, truth, hole)}]
+    rows = []
     for program, fill in programs.items():
-        times, used, filled = [], [], given
-        for _ in range(repeats + 1):
-            begin = time.perf_counter(), time.process_time()
-            filled = fill(given, hole)
-            times.append(time.perf_counter() - begin[0])
-            used.append(time.process_time() - begin[1])
-        quality = _quality(truth, np.clip(filled, 0, 1).astype(np.float32), hole)
-        seconds = {"seconds": statistics.median(times[1:]), "of processors": statistics.median(used[1:])}
-        rows.append({"image": name, "program": program, **quality, **seconds, "first": times[0]})
-    return rows[1:] + rows[:1]
+        quality, before = {}, None
+        begin = time.perf_counter()
+        fill(given, hole, 0)
+        first = time.perf_counter() - begin
+        for key in range(repeats):
+            wall, processors = time.perf_counter(), time.process_time()
+            filled = fill(given, hole, key)
+            seconds = {"seconds": time.perf_counter() - wall, "of processors": time.process_time() - processors}
+            if before is None or not np.array_equal(filled, before):  # some draw nothing
+                quality, before = _quality(truth, np.clip(filled, 0, 1).astype(np.float32), hole), filled
+            rows.append({"image": name, "program": program, "key": key, **quality, **seconds, "first": first})
+    return [*rows, {"image": name, "program": "truth", "key": 0, **_quality(truth, truth, hole)}]
 
 
 def _quality(truth: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> dict[str, float]:
@@ -201,13 +225,6 @@ def _quality(truth: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> dict[st
 
 def _gradient(image: np.ndarray) -> float:
     return float(sum(np.sum(np.diff(image, axis=axis) ** 2) for axis in (0, 1)))
-
-
-def _coherence(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {"image": name, **{row["program"]: row["coherence"] for row in rows if row["image"] == name}}
-        for name in dict.fromkeys(row["image"] for row in rows)
-    ]
 
 
 if __name__ == "__main__":
