@@ -17,6 +17,7 @@ LAYOUT = ((10,) * 3,) * 2 + ((8,) * 4,) * 3 + ((6,) * 5,) * 2
 
 _SIZES = [2.0**bits - 1 for fields in LAYOUT for bits in fields]
 _SAMPLE = 2048  # patches from which the space is found
+_ALIGNED = 8  # words
 
 
 class Space(NamedTuple):
@@ -46,7 +47,8 @@ def space_of(images: Sequence[Array], *, patch_size: int) -> Space:
     colours = sample.reshape(-1, sample.shape[3])
     axes = jnp.linalg.eigh(colours.T @ colours)[1]
     cosines = _cosines(patch_size)
-    products = jax.lax.optimization_barrier(jnp.einsum("nyxc,yv,xu,ca->vuan", sample, cosines, cosines, axes))
+    waves = jnp.einsum("yv,xu,ca->vuayxc", cosines, cosines, axes)
+    products = jnp.einsum("vuayxc,nyxc->vuan", waves, sample, precision="highest")
     strength = jnp.var(products, axis=3)
     count = min(len(_SIZES) - 1, strength.size)
     chosen = jnp.stack(jnp.unravel_index(jax.lax.top_k(strength.reshape(-1), count)[1], strength.shape))
@@ -56,8 +58,10 @@ def space_of(images: Sequence[Array], *, patch_size: int) -> Space:
     return Space(mean, axes, chosen, (low + high) / 2 - _sizes(chosen) / (2 * scale), scale)
 
 
-def embed(image: Array, space: Space, *, patch_size: int) -> Images:
-    """Every patch of a quantized image by its coordinates and the norm of the rest, packed.
+def embed(image: Array, space: Space, *, patch_size: int) -> Array:
+    """Every patch of a quantized image by its coordinates and the norm of the rest, packed: (rows, columns, words).
+
+    The words of a patch lie together, so that one access to memory brings them all; zeros fill them up to eight.
 
     With a = (P a, r_a), ‖a − b‖² ≥ ‖P a − P b‖² + (r_a − r_b)², r being the norm of what P drops; that coordinates
     beyond the box are moved to its sides only brings them nearer.
@@ -65,7 +69,8 @@ def embed(image: Array, space: Space, *, patch_size: int) -> Images:
     values = jnp.moveaxis(_centred(image) - space.mean[None, None], 2, 0)
     coordinates = _with_rest(_products(values, space, patch_size), _squared_norms(values, patch_size))
     steps = jnp.clip((coordinates - _each(space.low)) * space.scale, 0, _each(_sizes(space.chosen)))
-    return pack(jnp.round(steps).astype(jnp.int32), LAYOUT)
+    words = pack(jnp.round(steps).astype(jnp.int32), LAYOUT)
+    return jnp.stack([*words, *[jnp.zeros_like(words[0])] * (-len(words) % _ALIGNED)], axis=-1)
 
 
 def _sizes(chosen: Array) -> Array:
@@ -84,7 +89,7 @@ def _centred(image: Array) -> Array:
 
 def _with_rest(coordinates: Array, squared_norm: Array) -> Array:
     """The norm of what the coordinates leave and, after it, the coordinates."""
-    rest = squared_norm - jnp.sum(coordinates**2, axis=0)
+    rest = squared_norm - sum(c**2 for c in coordinates)
     return jnp.concatenate([jnp.sqrt(jnp.maximum(rest, 0))[None], coordinates])
 
 
@@ -117,7 +122,7 @@ def _weighted_sum(maps: Array, weights: Array, *, axis: int) -> Array:
 def _squared_norms(values: Array, patch_size: int) -> Array:
     """Of every patch."""
     ones = jnp.ones((patch_size, 1))
-    squares = jnp.sum(values**2, axis=0)[None]
+    squares = sum(v**2 for v in values)[None]
     return _weighted_sum(_weighted_sum(squares, ones, axis=2), ones, axis=1)[0]
 
 

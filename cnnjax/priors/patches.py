@@ -4,7 +4,7 @@ Distances are sums of squared integers. They do not depend on the order of summa
 and one that is computed anew agree to the bit, on every device and for every search.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -128,53 +128,25 @@ def take(table: Array, index: Array) -> Array:
     return table.reshape(-1).at[index].get(mode="promise_in_bounds")
 
 
-def patch_distances(
-    source: tuple[Array, ...], target: tuple[Array, ...], position: Int[Array, "rows columns"], *, patch_size: int
-) -> Int[Array, "rows columns"]:
-    """Sums of squared differences of each target patch and the source patch at a flat position, both packed."""
-    rows, columns = position.shape
-
-    def mine(words: Array, row: Array, column: int) -> Array:
-        here = jax.lax.dynamic_slice_in_dim(words, row, rows, 0)
-        return jax.lax.slice_in_dim(here, column, column + columns, axis=1)
-
-    return _sum_over_patch(source, target, position, mine, patch_size)
-
-
 def pair_distances(
     source: tuple[Array, ...],
     target: tuple[Array, ...],
-    theirs: Int[Array, " pairs"],
-    ours: Int[Array, " pairs"],
+    theirs: tuple[Array, Array],
+    ours: tuple[Array, Array],
     *,
     patch_size: int,
 ) -> Int[Array, " pairs"]:
-    """Sums of squared differences of pairs of patches, at flat positions of the source and of the target, packed."""
+    """Sums of squared differences of pairs of patches of packed images, given by their corners (y, x)."""
 
-    def mine(words: Array, row: Array, column: int) -> Array:
-        return take(words, ours + (row * words.shape[1] + column))
+    def cut(words: Array, corners: tuple[Array, Array]) -> Array:
+        return jax.vmap(lambda *corner: jax.lax.dynamic_slice(words, corner, (patch_size, patch_size)))(*corners)
 
-    return _sum_over_patch(source, target, theirs, mine, patch_size)
-
-
-def _sum_over_patch(
-    source: tuple[Array, ...],
-    target: tuple[Array, ...],
-    position: Array,
-    mine: Callable[[Array, Array, int], Array],
-    patch_size: int,
-) -> Array:
-    # Else every one of the loads below computes the corner anew.
-    corner = jax.lax.optimization_barrier(position)
-
-    def add_row(row: Array, total: Array) -> Array:
-        for column in range(patch_size):
-            for theirs, ours in zip(source, target, strict=True):
-                here = take(theirs, corner + (row * theirs.shape[1] + column))
-                total = total + squared_difference(here, mine(ours, row, column), PIXELS)
-        return total
-
-    return jax.lax.fori_loop(0, patch_size, add_row, jnp.zeros(position.shape, jnp.int32))
+    total = jnp.zeros((), jnp.int32)
+    for images in zip(source, target, strict=True):
+        # Without barriers the compiler fuses copies and sums, and computes the copies one value at a time.
+        a, b = jax.lax.optimization_barrier(tuple(map(cut, images, (theirs, ours))))
+        total = total + sum(squared_difference(a[:, row], b[:, row], PIXELS) for row in range(patch_size))
+    return jnp.sum(total, axis=1)
 
 
 def mean_squared(total: Int[Array, "*shape"], *, values: int, forbidden: int) -> Float[Array, "*shape"]:

@@ -1,7 +1,7 @@
 """The search of PatchMatch, on images that were prepared for it."""
 
 import math
-from functools import partial
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ from cnnjax.priors.patches import (
     mean_squared,
     pack,
     pair_distances,
-    patch_distances,
     squared_difference,
     take,
 )
@@ -28,14 +27,14 @@ JUMPS = (8, 4, 2, 1)
 _GUESSES = 3  # of the random search, in each pass
 _FIRST_GUESSES = 16  # of which the best begins the field
 _FORBIDDEN = 2**31 - 1
-_BLOCK = 2**13  # exact distances that are computed together
+_BLOCK = 2**14  # exact distances that are computed together
 
 
 class Prepared(NamedTuple):
     """An image as the search reads it: its pixels, its patches as points, and which of them are allowed (or all)."""
 
     pixels: Images
-    patches: Images
+    patches: Array
     allowed: Array | None
 
 
@@ -65,7 +64,9 @@ def search(
 ) -> NearestPatches:
     """See `patchmatch`; `initial` holds positions (rows, columns, k, 2)."""
     allowed = source.allowed
-    (height, width), (rows, columns) = source.patches[0].shape, target.patches[0].shape
+    (height, width, _), (rows, columns, words) = source.patches.shape, target.patches.shape
+    points = source.patches.reshape(height * width, words)
+    ours = jax.lax.optimization_barrier(tuple(target.patches[..., i] for i in range(words)))
 
     def permitted(index: Array) -> Array:
         """Which candidates (..., rows, columns), positions in the flattened source, are not forbidden."""
@@ -77,56 +78,47 @@ def search(
         return inside & (jnp.maximum(down, along) >= exclusion)
 
     def bound(index: Array) -> Array:
-        """Lower bounds of the candidates' distances."""
+        """Lower bounds of the candidates' distances.
+
+        Without barriers the compiler fuses loads and sums, and computes both one value at a time.
+        """
+        theirs = jax.lax.optimization_barrier(points.at[index].get(mode="promise_in_bounds"))
         total = jnp.zeros((), jnp.int32)
-        for theirs, ours, fields in zip(source.patches, target.patches, LAYOUT, strict=False):
-            ours = ours.reshape((1,) * (index.ndim - 2) + ours.shape)
-            total = total + squared_difference(take(theirs, index), ours, fields)
+        for i, (word, fields) in enumerate(zip(ours, LAYOUT, strict=False)):
+            total = total + squared_difference(theirs[..., i], word[None], fields)
         return jnp.where(permitted(index), total, _FORBIDDEN)
 
-    def corner(patch: Array, columns: int) -> Array:
-        """Where patches begin among the pixels, given their places among an image's patches."""
-        return patch // columns * (columns + patch_size - 1) + patch % columns
-
-    def exact(index: Array) -> Array:
-        """The distances of k candidates each."""
-        measure = partial(patch_distances, source.pixels, target.pixels, patch_size=patch_size)
-        return jnp.where(permitted(index), jax.lax.map(measure, corner(index, width)), _FORBIDDEN)
-
-    def exact_of_new(index: Array, known: Array) -> Array:
-        """The distances of those of k candidates each that are not known yet, which are ever fewer; else forbidden."""
-        new = permitted(index) & jnp.all(index[:, None] != known[None], axis=1)
+    def exact(index: Array, wanted: Array) -> Array:
+        """The distances of those of k candidates each that are wanted, which are ever fewer; else forbidden."""
 
         def measure(candidates: tuple[Array, Array]) -> Array:
-            index, new = candidates
-            count = jnp.sum(new.astype(jnp.int32))
-            order = jnp.nonzero(new, size=new.size, fill_value=0)[0].astype(jnp.int32)
+            index, wanted = candidates
+            count = jnp.sum(wanted.astype(jnp.int32))
+            order = jnp.nonzero(wanted, size=wanted.size, fill_value=0)[0].astype(jnp.int32)
 
-            def block(state: tuple[Array, Array]) -> tuple[Array, Array]:
-                start, total = state
-                chosen = jax.lax.dynamic_slice_in_dim(order, start, min(_BLOCK, new.size))
-                pairs = corner(take(index, chosen), width), corner(chosen, columns)
-                found = pair_distances(source.pixels, target.pixels, *pairs, patch_size=patch_size)
-                return start + _BLOCK, total.at[chosen].set(found, mode="promise_in_bounds")
+            def block(i: Array, total: Array) -> Array:
+                ours = jax.lax.dynamic_slice_in_dim(order, i * _BLOCK, min(_BLOCK, wanted.size))
+                theirs = take(index, ours)
+                corners = (theirs // width, theirs % width), (ours // columns, ours % columns)
+                found = pair_distances(source.pixels, target.pixels, *corners, patch_size=patch_size)
+                return total.at[ours].set(found, mode="promise_in_bounds")
 
-            start = jnp.zeros((), jnp.int32), jnp.full(new.size, _FORBIDDEN)
-            return jax.lax.while_loop(lambda state: state[0] < count, block, start)[1]
+            return jax.lax.fori_loop(0, -(-count // _BLOCK), block, jnp.full(wanted.size, _FORBIDDEN))
 
-        total = jax.lax.map(measure, (index.reshape(len(index), -1), new.reshape(len(new), -1)))
-        return jnp.where(new, total.reshape(new.shape), _FORBIDDEN)
+        total = jax.lax.map(measure, (index.reshape(len(index), -1), wanted.reshape(len(wanted), -1)))
+        return jnp.where(wanted, total.reshape(wanted.shape), _FORBIDDEN)
 
     def improve(number: Array, key: Array, known: Array, distance: Array) -> tuple[Array, Array]:
         """One iteration: search by bounds, then keep what is nearer in truth."""
-
-        def one_pass(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
-            halvings = (i * _GUESSES + jnp.arange(_GUESSES)).astype(jnp.float32)
-            radii = jnp.maximum(float(max(height, width)) / jnp.exp2(halvings), 1)
-            candidates = _candidates(best[0], jnp.asarray(JUMPS)[i], radii, jax.random.fold_in(key, i), (height, width))
-            return insert(*best, candidates)
-
         key = jax.random.fold_in(key, 1 + number)
-        found, _ = jax.lax.fori_loop(0, len(JUMPS), one_pass, _sorted(known, bound(known)))
-        return jax.lax.optimization_barrier(_insert(known, distance, found, exact_of_new(found, known)))
+        best = _sorted(known, bound(known))
+        for i, jump in enumerate(JUMPS):
+            radii = [max(max(height, width) / 2 ** (i * _GUESSES + j), 1.0) for j in range(_GUESSES)]
+            candidates = _candidates(best[0], jump, radii, jax.random.fold_in(key, i), (height, width))
+            best = insert(*best, candidates)
+        found = best[0]
+        new = permitted(found) & jnp.all(found[:, None] != known[None], axis=1)
+        return jax.lax.optimization_barrier(_insert(known, distance, found, exact(found, new)))
 
     def insert(index: Array, value: Array, candidates: Array) -> tuple[Array, Array]:
         candidates = jax.lax.optimization_barrier(candidates)
@@ -140,7 +132,7 @@ def search(
     else:
         y, x = jnp.clip(initial[..., 0], 0, height - 1), jnp.clip(initial[..., 1], 0, width - 1)
         start = jnp.moveaxis(y * width + x, -1, 0).astype(jnp.int32)
-    state = (jnp.zeros((), jnp.int32), jnp.ones(()), *_sorted(start, exact(start)))
+    state = (jnp.zeros((), jnp.int32), jnp.ones(()), *_sorted(start, exact(start, permitted(start))))
 
     def unfinished(state: Any) -> Array:
         return (state[0] < iterations) & (state[1] >= stop_below)
@@ -157,18 +149,24 @@ def search(
     return NearestPatches(jnp.stack([index // width, index % width], -1), distance)
 
 
-def _candidates(index: Array, jump: Array, radii: Array, key: Array, size: tuple[int, int]) -> Array:
+def _candidates(index: Array, jump: int, radii: Sequence[float], key: Array, size: tuple[int, int]) -> Array:
     """The neighbours' findings and guesses around one's own: flat positions (4 k + guesses k, rows, columns)."""
     height, width = size
-    y, x = index // width, index % width
-    down = [jnp.roll(y, jump, 1) + jump, jnp.roll(y, -jump, 1) - jump, jnp.roll(y, jump, 2), jnp.roll(y, -jump, 2)]
-    along = [jnp.roll(x, jump, 1), jnp.roll(x, -jump, 1), jnp.roll(x, jump, 2) + jump, jnp.roll(x, -jump, 2) - jump]
-    for radius, drawn in zip(radii, _bits(key, (len(radii), *index.shape)), strict=True):
-        for positions, own, part in ((down, y, drawn >> 16), (along, x, drawn & 0xFFFF)):
-            offset = (part.astype(jnp.float32) / 32768 - 1) * radius
-            positions.append(own + jnp.round(offset).astype(jnp.int32))
-    rows = jnp.clip(jnp.concatenate(down), 0, height - 1)
-    return rows * width + jnp.clip(jnp.concatenate(along), 0, width - 1)
+
+    def flat(y: Array, x: Array) -> Array:
+        inside = jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)
+        return jax.lax.optimization_barrier(inside.reshape(-1, *index.shape[1:]))
+
+    rolls = [jnp.roll(index, step, axis) for axis in (1, 2) for step in (jump, -jump)]
+    theirs = jax.lax.optimization_barrier(jnp.stack(rolls))
+    steps = jnp.asarray([[jump, 0], [-jump, 0], [0, jump], [0, -jump]])[:, :, None, None, None]
+    neighbours = flat(theirs // width + steps[:, 0], theirs % width + steps[:, 1])
+    drawn = _bits(key, (len(radii), *index.shape))
+    down, along = (
+        jnp.round((half.astype(jnp.float32) / 32768 - 1) * jnp.asarray(radii)[:, None, None, None]).astype(jnp.int32)
+        for half in (drawn >> 16, drawn & 0xFFFF)
+    )
+    return jnp.concatenate([neighbours, flat((index // width)[None] + down, (index % width)[None] + along)])
 
 
 def _bits(key: Array, shape: tuple[int, ...]) -> Array:
@@ -184,10 +182,11 @@ def _bits(key: Array, shape: tuple[int, ...]) -> Array:
 
 def _guess(key: Array, allowed: Array | None, shape: tuple[int, ...], count: int) -> Array:
     """Random positions, of the allowed ones where some are not."""
+    drawn = (_bits(key, shape) >> 1).astype(jnp.int32)
     if allowed is None:
-        return jax.random.randint(key, shape, 0, count)
+        return drawn % count
     ranks = jnp.cumsum(allowed.reshape(-1).astype(jnp.int32))
-    chosen = jax.random.randint(key, shape, 0, jnp.maximum(ranks[-1], 1))
+    chosen = drawn % jnp.maximum(ranks[-1], 1)
     # The position of the allowed patch of each rank, in order.
     of_rank = jnp.searchsorted(ranks, jnp.arange(1, count + 1))
     return take(jnp.minimum(of_rank, count - 1).astype(jnp.int32), chosen)

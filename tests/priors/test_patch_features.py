@@ -12,9 +12,9 @@ from cnnjax.priors import patch_features, patches
 def points(packed, scale):
     """The coordinates in the words of an embedded image: (rows, columns, coordinates), in the image's grains."""
     fields = []
-    for words, bits in zip(packed, patch_features.LAYOUT, strict=False):
+    for words, bits in zip(np.moveaxis(np.asarray(packed), -1, 0), patch_features.LAYOUT, strict=False):
         shifts = np.cumsum([0, *bits[:-1]])
-        fields += [(np.asarray(words) >> s) & ((1 << b) - 1) for s, b in zip(shifts, bits, strict=True)]
+        fields += [(words >> s) & ((1 << b) - 1) for s, b in zip(shifts, bits, strict=True)]
     return np.stack(fields, axis=-1) / scale
 
 
