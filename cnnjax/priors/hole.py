@@ -1,10 +1,12 @@
-"""What filling a hole needs to know: the texture around it, the levels, the window, how deep its patches lie."""
+"""What filling a hole needs to know: texture and place, the levels, the window, how deep its patches lie."""
 
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
+from scipy.sparse import csc_array, eye_array
+from scipy.sparse.linalg import spsolve
 
 from cnnjax.priors.patches import GRAIN, allowed_patches
 
@@ -13,6 +15,10 @@ _FALL_OFF = 2.0  # of a patch's weight, for each pixel into the hole
 _DEEPEST = 40  # pixels, from where on the weight stays: in a large hole it would vanish from single precision
 _REACH = 12  # pixels, the standard deviation of the Gaussian over which texture is averaged
 _CONTRAST = 7  # the texture's weight beside colour's
+_NEAR = 0.07  # from one end of the image to the other, beside colour's 1 from black to white
+
+PLACES = 2
+"""Channels for where a pixel is, the last ones."""
 
 
 def texture(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -34,6 +40,30 @@ def texture(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
         total, weight = (ndimage.gaussian_filter(x, _REACH) for x in (steps * known, known))
         features.append(_CONTRAST * total / np.maximum(weight, 1e-6))
     return np.where(hole[:, :, None], 0, _rounded(np.clip(np.stack(features, axis=-1), 0, 1)))
+
+
+def with_place(image: np.ndarray) -> np.ndarray:
+    """The image with two more channels, how far down and along a pixel lies: of patches as alike, the nearer wins."""
+    down, along = (_rounded(_NEAR * (np.arange(n) + 0.5) / n) for n in image.shape[:2])
+    return np.concatenate([image, np.stack(np.meshgrid(down, along, indexing="ij"), axis=-1)], axis=2)
+
+
+def smooth(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The hole filled so that each of its pixels is the mean of its four neighbours (Laplace's equation)."""
+    y, x = np.nonzero(hole)
+    number = np.full(hole.shape, -1)
+    number[y, x] = np.arange(len(y))
+    matrix, known = 4 * eye_array(len(y), format="csc"), np.zeros((len(y), image.shape[2]))
+    for step in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        # Beyond the image's edge a pixel is its own neighbour.
+        there = np.clip(y + step[0], 0, hole.shape[0] - 1), np.clip(x + step[1], 0, hole.shape[1] - 1)
+        among = np.flatnonzero(hole[there])
+        matrix -= csc_array((np.ones(len(among)), (among, number[there][among])), shape=matrix.shape)
+        known[~hole[there]] += image[there][~hole[there]]
+    filled = image.copy()
+    solution: Any = spsolve(matrix, known)  # flat where there is one column
+    filled[y, x] = _rounded(solution.reshape(known.shape))
+    return filled
 
 
 def pyramid(image: np.ndarray, hole: np.ndarray, patch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -10,14 +10,25 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Key
 
 from cnnjax.errors import InputError
-from cnnjax.priors.hole import enlarge, nearest_allowed, patch_weights, pyramid, stay, texture, window
+from cnnjax.priors.hole import (
+    PLACES,
+    enlarge,
+    nearest_allowed,
+    patch_weights,
+    pyramid,
+    smooth,
+    stay,
+    texture,
+    window,
+    with_place,
+)
 from cnnjax.priors.patch_features import Space, space_of
 from cnnjax.priors.patches import GRAIN, allowed_patches, check_positions, check_values, quantize
 from cnnjax.priors.search import Prepared, prepare, search
 
 _ROUNDS = (12, 10, 8, 6, 4)  # at the coarsest level, the next, and so on; the last number from there on
 _ITERATIONS = (5, 1)  # of the search: in a level's first round, and in the others, which go on from the one before
-_LIKE = (1 / 255) ** 2  # a mean squared difference at which a patch is half as similar as an equal one
+_LIKE = (0.85 / 255) ** 2  # a mean squared difference at which a patch is half as similar as an equal one
 
 
 class Level(NamedTuple):
@@ -39,13 +50,14 @@ def inpaint(
     """The image with the hole, where `mask` is True, filled so that each of its patches looks like one outside.
 
     Beside its colours every pixel has two channels for how rough its surroundings are (Newson et al. 2014), known
-    outside and filled like colours inside; without them smooth patches win. At every level of a pyramid, coarse to
-    fine, it lowers the energy E = −Σ_q w_q s(d(q, n(q))) / Σ_q w_q over the patches q that touch the hole: d is the
-    mean squared difference, over colours and texture, to the known patch n(q), s = 1 / (1 + d / d₀) with d₀ of one
-    grey level the similarity, and w_q = 2^(−pixels into the hole, at most 40). Rounds alternate the search for n
-    (`patchmatch`, going on from the round before) and the vote: each pixel of the hole becomes the mean of what the
-    patches over it copy there, weighted by w_q s², which no other value beats while s is expanded about the present
-    one. Neither raises E. The next level begins with a vote on the same n, enlarged.
+    outside and filled like colours inside; without them smooth patches win. Two more say where it lies, so that of
+    patches as alike the nearer wins. At every level of a pyramid, coarse to fine, it lowers the energy
+    E = −Σ_q w_q s(d(q, n(q))) / Σ_q w_q over the patches q that touch the hole: d is the mean squared difference, over
+    all these channels, to the known patch n(q), s = 1 / (1 + d / d₀) with d₀ of 0.85 grey levels the similarity, and
+    w_q = 2^(−pixels into the hole, at most 40). Rounds alternate the search for n (`patchmatch`, going on from the
+    round before) and the vote: each pixel of the hole becomes the mean of what the patches over it copy there,
+    weighted by w_q s², which no other value beats while s is expanded about the present one. Neither raises E. The
+    coarsest level begins smooth, each other with a vote on the same n, enlarged.
 
     Values lie in [0, 1]; known pixels come back unchanged to the bit. It is no function to be jitted: the levels'
     sizes follow from the mask. `report(level, number, count)` is called after each level. Raises InputError for a mask
@@ -65,7 +77,7 @@ def inpaint(
     channels = known.shape[2]
     known = np.concatenate([known, texture(known, hole)], axis=2)
     levels = pyramid(known, hole, patch_size)
-    space = _space(jnp.asarray(known), patch_size=patch_size)
+    space = _space(jnp.asarray(with_place(known)), patch_size=patch_size)
     filled, found = known, None
     for number, (pixels, inside) in enumerate(reversed(levels)):
         level, found = _fill_level(
@@ -97,7 +109,7 @@ def check(image: np.ndarray, hole: np.ndarray, patch_size: int) -> None:
         raise InputError(
             f"patch_size={patch_size} does not fit into an image of {hole.shape[0]}×{hole.shape[1]} pixels"
         )
-    check_values(patch_size, image.shape[2] + 2)  # texture's two
+    check_values(patch_size, image.shape[2] + 2 + PLACES)  # texture has two
     check_positions("image", image.shape[:2])
     if hole.all():
         raise InputError("the mask covers the whole image; leave something to copy from")
@@ -119,14 +131,18 @@ def _fill_level(
 ) -> tuple[Level, tuple[np.ndarray, tuple[int, int]]]:
     """Fill a level, and say what its patches found and where its window lies; `coarse` is that of the one before."""
     rows, columns = window(hole, patch_size)
-    target, inside = jnp.asarray(image[rows, columns]), jnp.asarray(hole[rows, columns])
+    first = coarse is None
+    given = with_place(image)
+    target = jnp.asarray((with_place(smooth(image, hole)) if first else given)[rows, columns])
+    inside = jnp.asarray(hole[rows, columns])
     weights = patch_weights(hole, patch_size)[rows, columns][: inside.shape[0] - patch_size + 1]
     weights = jnp.asarray(weights[:, : inside.shape[1] - patch_size + 1])
-    source, mask = jnp.asarray(image), jnp.asarray(hole)
+    source, mask = jnp.asarray(given), jnp.asarray(hole)
     corner = (rows.start, columns.start)
-    start = stay(corner, weights.shape) if coarse is None else enlarge(*coarse, corner, weights.shape)
+    start = stay(corner, weights.shape) if first else enlarge(*coarse, corner, weights.shape)
     position = jnp.asarray(nearest_allowed(start, np.asarray(allowed_patches(mask, patch_size=patch_size))))
-    target = _vote(source, target, inside, position, weights, patch_size=patch_size)
+    if not first:
+        target = _vote(source, target, inside, position, weights, patch_size=patch_size)
     prepared = _prepare(source, mask, space, patch_size=patch_size)
     energies = []
     for i in range(rounds):
@@ -135,7 +151,9 @@ def _fill_level(
         target, position, energy = _round(source, prepared, space, inside, weights, *state, patch_size=patch_size)
         energies.append(energy)
     filled = image.copy()
-    filled[rows, columns] = np.where(np.asarray(inside)[:, :, None], np.asarray(target), filled[rows, columns])
+    filled[rows, columns] = np.where(
+        np.asarray(inside)[:, :, None], np.asarray(target)[:, :, :-PLACES], filled[rows, columns]
+    )
     return Level(filled, hole, [float(energy) for energy in energies]), (np.asarray(position)[:, :, 0], corner)
 
 
@@ -184,7 +202,7 @@ def _round(
 def _vote(source: Array, target: Array, inside: Array, position: Array, weights: Array, *, patch_size: int) -> Array:
     """The target with each pixel of the hole the weighted mean of what the patches over it copy there, rounded.
 
-    Rounded to the steps of the distance: of these values none has a lower energy.
+    Rounded to the steps of the distance: of these values none has a lower energy. Only its place it keeps.
     """
     height, width, channels = target.shape
     corner = position[..., 0, 0] * source.shape[1] + position[..., 0, 1]
@@ -192,8 +210,8 @@ def _vote(source: Array, target: Array, inside: Array, position: Array, weights:
 
     def add(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
         y, x = i // patch_size, i % patch_size
-        copied = flat.at[corner + y * source.shape[1] + x].get(mode="promise_in_bounds")
-        new = (copied * weights[..., None], weights[..., None])
+        colours = flat.at[corner + y * source.shape[1] + x].get(mode="promise_in_bounds")
+        new = (colours * weights[..., None], weights[..., None])
         size = weights.shape
         parts = [jax.lax.dynamic_slice(s, (y, x, 0), (*size, s.shape[2])) + n for s, n in zip(sums, new, strict=True)]
         first, second = (jax.lax.dynamic_update_slice(s, p, (y, x, 0)) for s, p in zip(sums, parts, strict=True))
@@ -202,4 +220,5 @@ def _vote(source: Array, target: Array, inside: Array, position: Array, weights:
     zeros = (jnp.zeros((height, width, channels)), jnp.zeros((height, width, 1)))
     total, weight = jax.lax.fori_loop(0, patch_size**2, add, zeros)
     mean = jnp.round(total / jnp.maximum(weight, 1e-30) * GRAIN) / GRAIN
-    return jnp.where(inside[..., None] & (weight > 0), mean, target)
+    copied = jnp.arange(channels) < channels - PLACES
+    return jnp.where(inside[..., None] & (weight > 0) & copied[None, None], mean, target)

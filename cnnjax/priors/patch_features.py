@@ -122,7 +122,7 @@ def _weighted_sum(maps: Array, weights: Array, *, axis: int) -> Array:
 def _squared_norms(values: Array, patch_size: int) -> Array:
     """Of every patch."""
     ones = jnp.ones((patch_size, 1))
-    squares = sum(v**2 for v in values)[None]
+    squares = sum((v**2 for v in values), jnp.zeros(values.shape[1:]))[None]
     return _weighted_sum(_weighted_sum(squares, ones, axis=2), ones, axis=1)[0]
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cnnjax import InputError, priors
 from cnnjax.priors import hole as hole_parts
+from cnnjax.priors.patches import GRAIN
 from cnnjax.study import cli
 from experiments import patchmatch as removal
 
@@ -65,6 +66,29 @@ def test_weights_fall_by_half_for_each_pixel_and_never_vanish():
     np.testing.assert_allclose(middle[3:33], 0.5 ** np.arange(1, 31))
     assert middle.min() > 1e-15
     np.testing.assert_array_equal(weights[:94], 0)
+
+
+def test_a_smooth_filling_is_harmonic():
+    """A hole that reaches the edge of a ramp along it: the ramp, as Laplace's equation with a free edge has it."""
+    ramp = np.repeat(np.linspace(0, 1, 13, dtype=np.float32)[None, :, None], 9, axis=0)
+    inside = np.zeros((9, 13), bool)
+    inside[3:, 4:10] = True
+    inside[1, 2] = True
+    filled = hole_parts.smooth(np.where(inside[:, :, None], np.float32(0.5), ramp), inside)
+    np.testing.assert_allclose(filled, ramp, atol=0.5 / GRAIN + 1e-6)
+    noise = np.random.default_rng(0).random((9, 13, 2)).astype(np.float32)
+    filled = hole_parts.smooth(noise, inside)
+    np.testing.assert_array_equal(filled[~inside], noise[~inside])
+    around = np.pad(filled, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    mean = (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) / 4
+    np.testing.assert_allclose(filled[inside], mean[inside], atol=1 / GRAIN)
+
+
+def test_place_is_the_share_of_the_way_down_and_along():
+    image = np.zeros((4, 8, 3), np.float32)
+    places = hole_parts.with_place(image)[:, :, -hole_parts.PLACES :]
+    down, along = np.meshgrid((np.arange(4) + 0.5) / 4, (np.arange(8) + 0.5) / 8, indexing="ij")
+    np.testing.assert_allclose(places, 0.07 * np.stack([down, along], -1), atol=0.5 / GRAIN + 1e-6)
 
 
 def test_rough_surroundings_are_not_filled_smoothly():
@@ -144,9 +168,9 @@ def test_refuses_masks_that_leave_nothing(mask, message):
 
 
 def test_refuses_patches_whose_sums_could_overflow():
-    """With two channels for texture: 20² · 5 · 1020² is less than 2³¹, 21² · 5 · 1020² is more."""
-    with pytest.raises(InputError, match=r"patch_size=21 makes patches of 2205 values .* give a smaller patch_size"):
-        priors.inpaint(texture(0), HOLE, jax.random.key(0), patch_size=21)
+    """With two channels for texture and two for place: 17² · 7 · 1020² is less than 2³¹, 18² · 7 · 1020² is more."""
+    with pytest.raises(InputError, match=r"patch_size=18 makes patches of 2268 values .* give a smaller patch_size"):
+        priors.inpaint(texture(0), HOLE, jax.random.key(0), patch_size=18)
 
 
 @pytest.fixture
