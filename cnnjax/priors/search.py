@@ -28,6 +28,7 @@ _GUESSES = 3  # of the random search, in each pass
 _FIRST_GUESSES = 16  # of which the best begins the field
 _FORBIDDEN = 2**31 - 1
 _BLOCK = 2**14  # exact distances that are computed together
+_TOGETHER = 2**22  # candidates whose points, of 32 bytes, are held at a time
 
 
 class Prepared(NamedTuple):
@@ -82,6 +83,8 @@ def search(
 
         Without barriers the compiler fuses loads and sums, and computes both one value at a time.
         """
+        if len(index) > 1 and index.size > _TOGETHER:
+            return jax.lax.map(lambda candidate: bound(candidate[None])[0], index)
         theirs = jax.lax.optimization_barrier(points.at[index].get(mode="promise_in_bounds"))
         total = jnp.zeros((), jnp.int32)
         for i, (word, fields) in enumerate(zip(ours, LAYOUT, strict=False)):

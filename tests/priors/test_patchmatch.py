@@ -187,3 +187,13 @@ def test_sums_and_positions_cannot_overflow(search_for):
     huge = jax.ShapeDtypeStruct((2**16, 2**15, 1), jnp.float32)
     with pytest.raises(InputError, match=r"source is 65536×32768 pixels, .* give a part"):
         jax.eval_shape(lambda s, t: search_for(s, t), huge, black[:, :, :1])
+
+
+def test_large_images_are_searched_candidate_by_candidate_with_the_same_result(monkeypatch):
+    rng = np.random.default_rng(0)
+    source, target = (jnp.asarray(rng.random((31, 37, 3)), jnp.float32) for _ in range(2))
+    options = {"patch_size": 5, "k": 2, "iterations": 2, "key": jax.random.key(0)}
+    together = priors.patchmatch(source, target, **options)
+    monkeypatch.setattr("cnnjax.priors.search._TOGETHER", 1)
+    jax.clear_caches()
+    np.testing.assert_array_equal(priors.patchmatch(source, target, **options).position, together.position)
