@@ -195,6 +195,12 @@ def _check(config: Config) -> None:
             raise InputError(f"{name} is empty: name at least one")
     if not all(strength > 0 for strength in config.strengths):
         raise InputError(f"strengths={config.strengths} must be positive; the augmentation none is that of strength 0")
+    cropped = {"crop", "both"} & set(config.augmentations) and config.crop > 0
+    if cropped and any(round(strength * config.crop) == 0 for strength in config.strengths):
+        raise InputError(
+            f"strengths={config.strengths} of crop={config.crop} pixels leave less than one: give larger ones, or "
+            "leave crop and both out of augmentations"
+        )
     if config.network.name == "mlp" and (config.depths or config.downsamples or config.architectures != ("plain",)):
         raise InputError("network.name=mlp has no depth, maps or orientations to vary: choose all_conv or resnet")
     if config.seeds < 1:

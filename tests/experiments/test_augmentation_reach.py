@@ -136,6 +136,7 @@ def test_the_architectures_have_about_as_many_parameters(preset):
         (("--strengths",), "strengths is empty"),
         (("--architectures",), "architectures is empty"),
         (("--strengths", "0", "1"), "strengths=(0.0, 1.0) must be positive"),
+        (("--strengths", "0.1", "1"), "strengths=(0.1, 1.0) of crop=4 pixels leave less than one"),
         (("--network.name", "mlp", "--depths", "2"), "network.name=mlp has no depth, maps or orientations to vary"),
         (("--depths", "1", "1"), "'1' more than once"),
         (("--architectures", "p8"), "invalid choice"),
