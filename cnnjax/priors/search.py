@@ -67,7 +67,7 @@ def search(
     allowed = source.allowed
     (height, width, _), (rows, columns, words) = source.patches.shape, target.patches.shape
     points = source.patches.reshape(height * width, words)
-    ours = jax.lax.optimization_barrier(tuple(target.patches[..., i] for i in range(words)))
+    own_words = jax.lax.optimization_barrier(tuple(target.patches[..., i] for i in range(words)))
 
     def permitted(index: Array) -> Array:
         """Which candidates (..., rows, columns), positions in the flattened source, are not forbidden."""
@@ -87,7 +87,7 @@ def search(
             return jax.lax.map(lambda candidate: bound(candidate[None])[0], index)
         theirs = jax.lax.optimization_barrier(points.at[index].get(mode="promise_in_bounds"))
         total = jnp.zeros((), jnp.int32)
-        for i, (word, fields) in enumerate(zip(ours, LAYOUT, strict=False)):
+        for i, (word, fields) in enumerate(zip(own_words, LAYOUT, strict=False)):
             total = total + squared_difference(theirs[..., i], word[None], fields)
         return jnp.where(permitted(index), total, _FORBIDDEN)
 
