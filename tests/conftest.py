@@ -2,17 +2,12 @@
 
 import gc
 import os
-from importlib.metadata import version
 
-# A program of the tests runs a few times: most optimisations would cost more than they save. Not level 0: there a value
-# that is computed twice may differ in its last digit, which on the CPU was not seen at level 1 or the compiler's own.
-# XLA's older way to emit loops compiles in half the time; a process ends at a flag that its jaxlib does not have, as
-# one later than these may not.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=1"
-    + " --xla_cpu_use_fusion_emitters=false" * (tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 12)),
-)
+from tests.xla_flags import xla_flags
+
+# Once in a run: the workers inherit what the process that starts them has found.
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = xla_flags()
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
