@@ -2,7 +2,10 @@
 
 import os
 import secrets
+import stat
+import unicodedata
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -22,3 +25,26 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises OSError for anything else: a pipe in its place would wait for ever, a device never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{printable(path)} is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def printable(path: str | Path) -> str:
+    """Return a name or path as text that can be printed and kept in any file.
+
+    Names on disk are bytes; those that are not UTF-8, control characters and ends of lines become Python's escapes.
+    """
+    return "".join(
+        ascii(letter)[1:-1] if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter
+        for letter in str(path)
+    )

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Literal
 
 from cnnjax import models, runtime
-from cnnjax.data import Augmentation, DataConfig, Dataset, load
+from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
+from experiments.common.images import load_images
 from experiments.common.network import prove_size
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.alexnet import report
@@ -103,7 +104,7 @@ def run(config: Config) -> Path:
     cells = _cells(config)
     with open_run("alexnet", config, out=config.out) as directory:
         with Progress(len(cells)) as progress:
-            dataset = load(config.data, progress=progress.prepare)
+            dataset = load_images(config.data, progress)
             if (channels := dataset.train.images.shape[-1]) != 3:
                 raise InputError(
                     f"the images of {dataset.name} have {channels} channel: the colour of filters needs red, green and "

@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import Literal
 
 from cnnjax import runtime
-from cnnjax.data import Augmentation, DataConfig, load
+from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
+from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
 from experiments.common.sweep import CellPlan, Engine, sweep
@@ -145,7 +146,7 @@ def run(config: Config) -> Path:
     grown = any(axis != "augmentation" for cell in cells for axis in cell.settings)
     with open_run("augmentation", config, out=config.out) as directory:
         with Progress(len(cells)) as progress:
-            dataset = load(config.data, max_shift=config.protocol.max_shift, progress=progress.prepare)
+            dataset = load_images(config.data, progress, max_shift=config.protocol.max_shift)
             config.train.steps_per_epoch(len(dataset.train.images))
             models = {network: build(network, dataset) for network in (c.config.network(config.network) for c in cells)}
             for model in models.values():

@@ -38,10 +38,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis, runtime
-from cnnjax.data import DataConfig, Dataset, Split, load
+from cnnjax.data import DataConfig, Dataset, Split
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
+from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, build
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.data_efficiency import report
@@ -193,7 +194,7 @@ def network(config: Config, kind: Kind, width: float, dataset: Dataset) -> nn.Mo
 
 
 def _load(config: Config, progress: Progress) -> Dataset:
-    dataset = load(config.data, max_shift=config.move, progress=progress.prepare)
+    dataset = load_images(config.data, progress, max_shift=config.move)
     if not config.move:
         return dataset
     if dataset.margin < config.move:

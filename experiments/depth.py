@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Literal
 
 from cnnjax import runtime
-from cnnjax.data import Augmentation, DataConfig, Dataset, load
+from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
+from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, blocks_of, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
 from experiments.common.sweep import CellPlan, Engine, sweep
@@ -110,7 +111,7 @@ def run(config: Config) -> Path:
     cells = grid(Treatment(), {"network": config.kinds, "depth": config.depths})
     with open_run("depth", config, out=config.out) as directory:
         with Progress(2 * len(cells)) as progress:
-            dataset = load(config.data, progress=progress.prepare)
+            dataset = load_images(config.data, progress)
             if config.images > (count := len(dataset.train.images)):
                 raise InputError(f"images={config.images} of {count} training images: give fewer")
             config.train.steps_per_epoch(count)

@@ -32,10 +32,11 @@ import numpy as np
 from jaxtyping import Float
 
 from cnnjax import analysis, runtime
-from cnnjax.data import Augmentation, DataConfig, Dataset, load
+from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, RunDirectory, grid, main, open_run
 from cnnjax.training import StepSpec, TrainConfig, init_states, read_arrays, save_tree, unstack
+from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import classifier
 from experiments.common.sweep import CellPlan, check_same_data, trained
@@ -80,7 +81,7 @@ def run(config: Config) -> Path:
     cells = grid(base, {"weights": config.weights, "layers": config.layers})
     with open_run("effective_field", config, out=config.out) as directory:
         with Progress(len(cells) + 1) as progress:
-            dataset = load(config.data, progress=progress.prepare)
+            dataset = load_images(config.data, progress)
             config.train.steps_per_epoch(len(dataset.train.images))
             model = build(config.network, dataset)
             fields = stage_fields(model, dataset)

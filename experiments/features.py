@@ -21,10 +21,11 @@ import dataclasses
 from pathlib import Path
 
 from cnnjax import runtime
-from cnnjax.data import Augmentation, DataConfig, load
+from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, main, open_run
 from cnnjax.training import TrainConfig
+from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, build
 from experiments.common.sweep import CellPlan, sweep
 from experiments.parts.features import report
@@ -77,7 +78,7 @@ def run(config: Config) -> Path:
     runtime.configure()
     with open_run("features", config, out=config.out) as directory:
         with Progress(2 + 2 * config.seeds) as progress:
-            dataset = load(config.data, progress=progress.prepare)
+            dataset = load_images(config.data, progress)
             for name, split in (("images", "test"), ("probe_images", "train")):
                 if (asked := getattr(config, name)) > (there := len(getattr(dataset, split).images)):
                     raise InputError(f"{name}={asked} of {there} {split} images: give fewer")

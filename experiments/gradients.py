@@ -25,10 +25,11 @@ from typing import Literal
 import flax.linen as nn
 
 from cnnjax import runtime
-from cnnjax.data import DataConfig, Dataset, load
+from cnnjax.data import DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
+from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, blocks_of, build
 from experiments.common.sweep import check_same_data
 from experiments.parts.gradients import report
@@ -109,7 +110,7 @@ def run(config: Config) -> Path:
     )
     with open_run("gradients", config, out=config.out) as directory:
         with Progress(len(start) + len(training) + len(activations)) as progress:
-            dataset = load(config.data, progress=progress.prepare)
+            dataset = load_images(config.data, progress)
             if config.images > len(dataset.train.images):
                 raise InputError(f"images={config.images} of {len(dataset.train.images)} training images: give fewer")
             config.train.steps_per_epoch(len(dataset.train.images))

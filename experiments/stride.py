@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Literal
 
 from cnnjax import runtime
-from cnnjax.data import Augmentation, DataConfig, Dataset, load
+from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
+from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
 from experiments.common.sweep import CellPlan, Engine, sweep
@@ -127,7 +128,7 @@ def run(config: Config) -> Path:
     cells = grid(Treatment(), axes)
     with open_run("stride", config, out=config.out) as directory:
         with Progress(2 * len(cells)) as progress:
-            dataset = load(config.data, progress=progress.prepare)
+            dataset = load_images(config.data, progress)
             config.train.steps_per_epoch(len(dataset.train.images))
             side = min(dataset.test.images.shape[1:3])
             if max(map(abs, config.terms_shift)) >= side:

@@ -36,12 +36,13 @@ import numpy as np
 
 from cnnjax import analysis, runtime
 from cnnjax.analysis.relu_rules import Rule
-from cnnjax.data import Augmentation, DataConfig, load
+from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, RunDirectory, main, open_run
 from cnnjax.training import TrainConfig, read_arrays, save_tree
 from experiments.common.cell import WEIGHTS
+from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, build
 from experiments.common.sweep import CellPlan, check_same_data, trained
 from experiments.parts.receptive_field.figures import shown
@@ -192,7 +193,7 @@ def _subject(
 def _trained(
     directory: RunDirectory, config: Config, progress: Progress
 ) -> tuple[Subject, dict[str, analysis.ReceptiveField]]:
-    dataset = load(config.data, max_shift=config.crop, progress=progress.prepare)
+    dataset = load_images(config.data, progress, max_shift=config.crop)
     config.train.steps_per_epoch(len(dataset.train.images))
     model = build(config.network, dataset)
     images = subjects.of_dataset(dataset)

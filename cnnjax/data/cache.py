@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tempfile
 import warnings
 import zipfile
@@ -11,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from cnnjax.files import open_file
 from cnnjax.runtime import cache_directory
 
 Arrays = dict[str, Any]
 """NumPy arrays by name."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Part of every key: raise it when the same options come to mean other arrays."""
 
 
@@ -44,14 +46,14 @@ def fingerprint(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         status = file.stat()
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(file) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
 def _read(path: Path) -> Arrays | None:
     try:
         # A zip member carries a checksum, which NumPy verifies while reading it.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None

@@ -10,8 +10,11 @@ from cnnjax.data.config import EMBEDDED, DataConfig, validate
 from cnnjax.data.sources.source import Arrays, Progress, Source
 from cnnjax.errors import InputError
 
+SHOWN_CLASSES = 10
+"""Classes that a line about a dataset names."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Split:
     """Images uint8 (n, height, width, channels) and their labels int32 (n,); for shapes the scenes float32 (n, 5)."""
 
@@ -19,8 +22,12 @@ class Split:
     labels: np.ndarray
     scenes: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        count, *size = np.shape(self.images)
+        return f"Split({count:,} images of {'×'.join(map(str, size))}{', scenes' * (self.scenes is not None)})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Two splits that share no image, and what is known about them.
 
@@ -36,6 +43,20 @@ class Dataset:
     std: tuple[float, ...]
     margin: int
     note: str
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name}, {len(self.class_names)} classes, train={self.train}, test={self.test})"
+
+    def describe_classes(self) -> str:
+        """Say how many images each class has: `2 classes, images to train + to test: cat: 8 + 2, dog: 8 + 2`."""
+        total = len(self.class_names)
+        counts = [np.bincount(split.labels, minlength=total) for split in (self.train, self.test)]
+        rows = list(zip(self.class_names, *counts, strict=True))
+        shown = ", ".join(f"{name}: {train:,} + {test:,}" for name, train, test in rows[:SHOWN_CLASSES])
+        if total > SHOWN_CLASSES:
+            least, most = (f"{take(counts[0]):,} + {take(counts[1]):,}" for take in (np.min, np.max))
+            shown += f" and {total - SHOWN_CLASSES:,} more, in all from {least} to {most}"
+        return f"{total:,} classes, images to train + to test: {shown}"
 
 
 def load(config: DataConfig, *, max_shift: int = 0, progress: Progress | None = None) -> Dataset:

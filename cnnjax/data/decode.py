@@ -1,23 +1,31 @@
 """Encoded images to arrays of pixels, with Pillow."""
 
-from collections.abc import Iterable
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cnnjax.data.pixels import GREY_MODES, full_scale, to_pixels
 from cnnjax.data.require import require
 from cnnjax.data.sources.source import Progress
 from cnnjax.errors import InputError
+from cnnjax.files import open_file, printable
 
 REPORT_EVERY = 500
 """Images decoded between two reports of progress."""
 
-GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""The formats that are read, by what a file holds. Left to itself Pillow tries all it knows, whatever the file's name,
+and for one of them starts a program, Ghostscript."""
 
-ORIENTATION = 0x0112
-"""The EXIF tag in which a camera notes how it was held; 5 and above are turned by a quarter."""
+_ORIENTATION = 0x0112  # the EXIF tag in which a camera notes how it was held
+_QUARTER_TURNED = (5, 6, 7, 8)  # other values, and those of another type, turn nothing
+_WIDTH, _HEIGHT = 256, 257  # tags of a TIFF
 
 
 def decode(
@@ -32,15 +40,14 @@ def decode(
     """Decode `count` named images, files or encoded bytes, to uint8 (count, height, width, channels).
 
     Images are resized to `size`×`size` when it is given, and else must agree in size; `channels` is 1 (grey) or 3.
-    Raises `InputError` naming an image that cannot be read or whose size is another.
+    Raises `InputError` naming an image that cannot be read, whose values have no known range or whose size is another.
     """
     images: np.ndarray | None = None
     for index, (name, data) in enumerate(encoded):
-        try:
-            with _open(data) as image:
-                pixels = to_pixels(_upright(image) if isinstance(data, Path) else image, channels, size)
-        except _errors() as error:
-            raise _unreadable(name, error) from error
+        with _opened(name, data) as image:
+            scale = full_scale(image)
+            upright = _upright(image) if isinstance(data, Path) else image
+            pixels = to_pixels(upright, channels, size, scale)
         if images is None:
             images = np.empty((count, *pixels.shape), np.uint8)
         if pixels.shape != images.shape[1:]:
@@ -56,32 +63,16 @@ def decode(
 def look(path: Path) -> tuple[tuple[int, int], bool]:
     """Return an image file's (height, width), once upright, and whether it is in colour, from its header alone.
 
-    Raises `InputError` naming a file that is no image.
+    Raises `InputError` naming a file that is no image, or whose values have no known range.
     """
-    try:
-        with _open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ORIENTATION, 1) >= 5
-            return (width, height) if turned else (height, width), image.mode not in GREY_MODES
-    except _errors() as error:
-        raise _unreadable(str(path), error) from error
-
-
-def to_pixels(image: Any, channels: int, size: int | None) -> np.ndarray:
-    """Return a Pillow image of any mode as uint8 (height, width, channels), transparency over black."""
-    pillow = _pillow()
-    if image.mode.startswith("I"):
-        # Sixteen bits of grey, which Pillow's own conversion clips where it should scale.
-        levels = np.asarray(image).astype(np.float32) / 257
-        image = pillow.fromarray(np.clip(np.round(levels), 0, 255).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = pillow.alpha_composite(pillow.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    image = image.convert("L" if channels == 1 else "RGB")
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), pillow.Resampling.BICUBIC)
-    pixels = np.asarray(image)
-    return pixels[..., None] if channels == 1 else pixels
+    with _opened(printable(path), path) as image:
+        full_scale(image)
+        width, height = image.size
+        if tags := getattr(image, "tag_v2", None):
+            # Pillow exchanges a TIFF's sides when it opens it.
+            width, height = tags[_WIDTH], tags[_HEIGHT]
+        turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNED
+        return (width, height) if turned else (height, width), image.mode not in GREY_MODES
 
 
 def differing_sizes(name: str, size: tuple[int, ...], first: tuple[int, ...]) -> InputError:
@@ -92,22 +83,27 @@ def differing_sizes(name: str, size: tuple[int, ...], first: tuple[int, ...]) ->
     )
 
 
-def _unreadable(name: str, error: Exception) -> InputError:
-    return InputError(f"the image {name} cannot be read ({error}); mend or remove it")
-
-
-def _pillow() -> Any:
-    return require("PIL.Image", purpose="decoding images", install="pillow")
-
-
-def _open(data: Path | bytes) -> Any:
-    return _pillow().open(BytesIO(data) if isinstance(data, bytes) else data)
+@contextmanager
+def _opened(name: str, data: Path | bytes) -> Iterator[Any]:
+    """An image of Pillow's; what goes wrong in reading it becomes an `InputError` with its name."""
+    pillow = require("PIL.Image", purpose="decoding images", install="pillow")
+    # What Pillow raises for files that are damaged, of another kind, or too large to be meant.
+    errors = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError)
+    errors += (struct.error, zlib.error, pillow.DecompressionBombError)
+    try:
+        with (
+            BytesIO(data) if isinstance(data, bytes) else open_file(data) as file,
+            pillow.open(file, formats=FORMATS) as image,
+        ):
+            yield image
+    except InputError as error:
+        raise InputError(f"the image {name} {error}") from error
+    except pillow.UnidentifiedImageError as error:
+        kinds = ", ".join(FORMATS)
+        raise InputError(f"the image {name} cannot be read (it is not one of {kinds}); mend or remove it") from error
+    except errors as error:
+        raise InputError(f"the image {name} cannot be read ({error}); mend or remove it") from error
 
 
 def _upright(image: Any) -> Any:
     return require("PIL.ImageOps", purpose="decoding images", install="pillow").exif_transpose(image)
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """Return what Pillow raises for files that are damaged, of another kind, or too large to be meant."""
-    return (OSError, SyntaxError, ValueError, EOFError, _pillow().DecompressionBombError)

@@ -1,5 +1,6 @@
 """Real photographs without a download: those that scikit-image and scikit-learn carry, and any image file."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Float32
 from cnnjax.data.decode import decode
 from cnnjax.data.require import require
 from cnnjax.errors import InputError
+from cnnjax.files import printable
 
 _SCIKIT_IMAGE = {
     "astronaut": "astronaut",
@@ -41,7 +43,7 @@ def load_image(image: str | Path) -> Float32[np.ndarray, "height width 3"]:
     A name goes before a file of the same name; write `./astronaut` for the file. Raises InputError for what is
     neither, for a file that is no image, and where scikit-image, an optional package, is needed but absent.
     """
-    name, path = str(image), Path(image)
+    name, path = printable(image), Path(image)
     if name in _SCIKIT_LEARN:
         pixels = require("sklearn.datasets", purpose=f"the image {name}", install="scikit-learn").load_sample_image(
             _SCIKIT_LEARN[name]
@@ -51,7 +53,7 @@ def load_image(image: str | Path) -> Float32[np.ndarray, "height width 3"]:
         pixels = getattr(data, _SCIKIT_IMAGE[name])()
         if isinstance(pixels, tuple):  # left, right, disparity
             pixels = pixels[1 if name.endswith("right") else 0]
-    elif path.is_file():
+    elif os.path.isfile(path):  # noqa: PTH113, which raises for names that are too long
         pixels = decode([(name, path)], 1, channels=3, size=None, what=name, progress=None)[0]
     else:
         raise InputError(f"{name} is no image file; give the path of one, or one of {', '.join(CARRIED_IMAGES)}")

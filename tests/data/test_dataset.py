@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnnjax import InputError
-from cnnjax.data import DataConfig, load
+from cnnjax.data import DataConfig, Dataset, Split, load
 from cnnjax.data.dataset import centre, channel_statistics
 from cnnjax.data.sources.source import every, mixed_order
 
@@ -88,3 +88,26 @@ def test_centre_adds_only_black():
     np.testing.assert_array_equal(placed[:, 2:5, 2:6], images)
     assert placed.sum() == images.sum()
     assert centre(placed, 8) is placed
+
+
+def test_a_dataset_prints_in_a_line_without_pixels():
+    data = load(DataConfig())
+    assert repr(data.test) == "Split(296 images of 32×32×1)"
+    assert repr(data) == f"Dataset(digits, 10 classes, train={data.train}, test={data.test})"
+    assert repr(load(DataConfig("shapes", train_images=8, test_images=4)).train) == "Split(8 images of 32×32×1, scenes)"
+
+
+def test_classes_are_said_with_their_counts():
+    data = load(DataConfig(train_images=50, test_images=20))
+    counted = [f"{i}: {np.sum(data.train.labels == i)} + {np.sum(data.test.labels == i)}" for i in range(10)]
+    assert data.describe_classes() == f"10 classes, images to train + to test: {', '.join(counted)}"
+
+
+def test_of_many_classes_some_are_said_and_the_range_of_all():
+    labels = np.repeat(np.arange(1000), np.arange(1000) % 3 + 1).astype(np.int32)
+    split = Split(np.zeros((len(labels), 1, 1, 1), np.uint8), labels)
+    few = Split(split.images[:1], labels[:1])
+    data = Dataset("many", split, few, tuple(f"class {i}" for i in range(1000)), (0.0,), (0.0,), 0, "")
+    said = data.describe_classes()
+    assert said.startswith("1,000 classes, images to train + to test: class 0: 1 + 1, class 1: 2 + 0, ")
+    assert said.endswith("class 9: 1 + 0 and 990 more, in all from 1 + 0 to 3 + 1")

@@ -53,6 +53,7 @@ def test_a_run_prints_a_table_and_says_what_takes_long(whole):
     _, out, err = whole
     says_how_it_went(out)
     assert "compiling the training step" in err
+    assert err.index("10 classes, images to train + to test: 0: ") < err.index("compiling the training step")
 
 
 def test_the_directory_tells_the_whole_story(whole):

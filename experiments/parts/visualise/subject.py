@@ -20,9 +20,10 @@ from jaxtyping import Array, PyTree
 from cnnjax import analysis, models
 from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.data.decode import decode
-from cnnjax.data.sources.folder import SUFFIXES
+from cnnjax.data.image_files import SUFFIXES, describe_left_out, image_files
 from cnnjax.data.sources.source import Progress
 from cnnjax.errors import InputError
+from cnnjax.files import printable
 from cnnjax.study import read_config
 from cnnjax.training import load_tree, read_arrays, unstack
 from experiments.common.catalogue import CATALOGUE
@@ -195,15 +196,16 @@ def folder_images(folder: Path, *, side: int, channels: int, progress: Progress 
     Raises InputError for what is no folder, one without images, and a file that cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"images={folder} is not a folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        raise InputError(f"images={printable(folder)} is not a folder")
+    files, left_out = image_files(folder)
     if not files:
-        raise InputError(f"{folder} has no images; files ending in {', '.join(SUFFIXES)} are read")
-    named = ((str(path), path) for path in files)
-    what = f"decoding {folder.name}"
+        raise InputError(f"{printable(folder)} has no images; files ending in {', '.join(SUFFIXES)} are read")
+    named = ((printable(path), path) for path in files)
+    what = f"decoding {printable(folder.name)}"
     pixels = decode(named, len(files), channels=channels, size=side, what=what, progress=progress)
-    name = f"{len(files):,} images of the folder {folder.name}"
-    return Images(pixels, None, None, name, f"{name}, resized to {side}×{side}")
+    name = f"{len(files):,} images of the folder {printable(folder.name)}"
+    about = "; ".join(filter(None, [f"{name}, resized to {side}×{side}", describe_left_out(left_out)]))
+    return Images(pixels, None, None, name, about)
 
 
 def of_dataset(dataset: Dataset) -> Images:
