@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
+from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import Padding, ResolvedPadding, as_int, fill_border
 from cnnjax.ops.pooling import max_pool, resolve_windows
 from cnnjax.ops.windows import window_views
 
 
+@checked("taps")
 def blur_pool(
     x: Num[Array, "batch *space channels"],
     *,
@@ -37,10 +40,11 @@ def blur_pool(
     Raises InputError for other taps, for a shape or dtype that does not fit, and as `resolve_padding` does.
     Source: Zhang 2019, section 3.2.
     """
-    if as_int(taps) not in range(2, 8):
-        raise InputError(f"taps={taps!r} must be an int from 2 to 7; 3 is the usual filter (1, 2, 1) / 4.")
-    _, stride, resolved = resolve_windows(x, taps, stride, padding)
-    weights = [math.comb(taps - 1, j) / 2 ** (taps - 1) for j in range(taps)]
+    count = as_int(taps)
+    if count is None or count not in range(2, 8):
+        raise InputError(f"taps={in_line(taps)} must be an int from 2 to 7; 3 is the usual filter (1, 2, 1) / 4.")
+    _, stride, resolved = resolve_windows(x, count, stride, padding)
+    weights = [math.comb(count - 1, j) / 2 ** (count - 1) for j in range(count)]
     y = x.astype(np.promote_types(x.dtype, np.float32))
     # Filtering by slices, forward and gradient, took 2 ms on two CPU cores for 3 taps and stride 2 on 32×32×32×64;
     # a depthwise convolution 240 ms, one of a single channel with the channels in the batch 42 ms.
@@ -49,11 +53,12 @@ def blur_pool(
             others = ((0, 0),) * (axis - 1), ((0, 0),) * (len(stride) - axis)
             y = fill_border(y, ResolvedPadding((*others[0], pair, *others[1]), resolved.fill))
             pair = 0, 0
-        views = window_views(y, axis, taps, stride[axis - 1], pair, 0.0)
+        views = window_views(y, axis, count, stride[axis - 1], pair, 0.0)
         y = functools.reduce(jnp.add, [weight * view for weight, view in zip(weights, views, strict=True)])
     return y.astype(x.dtype)
 
 
+@checked("taps")
 def max_blur_pool(
     x: Num[Array, "batch *space channels"],
     window: int | Sequence[int],

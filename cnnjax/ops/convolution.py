@@ -8,11 +8,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
+from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 from cnnjax.ops.grouped import by_group, depthwise_by_shifts
 from cnnjax.ops.padding import Padding, as_int, fill_border, per_axis, resolve_padding, spatial_shape
 
 
+@checked("groups")
 def conv(
     x: Num[Array, "batch *space in_channels"],
     kernel: Num[Array, "*window group_channels out_channels"],
@@ -66,6 +69,7 @@ def conv(
     return one_group(x, kernel, feature_group_count=groups)
 
 
+@checked("groups")
 def convolve(
     x: Num[Array, "batch *space in_channels"],
     kernel: Num[Array, "*window group_channels out_channels"],
@@ -120,4 +124,6 @@ def check_kernel(kernel: Num[Array, "*window group_channels out_channels"], *, r
         raise InputError(f"kernel is {kernel.dtype}; convolution needs a floating-point dtype. Use .astype(...).")
     count, out_channels = as_int(groups), kernel.shape[-1]
     if count is None or count < 1 or out_channels % count:
-        raise InputError(f"groups={groups!r} must be a positive int that divides kernel's {out_channels} outputs.")
+        raise InputError(
+            f"groups={in_line(groups)} must be a positive int that divides kernel's {out_channels} outputs."
+        )

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Shaped
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import per_axis, spatial_shape
 from cnnjax.ops.resampling import FILLS, PerAxis, check_mode, pixels_per_axis, read_window
 
 
+@checked()
 def crop(
     x: Shaped[Array, "batch *space channels"],
     corner: ArrayLike | PerAxis,
@@ -38,6 +40,7 @@ def crop(
     return read_window(x, corner.astype(jnp.int32), size, mode)
 
 
+@checked()
 def flip(
     x: Shaped[Array, "batch *space channels"], flipped: ArrayLike | Sequence[bool] = True, *, axis: str
 ) -> Shaped[Array, "batch *space channels"]:

@@ -5,10 +5,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
 from cnnjax.ops.convolution import check_operands
 from cnnjax.ops.padding import Padding, fill_border, resolve_padding, spatial_shape
 
 
+@checked()
 def fft_convolve(
     x: Num[Array, "batch *space in_channels"],
     kernel: Num[Array, "*window group_channels out_channels"],

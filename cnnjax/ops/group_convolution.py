@@ -9,12 +9,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.convolution import conv
 from cnnjax.ops.groups import find_group, group_action, move
 from cnnjax.ops.padding import Padding, per_axis, resolve_padding
 
 
+@checked()
 def lifting_conv(
     x: Num[Array, "batch height width in_channels"],
     kernel: Num[Array, "kernel_h kernel_w kernel_in out_channels"],
@@ -58,6 +60,7 @@ def lifting_conv(
     return y.reshape(*y.shape[:3], order, kernel.shape[-1])
 
 
+@checked()
 def group_conv(
     x: Num[Array, "batch height width group in_channels"],
     kernel: Num[Array, "kernel_h kernel_w kernel_group kernel_in out_channels"],
@@ -93,6 +96,7 @@ def group_conv(
     return y.reshape(*y.shape[:3], order, kernel.shape[-1])
 
 
+@checked()
 def group_pool(
     x: Num[Array, "batch height width group channels"], *, reduce: str = "max"
 ) -> Num[Array, "batch height width channels"]:

@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.warps import rotate
 
@@ -52,6 +53,7 @@ def find_group(name: str) -> Group:
     return GROUPS[name]
 
 
+@checked()
 def group_action(
     x: Num[Array, "batch *map channels"], element: int, *, group: str
 ) -> Num[Array, "batch *turned channels"]:

@@ -5,10 +5,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import per_axis, spatial_shape
 
 
+@checked()
 def local_response_norm(
     x: Float[Array, "batch *space channels"],
     *,

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import Padding
 from cnnjax.ops.pooling import prepare
 from cnnjax.ops.windows import window_views
 
 
+@checked("p")
 def lp_pool(
     x: Num[Array, "batch *space channels"],
     window: int | Sequence[int],

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.convolution import check_kernel
 from cnnjax.ops.padding import PAD_MODES, Padding, ResolvedPadding, output_size, per_axis, resolve_padding
@@ -14,6 +15,7 @@ from cnnjax.ops.padding import PAD_MODES, Padding, ResolvedPadding, output_size,
 MAX_BYTES = 2**31  # a larger matrix is a mistake more often than a wish
 
 
+@checked("groups")
 def conv_matrix(
     kernel: Num[Array, "*window group_channels out_channels"],
     input_size: int | Sequence[int],

@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
+from cnnjax.door import checked
+from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 
 Padding: TypeAlias = str | int | Sequence[Sequence[int]]
@@ -16,6 +18,7 @@ Padding: TypeAlias = str | int | Sequence[Sequence[int]]
 """
 
 NAMES = ("valid", "same", "full", "circular", "reflect", "same_xla")
+LARGEST = 2**31 - 1  # what compilers hold the sizes of axes in
 PAD_MODES: dict[str, Literal["constant", "wrap", "reflect"]] = {
     "zero": "constant",
     "circular": "wrap",
@@ -38,9 +41,11 @@ def per_axis(value: int | Sequence[int], rank: int, *, name: str) -> tuple[int, 
     not an integer above 0.
     """
     values = tuple(map(as_int, value if isinstance(value, Sequence) else (value,) * rank))
+    if any(v is not None and v > LARGEST for v in values):
+        raise InputError(f"{name}={value!r} is more than {LARGEST}, the largest size of an axis.")
     positive = tuple(v for v in values if v is not None and v > 0)
     if len(values) != rank or len(positive) != rank:
-        raise InputError(f"{name}={value!r} must be a positive int, or {rank} of them, one per spatial axis.")
+        raise InputError(f"{name}={in_line(value)} must be a positive int, or {rank} of them, one per spatial axis.")
     return positive
 
 
@@ -69,6 +74,7 @@ def spatial_shape(x: Shaped[Array, "batch *space channels"], *, name: str = "x")
     return x.shape[1:-1]
 
 
+@checked("kernel_size", "input_size", "stride", "dilation")
 def resolve_padding(
     padding: Padding,
     *,
@@ -121,10 +127,10 @@ def _explicit(padding: int | Sequence[Sequence[int]], rank: int) -> tuple[tuple[
     given = padding if isinstance(padding, Sequence) else ((padding, padding),) * rank
     sides = [(as_int(pair[0]), as_int(pair[1])) for pair in given if isinstance(pair, Sequence) and len(pair) == 2]
     pairs = tuple((a, b) for a, b in sides if a is not None and b is not None and min(a, b) >= 0)
-    if len(given) != rank or len(pairs) != rank:
+    if len(given) != rank or len(pairs) != rank or any(max(pair) > LARGEST for pair in pairs):
         raise InputError(
-            f"padding={padding!r} must be a non-negative int, or {rank} pairs (before, after) of such, one per spatial "
-            f"axis; or one of {', '.join(NAMES)}."
+            f"padding={in_line(padding)} must be a non-negative int, or {rank} pairs (before, after) of such, one per "
+            f"spatial axis, at most {LARGEST}; or one of {', '.join(NAMES)}."
         )
     return pairs
 
@@ -151,6 +157,7 @@ def fill_border(
     return jnp.pad(x, ((0, 0), *padding.pairs, (0, 0)), mode=PAD_MODES[padding.fill])
 
 
+@checked()
 def pad(
     x: Shaped[Array, "batch *space channels"],
     padding: Padding,
@@ -179,6 +186,7 @@ def pad(
     return fill_border(x, resolved)
 
 
+@checked("n", "k", "stride", "dilation")
 def output_size(n: int, k: int, *, stride: int = 1, padding: Padding = "same", dilation: int = 1) -> int:
     """The number of outputs along one axis of a convolution or pooling: the resolution formula.
 

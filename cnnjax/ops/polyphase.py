@@ -9,11 +9,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import per_axis, spatial_shape
 from cnnjax.ops.windows import blocks
 
 
+@checked("order")
 def polyphase_pool(
     x: Float[Array, "batch *space channels"],
     *,
@@ -40,6 +42,7 @@ def polyphase_pool(
     return polyphase_pool_with_phase(x, stride=stride, order=order)[0]
 
 
+@checked("order")
 def polyphase_pool_with_phase(
     x: Float[Array, "batch *space channels"],
     *,
@@ -69,6 +72,7 @@ def polyphase_pool_with_phase(
     return select_phase(x, phase, stride=stride), phase
 
 
+@checked()
 def polyphase_components(
     x: Shaped[Array, "batch *space channels"], *, stride: int | Sequence[int]
 ) -> Shaped[Array, "batch phases *resolution channels"]:
@@ -82,6 +86,7 @@ def polyphase_components(
     return parts.reshape(x.shape[0], math.prod(strides), *parts.shape[len(strides) + 1 :])
 
 
+@checked()
 def select_phase(
     x: Shaped[Array, "batch *space channels"],
     phase: Int[Array, " batch"],
@@ -106,6 +111,7 @@ def select_phase(
     return jnp.where(chosen, parts, jnp.zeros((), x.dtype)).sum(range(2, parts.ndim - 1, 2), dtype=x.dtype)
 
 
+@checked()
 def polyphase_unpool(
     y: Float[Array, "batch *resolution channels"],
     phase: Int[Array, " batch"],

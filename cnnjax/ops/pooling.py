@@ -11,11 +11,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import Padding, ResolvedPadding, fill_border, per_axis, resolve_padding, spatial_shape
 from cnnjax.ops.windows import at_place, blocks, first_maximum, window_views
 
 
+@checked()
 def max_pool(
     x: Num[Array, "batch *space channels"],
     window: int | Sequence[int],
@@ -47,6 +49,7 @@ def max_pool(
     return x
 
 
+@checked()
 def avg_pool(
     x: Num[Array, "batch *space channels"],
     window: int | Sequence[int],
@@ -72,11 +75,13 @@ def avg_pool(
     return (total / math.prod(window)).astype(x.dtype)
 
 
+@checked()
 def global_max_pool(x: Num[Array, "batch *space channels"]) -> Num[Array, "batch channels"]:
     """Take the maximum of each whole map: `y[b, c] = max_i x[b, i, c]`, with ties and errors as in `max_pool`."""
     return max_pool(x, spatial_shape(x)).reshape(x.shape[0], x.shape[-1])
 
 
+@checked()
 def global_avg_pool(x: Num[Array, "batch *space channels"]) -> Num[Array, "batch channels"]:
     """Take the mean of each whole map: `y[b, c] = mean_i x[b, i, c]`, with errors as in `avg_pool`."""
     return avg_pool(x, spatial_shape(x)).reshape(x.shape[0], x.shape[-1])

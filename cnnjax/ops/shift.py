@@ -6,6 +6,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Num, Shaped
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import spatial_shape
 from cnnjax.ops.resampling import FILLS, PerAxis, check_mode, pixels_per_axis, read_window
@@ -15,6 +16,7 @@ from cnnjax.ops.resampling import FILLS, PerAxis, check_mode, pixels_per_axis, r
 # reverse.
 
 
+@checked()
 def shift(
     x: Shaped[Array, "batch *space channels"], offset: ArrayLike | PerAxis, *, mode: str = "zero"
 ) -> Shaped[Array, "batch *space channels"]:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import jax
 from jaxtyping import Array, Num
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.convolution import check_kernel, conv
 from cnnjax.ops.padding import Padding, per_axis, spatial_shape
 
 
+@checked("groups")
 def conv_transpose(
     y: Num[Array, "batch *resolution channels"],
     kernel: Num[Array, "*window group_channels out_channels"],

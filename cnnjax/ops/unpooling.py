@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import PAD_MODES, Padding, per_axis, resolve_padding, spatial_shape
 from cnnjax.ops.pooling import avg_pool, check_maxima, max_pool, prepare
@@ -20,6 +21,7 @@ Overlap = Literal["add", "overwrite", "max"]
 """What becomes of several values put on one position: their sum, the one of the last window, or the largest."""
 
 
+@checked()
 def max_pool_with_switches(
     x: Float[Array, "batch *space channels"],
     window: int | Sequence[int],
@@ -47,6 +49,7 @@ def max_pool_with_switches(
     return y, switches
 
 
+@checked()
 def max_unpool(
     y: Float[Array, "batch *resolution channels"],
     switches: Int[Array, "batch *resolution channels"],
@@ -104,6 +107,7 @@ def max_unpool(
     return _scatter(y, (iota(0), *positions, iota(rank + 1)), input_size, overlap)
 
 
+@checked()
 def avg_unpool(
     y: Float[Array, "batch *resolution channels"],
     window: int | Sequence[int],

@@ -6,10 +6,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.resampling import position_dtype, resample
 
 
+@checked()
 def rotate(
     x: Num[Array, "batch *space channels"], degrees: ArrayLike, *, mode: str = "zero", order: int = 1
 ) -> Num[Array, "batch *space channels"]:
@@ -40,6 +42,7 @@ def rotate(
     return resample(x, row, column, mode=mode, order=order).reshape(x.shape)
 
 
+@checked()
 def scale(
     x: Num[Array, "batch *space channels"], factor: ArrayLike, *, mode: str = "zero", order: int = 1
 ) -> Num[Array, "batch *space channels"]:

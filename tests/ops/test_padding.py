@@ -120,6 +120,12 @@ class TestWithoutTypeChecks:
         with pytest.raises(InputError, match=r"(?s)padding=.* must be a non-negative int, or 2 pairs"):
             ops.pad(jnp.ones((1, 6, 6, 1)), padding, kernel_size=3)
 
+    @pytest.mark.parametrize("name", ["n", "k", "stride", "padding", "dilation"])
+    @pytest.mark.parametrize("value", [2**31, 2**70])
+    def test_sizes_that_no_axis_has_are_refused(self, name, value):
+        with pytest.raises(InputError, match=rf"{name}={value} .*{2**31 - 1}"):
+            ops.output_size(**{"n": 8, "k": 3, name: value})
+
     @pytest.mark.parametrize("name", ["n", "k", "stride", "dilation"])
     @pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "3", np.float64(2)])
     def test_what_is_no_size_is_refused(self, name, value):

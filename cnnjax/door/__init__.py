@@ -1,0 +1,5 @@
+"""The door of the library: public functions read their arguments by their annotations before they work with them."""
+
+from cnnjax.door.checked import checked
+
+__all__ = ["checked"]
