@@ -69,7 +69,7 @@ class Config:
     weights: Path | None = None
     """A safetensors file with the weights of a network from elsewhere; needs model and images."""
     model: str = ""
-    """The network of the weights: resnet18, resnet34, resnet50, resnet101, resnet152 or alexnet."""
+    """The network of the weights: resnet50, vgg16, alexnet or another that `models.load_weights` knows."""
     images: Path | None = None
     """A folder of images to show to the network in place of the run's test images."""
     layer: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.errors import InputError
 from cnnjax.layers.convolution import Conv
 from cnnjax.layers.downsampling import Downsample, Pool
 from cnnjax.layers.group import GroupConv, GroupMapPool, LiftingConv
@@ -24,6 +25,7 @@ class Block(nn.Module, kw_only=True):
     """
 
     downsample: Downsample = "stride"
+    taps: int = 3
     padding: Padding = "same"
     norm: NormName = "batch"
     activation: Any = nn.relu
@@ -33,7 +35,7 @@ class Block(nn.Module, kw_only=True):
 
     def shared(self) -> dict[str, Any]:
         """These fields, for a block inside this one."""
-        names = ("downsample", "padding", "norm", "activation", "group", "exact", "dtype")
+        names = ("downsample", "taps", "padding", "norm", "activation", "group", "exact", "dtype")
         return {name: getattr(self, name) for name in names}
 
     def convolved(
@@ -44,10 +46,14 @@ class Block(nn.Module, kw_only=True):
         *,
         name: str,
         strides: int = 1,
+        groups: int = 1,
         kernel_init: Callable = he_normal,
         use_bias: bool | None = None,
     ) -> Float[Array, "batch *resolution features"]:
-        """X through a convolution of that name. A bias where nothing normalises, unless `use_bias` says otherwise."""
+        """X through a convolution of that name. A bias where nothing normalises, unless `use_bias` says otherwise.
+
+        Raises `InputError` for `groups` of channels beside a group of orientations.
+        """
         fields: dict[str, Any] = dict(
             strides=strides,
             padding=self.padding_for(kernel_size),
@@ -57,16 +63,32 @@ class Block(nn.Module, kw_only=True):
             name=name,
         )
         if self.group is None:
-            return Conv(features, kernel_size, **fields)(x)
+            return Conv(features, kernel_size, groups=groups, **fields)(x)
+        if groups != 1:
+            raise InputError(f"groups={groups} of channels have no meaning for maps over group={self.group!r}: use 1")
         layer = LiftingConv if x.ndim == 4 else GroupConv
         return layer(features, kernel_size, group=self.group, exact=self.exact, **fields)(x)
 
-    def pool(self, factor: int, *, name: str, window: int | None = None, downsample: Downsample | None = None) -> Pool:
-        """A pool of that name, for maps over the group where there is one; `downsample` unless another is given."""
-        kind = downsample or self.downsample
-        if self.group is None:
-            return Pool(kind, factor, self.padding, window, dtype=self.dtype, name=name)
-        return GroupMapPool(kind, factor, self.padding, window, exact=self.exact, dtype=self.dtype, name=name)
+    def pool(
+        self,
+        factor: int,
+        *,
+        name: str,
+        window: int | None = None,
+        downsample: Downsample | None = None,
+        padding: Padding | None = None,
+    ) -> Pool:
+        """A pool of that name, for maps over the group where there is one; None is what this block's field says."""
+        fields: dict[str, Any] = dict(
+            downsample=downsample or self.downsample,
+            factor=factor,
+            padding=self.padding if padding is None else padding,
+            window=window,
+            taps=self.taps,
+            dtype=self.dtype,
+            name=name,
+        )
+        return Pool(**fields) if self.group is None else GroupMapPool(exact=self.exact, **fields)
 
     def padding_for(self, kernel_size: int | Sequence[int]) -> Padding:
         """`padding`, but none for a 1×1 convolution: an int or pairs are meant for wider ones."""
@@ -79,13 +101,14 @@ class ConvBlock(Block):
     The order is that of pooling after the rectifier: replacing `"max"` by `"stride"` is the step from a pooled
     network to an all-convolutional one (Springenberg et al. 2015, section 2), replacing it by `"blur"` or `"max_blur"`
     the step to an anti-aliased one (Zhang 2019, section 3.2). `window` is that of the pool, `factor` if it is None;
-    `use_bias=None` gives the convolution a bias where nothing normalises.
+    `use_bias=None` gives the convolution a bias where nothing normalises; it is grouped in `groups`.
     """
 
     features: int
     kernel_size: int | Sequence[int] = 3
     factor: int = 1
     window: int | None = None
+    groups: int = 1
     use_bias: bool | None = None
 
     def __call__(
@@ -105,6 +128,7 @@ class ConvBlock(Block):
             self.features,
             self.kernel_size,
             strides=self.factor if strided else 1,
+            groups=self.groups,
             use_bias=self.use_bias,
             name="conv",
         )

@@ -14,16 +14,13 @@ from cnnjax.ops import Padding
 
 Downsample = Literal["stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase"]
 
-TAPS = 3
-"""Of the binomial filter that blurs: (1, 2, 1) / 4."""
-
 
 class Pool(nn.Module):
     """Make a map smaller by `factor` along each axis, one way or another.
 
     - "stride": every `factor`-th position, the first one first, as a strided convolution takes them.
     - "max", "average": over windows of `window` positions, `factor` if it is None.
-    - "blur": a binomial blur, then every `factor`-th position (Zhang 2019).
+    - "blur": a binomial blur of `taps` weights, then every `factor`-th position (Zhang 2019). 3 are (1, 2, 1) / 4.
     - "max_blur": the maximum at every position over windows as above, then "blur".
     - "polyphase": the phase of the largest norm (adaptive polyphase sampling, Chaman & Dokmanić 2021).
     - "learned_polyphase": the phase that a small network scores highest (`LearnedPolyphase`).
@@ -40,6 +37,7 @@ class Pool(nn.Module):
     factor: int = 2
     padding: Padding = "same"
     window: int | None = None
+    taps: int = 3
     dtype: Any = jnp.float32
 
     def __call__(
@@ -74,9 +72,9 @@ class Pool(nn.Module):
             case "average":
                 return ops.avg_pool(x, self._window, stride=self.factor, padding=self._padding)
             case "blur":
-                return ops.blur_pool(x, taps=TAPS, stride=self.factor, padding=self._border)
+                return ops.blur_pool(x, taps=self.taps, stride=self.factor, padding=self._border)
             case "max_blur":
-                return ops.max_blur_pool(x, self._window, taps=TAPS, stride=self.factor, padding=self._border)
+                return ops.max_blur_pool(x, self._window, taps=self.taps, stride=self.factor, padding=self._border)
             case "polyphase" | "learned_polyphase":
                 assert phase is not None
                 return take_phase(x, phase, stride=self.factor)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from cnnjax import ops
 from cnnjax.errors import InputError
 from cnnjax.layers.convolution import KernelLayer
-from cnnjax.layers.downsampling import TAPS, Pool
+from cnnjax.layers.downsampling import Pool
 from cnnjax.layers.polyphase import Phase
 
 
@@ -92,9 +92,9 @@ class GroupMapPool(Pool):
             case "max" | "average":
                 windows = [(self._window, self.factor, self._padding)]
             case "blur":
-                windows = [(TAPS, self.factor, self._border)]
+                windows = [(self.taps, self.factor, self._border)]
             case "max_blur":
-                windows = [(self._window, 1, self._border), (TAPS, self.factor, self._border)]
+                windows = [(self._window, 1, self._border), (self.taps, self.factor, self._border)]
             case "polyphase":
                 windows = [(self.factor, self.factor, "valid")]
         for window, stride, padding in windows:

@@ -55,8 +55,8 @@ class ResidualBlock(Block):
     squeeze_excite: bool = False
     survival: float | int = 1.0
 
-    def convolutions(self) -> list[tuple[int, int, int]]:
-        """The features, the kernel size and the factor of each convolution of the branch."""
+    def convolutions(self) -> list[tuple[int, int, int, int]]:
+        """The features, the kernel size, the factor and the groups of each convolution of the branch."""
         raise NotImplementedError
 
     @nn.compact
@@ -64,16 +64,17 @@ class ResidualBlock(Block):
         self, x: Float[Array, "batch *space channels"], *, train: bool
     ) -> Float[Array, "batch *resolution features"]:
         with naming_layer(self):
-            *inner, (features, kernel_size, _) = self.convolutions()
+            *inner, (features, kernel_size, *_) = self.convolutions()
             self._check(x, features)
         projects = self.shortcut == "B" and (self.factor > 1 or x.shape[-1] != features)
         normalise = functools.partial(Norm, self.norm, dtype=self.dtype)
 
         y = self.activation(normalise(name="norm0")(x, train=train)) if self.pre_activation else x
         shortcut = y if projects else x
-        for number, (width, size, factor) in enumerate(inner, 1):
+        for number, (width, size, factor, groups) in enumerate(inner, 1):
             before = y.shape[1:-1]
-            y, phase = ConvBlock(width, size, factor, name=f"conv{number}", **self.shared()).with_phase(y, train=train)
+            block = ConvBlock(width, size, factor, groups=groups, name=f"conv{number}", **self.shared())
+            y, phase = block.with_phase(y, train=train)
             if self.residual and factor > 1:
                 shortcut = _fitted(shortcut, self._size_at_stride_1(before, size), shortcut.shape[-1])
                 shortcut = self.pool(factor, name="shortcut_pool").at_phase(shortcut, phase)
@@ -124,27 +125,31 @@ class ResidualBlock(Block):
 class BasicBlock(ResidualBlock):
     """Two 3×3 convolutions, the first of which shrinks the map (He et al. 2016, figure 5, left)."""
 
-    def convolutions(self) -> list[tuple[int, int, int]]:
-        return [(self.features, self.kernel_size, self.factor), (self.features, self.kernel_size, 1)]
+    def convolutions(self) -> list[tuple[int, int, int, int]]:
+        return [(self.features, self.kernel_size, self.factor, 1), (self.features, self.kernel_size, 1, 1)]
 
 
 class BottleneckBlock(ResidualBlock):
     """1×1, 3×3 and 1×1 convolutions, the last to 4 · `features` channels (He et al. 2016, figure 5, right).
 
     The map shrinks in the convolution `stride_at`: "1x1" is the paper's (version 1), "3x3" that of most libraries
-    (version 1.5), which reads every position.
+    (version 1.5), which reads every position. The first two convolutions have `width` channels, `features` if None, and
+    the 3×3 one `groups` (Xie et al. 2017, figure 3c).
     """
 
     stride_at: Literal["1x1", "3x3"] = "3x3"
+    width: int | None = None
+    groups: int = 1
 
-    def convolutions(self) -> list[tuple[int, int, int]]:
+    def convolutions(self) -> list[tuple[int, int, int, int]]:
         if self.stride_at not in ("1x1", "3x3"):
             raise InputError(f"unknown stride_at {self.stride_at!r}: one of '1x1', '3x3'")
         first = self.stride_at == "1x1"
+        width = self.features if self.width is None else self.width
         return [
-            (self.features, 1, self.factor if first else 1),
-            (self.features, self.kernel_size, 1 if first else self.factor),
-            (EXPANSION * self.features, 1, 1),
+            (width, 1, self.factor if first else 1, 1),
+            (width, self.kernel_size, 1 if first else self.factor, self.groups),
+            (EXPANSION * self.features, 1, 1, 1),
         ]
 
 

@@ -38,7 +38,8 @@ class AlexNet(nn.Module):
     - `padding=None` is the paper's: 2 around the image in conv1, which makes 224 pixels 228, of which 55 windows read
       all but the last; "same" in the other convolutions, none in the pools. The maps are then 55, 27, 13 and 6 wide.
       Any other padding is that of every convolution and of the pools.
-    - `downsample` is the kind of the three pools (`layers.Pool`); conv1 has its stride `stem_stride` regardless.
+    - `downsample` is the kind of the three pools (`layers.Pool`), `taps` those of the filter where it blurs; conv1 has
+      its stride `stem_stride` regardless.
     - `norm`: response normalisation takes its 5 neighbours within a tower, as on two devices it must. Where a tower
       ends the window is cut, as at the first and the last channel.
     - `dropout` is the probability that a unit of fc6 and fc7 is zero in training, drawn from the stream "dropout"; the
@@ -70,6 +71,7 @@ class AlexNet(nn.Module):
     dense_widths: Sequence[int] = (4096, 4096)
     towers: int = 2
     downsample: Downsample = "max"
+    taps: int = 3
     padding: Padding | None = None
     norm: ResponseNorm = "local_response"
     activation: Any = nn.relu
@@ -110,8 +112,9 @@ class AlexNet(nn.Module):
                 x = activations[f"norm{layer}"] = _normalised(x, here)
             if layer in POOLED:
                 padding = "valid" if self.padding is None else self.padding
-                pool = Pool(self.downsample, 2, padding, window=3, dtype=self.dtype, name=f"pool{layer}")
-                x = activations[f"pool{layer}"] = pool(x, train=train)
+                name = f"pool{layer}"
+                pool = Pool(self.downsample, 2, padding, window=3, taps=self.taps, dtype=self.dtype, name=name)
+                x = activations[name] = pool(x, train=train)
         for layer, width in enumerate(self.dense_widths, 6):
             name = f"fc{layer}"
             x = self.activation(self._dense(self._both_towers(x, name), width * here // self.towers, here, name))

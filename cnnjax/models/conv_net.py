@@ -15,7 +15,7 @@ from cnnjax.models.contract import Activations, check_choice, check_fields, chec
 from cnnjax.models.head import Head, class_scores
 from cnnjax.ops.groups import find_group
 
-Stem = Literal["none", "3x3", "7x7"]
+Stem = Literal["none", "3x3", "7x7", "7x7_strided"]
 
 
 class ConvNet(Block, kw_only=True):
@@ -27,11 +27,14 @@ class ConvNet(Block, kw_only=True):
     - `depth`: how many convolutions or blocks a stage has; one number for all, or one for each.
     - `factors`: by how much each stage shrinks the map along each axis; 1 leaves it. None: as the network's paper.
     - `downsample`: how they do, by the stride of a convolution or by a pool after one of stride 1 (`layers.Pool`).
+    - `taps`: the weights along each axis of the binomial filter with which "blur" and "max_blur" blur, 2 to 7.
     - `kernel_size`: the side of the stages' convolutions, where they are not 1×1 by design.
     - `padding`, `norm`, `activation`: what convolutions see beyond the border, and what follows them.
     - `stem`: "3x3" is one convolution, for small images; "7x7" shrinks the map by 2 with a convolution of that size,
       then again by pooling over 3×3 windows (He et al. 2016, table 1): their maximum where `downsample` is "stride" or
-      a polyphase pool, anti-aliased where it is "blur", otherwise as `downsample` says.
+      a polyphase pool, anti-aliased where it is "blur", otherwise as `downsample` says. "7x7_strided" is Zhang's: that
+      convolution always has a stride of 2, and what `downsample` names follows the maximum over windows of 2×2 at
+      stride 1, which do not pad where `padding` is "same".
     - `head`: "average", "dense" or "convolutional" (`class_scores`).
     - `group`: "p4" or "p4m" make all convolutions group convolutions, whose maps turn with the image, and p4m's are
       mirrored with it. The head reads the maximum over orientations, so logits do not change at all. `exact=False`
@@ -75,12 +78,16 @@ class ConvNet(Block, kw_only=True):
         *_, x = activations.values()
         if self.group is not None:
             x = activations["group_pool"] = ops.group_pool(x)
-        activations |= class_scores(self, x, head=self.head, num_classes=self.num_classes, dtype=self.dtype)
+        activations |= self.scores(x, train=train)
         return activations["logits"], activations
 
     def body(self, x: Array, *, train: bool) -> Activations:
         """The activations of the stages, the last of which the head reads."""
         raise NotImplementedError
+
+    def scores(self, x: Array, *, train: bool) -> Activations:
+        """The activations of the head, which reads the last map."""
+        return class_scores(self, x, head=self.head, num_classes=self.num_classes, dtype=self.dtype)
 
     def default_factors(self) -> Sequence[int]:
         """`factors` where they are None."""
@@ -91,9 +98,14 @@ class ConvNet(Block, kw_only=True):
         if self.stem == "none":
             return {}
         kernel_size, factor = (3, 1) if self.stem == "3x3" else (7, 2)
-        block = self.conv_block(self.widths[0], kernel_size, factor=factor, name="conv1")
+        kind = dict(downsample="stride") if self.stem == "7x7_strided" else {}
+        block = self.conv_block(self.widths[0], kernel_size, factor=factor, name="conv1", **kind)
         x = self.run(block, x, train=train)
         activations = {"conv1": x}
+        if self.stem == "7x7_strided":
+            padding = "valid" if self.padding == "same" else self.padding
+            x = self.pool(1, window=2, downsample="max", padding=padding, name="pool1_max")(x, train=train)
+            activations["pool1"] = self.pool(2, name="pool1")(x, train=train)
         if self.stem == "7x7":
             maximum: dict[str, Downsample] = {"stride": "max", "blur": "max_blur"}
             kind = maximum.get(self.downsample, self.downsample)

@@ -14,7 +14,7 @@ Head = Literal["average", "dense", "convolutional"]
 
 
 def class_scores(
-    model: nn.Module, x: Float[Array, "batch height width channels"], *, head: Head, num_classes: int, dtype: Any
+    model: nn.Module, x: Float[Array, "batch *space channels"], *, head: Head, num_classes: int, dtype: Any
 ) -> Activations:
     """The activations of `model`'s head on the map x, its layers in `model`; the last one is `logits`.
 

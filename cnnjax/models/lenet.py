@@ -40,6 +40,7 @@ class LeNet5(nn.Module):
     dense_widths: Sequence[int] = (120, 84)
     kernel_size: int = 5
     downsample: Downsample = "average"
+    taps: int = 3
     padding: Padding | None = None
     activation: Any = nn.tanh
     mean: Sequence[float] = (0.5,)
@@ -69,7 +70,8 @@ class LeNet5(nn.Module):
             )(x)
             x = activations[conv] = self.activation(x)
             padding = "valid" if self.padding is None else self.padding
-            x = activations[pool] = Pool(self.downsample, 2, padding, dtype=self.dtype, name=pool)(x, train=train)
+            shrink = Pool(self.downsample, 2, padding, taps=self.taps, dtype=self.dtype, name=pool)
+            x = activations[pool] = shrink(x, train=train)
         x = flatten(self, x, layer="c5")
         for name, width in zip(("c5", "f6"), self.dense_widths, strict=True):
             x = nn.Dense(width, kernel_init=lecun_normal, dtype=self.dtype, param_dtype=wide, name=name)(x)

@@ -1,4 +1,4 @@
-"""Residual networks and their plain twins (He et al. 2016; version 2: He et al. 2016b)."""
+"""Residual networks and their plain twins (He et al. 2016; version 2: He et al. 2016b), grouped, wide, anti-aliased."""
 
 import functools
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from jaxtyping import Array
 from cnnjax.errors import InputError
 from cnnjax.layers import BasicBlock, BottleneckBlock, Norm
 from cnnjax.layers.block import ConvBlock
-from cnnjax.models.contract import Activations, check_choice
+from cnnjax.models.contract import Activations, check_choice, check_fields
 from cnnjax.models.conv_net import ConvNet, Stem
 
 
@@ -17,6 +17,8 @@ class ResNet(ConvNet, kw_only=True):
     """A stem, stages of `depth` residual blocks, the head. Every stage but the first halves the map in its first block.
 
     - `block`: "basic", of two convolutions, or "bottleneck", of three, with 4 times the stage's width at its end.
+    - `groups`, `width_per_group`: the first two convolutions of a bottleneck have groups · width_per_group / 64 times
+      the stage's width, the second in `groups` (Xie et al. 2017); 1 and 64 are He et al.'s.
     - `residual`: without it the shortcuts are left out and nothing else: the plain twin.
     - `shortcut`: where shapes change, "A" appends zeros and has no parameters, "B" is a 1×1 convolution.
     - `stride_at`: where bottleneck blocks shrink the map: in the "1x1" convolution of version 1, or the "3x3" one of
@@ -29,6 +31,8 @@ class ResNet(ConvNet, kw_only=True):
 
     `resnet18` and those like it are for images of 224 pixels, with stem "7x7" and shortcut "B"; `resnet50` and deeper
     are version 1.5 and have as many parameters as torchvision's. `resnet20` and those like it are for 32 pixels.
+    `resnext50_32x4d` is grouped (Xie et al. 2017), `wide_resnet50_2` has twice the channels within its blocks
+    (Zagoruyko & Komodakis 2016); `resnet50_lpf4` and those like it are Zhang's (2019), which blur by 4 taps.
 
     The second moment of the maps at the start, over the channels of a stage in version 2: each block doubles it without
     normalisation; with it, in training, each adds 1, the variance of a branch whose last input is normalised. Plain
@@ -42,6 +46,8 @@ class ResNet(ConvNet, kw_only=True):
     depth: int | Sequence[int] = 3
     stem: Stem = "3x3"
     block: Literal["basic", "bottleneck"] = "basic"
+    groups: int = 1
+    width_per_group: int = 64
     residual: bool = True
     shortcut: Literal["A", "B"] = "A"
     stride_at: Literal["1x1", "3x3"] = "3x3"
@@ -71,7 +77,12 @@ class ResNet(ConvNet, kw_only=True):
         fields |= {**self.shared(), **{name: getattr(self, name) for name in names}}
         if self.block == "basic":
             return BasicBlock(self.features(width), **fields)
-        return BottleneckBlock(self.features(width), stride_at=self.stride_at, **fields)
+        fields |= dict(stride_at=self.stride_at, width=self.features(self.inner_width(width)), groups=self.groups)
+        return BottleneckBlock(self.features(width), **fields)
+
+    def inner_width(self, width: int) -> int:
+        """The channels within a bottleneck block of a stage of `width`."""
+        return width * self.width_per_group // 64 * self.groups
 
     def conv_block(self, width: int, kernel_size: int, **fields: Any) -> ConvBlock:
         if self.pre_activation:
@@ -84,6 +95,15 @@ class ResNet(ConvNet, kw_only=True):
     def check(self) -> None:
         super().check()
         check_choice(self, "block", Literal["basic", "bottleneck"])
+        check_fields(self, positive=("groups", "width_per_group"))
+        shape = f"groups={self.groups}, width_per_group={self.width_per_group}"
+        if self.block == "basic" and (self.groups, self.width_per_group) != (1, 64):
+            raise InputError(f"ResNet: {shape} are of bottleneck blocks: use block='bottleneck', or leave them out")
+        if self.inner_width(min(self.widths)) < 1:
+            raise InputError(
+                f"ResNet: {shape} leave the stage of width {min(self.widths)} no channel: give at least "
+                f"width_per_group={-(-64 // min(self.widths))}"
+            )
         if self.residual and self.shortcut == "A" and list(self.widths) != sorted(self.widths):
             raise InputError(
                 f"ResNet: widths={tuple(self.widths)} must not fall: a shortcut only appends channels; use shortcut='B'"
@@ -117,5 +137,17 @@ resnet34 = functools.partial(_imagenet, depth=(3, 4, 6, 3))
 resnet50 = functools.partial(_imagenet, depth=(3, 4, 6, 3), block="bottleneck")
 resnet101 = functools.partial(_imagenet, depth=(3, 4, 23, 3), block="bottleneck")
 resnet152 = functools.partial(_imagenet, depth=(3, 8, 36, 3), block="bottleneck")
+resnext50_32x4d = functools.partial(resnet50, groups=32, width_per_group=4)
+resnext101_32x8d = functools.partial(resnet101, groups=32, width_per_group=8)
+resnext101_64x4d = functools.partial(resnet101, groups=64, width_per_group=4)
+wide_resnet50_2 = functools.partial(resnet50, width_per_group=128)
+wide_resnet101_2 = functools.partial(resnet101, width_per_group=128)
 plain18 = functools.partial(resnet18, residual=False)
 plain34 = functools.partial(resnet34, residual=False)
+
+# Zhang 2019: every stride but the first follows a blur, in blocks after the activation.
+_anti_aliased: dict[str, Any] = dict(stem="7x7_strided", downsample="blur", taps=4)
+resnet18_lpf4 = functools.partial(resnet18, **_anti_aliased)
+resnet34_lpf4 = functools.partial(resnet34, **_anti_aliased)
+resnet50_lpf4 = functools.partial(resnet50, **_anti_aliased)
+resnet101_lpf4 = functools.partial(resnet101, **_anti_aliased)

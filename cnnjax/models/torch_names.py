@@ -1,111 +1,72 @@
-"""What PyTorch's libraries call the parameters of AlexNet and of the ResNets, and how they lay them out."""
+"""What PyTorch's libraries call the layers of AlexNet, VGG and the ResNets."""
 
-import dataclasses
-import re
 from collections.abc import Mapping
-
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import PyTree
-
-from cnnjax.errors import InputError
-
-ALEXNET = {
-    "conv1": "features.0",
-    "conv2": "features.3",
-    "conv3": "features.6",
-    "conv4": "features.8",
-    "conv5": "features.10",
-    "fc6": "classifier.1",
-    "fc7": "classifier.4",
-    "logits": "classifier.6",
-}
-RESNET = {
-    r"conv([123])(?:/conv)?": r"conv\1",
-    r"conv([123])/norm/batch": r"bn\1",
-    r"norm([123])/batch": r"bn\1",
-    r"projection": r"downsample.0",
-    r"projection_norm/batch": r"downsample.1",
-    r"logits": r"fc",
-}
-"""From the path of a layer, in a ResNet within its block, to its name. What has no entry is not in those libraries."""
-PARAMETERS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-FLATTENED = {"fc6": "pool5"}
-"""Dense layers that read a map, and the activation that it is."""
-SIZE = 224
-"""Pixels a side for which both networks were made. AlexNet's fc6 has a weight for each position in a map of theirs."""
+from typing import Any, NamedTuple
 
 
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """A parameter or statistic here and in PyTorch: kernels `(*window, in, out)` here, `(out, in, *window)` there.
+class Names(NamedTuple):
+    """`layers`: the name there of each layer here, by its path. `filters`: what blurs by `taps`, and what reads it."""
 
-    The dense layer that reads a map is a convolution of that map's size, its window and inputs flattened.
-    """
-
-    path: str
-    name: str
-    like: jax.ShapeDtypeStruct
-    window: tuple[int, ...] = ()
-    """That of a flattened kernel; otherwise it is in the shape already."""
-
-    @property
-    def torch_shape(self) -> tuple[int, ...]:
-        """The shape there."""
-        if len(self.like.shape) < 2:
-            return self.like.shape
-        *window, channels, features = self.like.shape
-        return (features, channels, *window)
-
-    def to_torch(self, value: np.ndarray) -> np.ndarray:
-        """The same values as they lie there."""
-        if value.ndim > 1:
-            kernel = value.reshape(*self.window, -1, value.shape[-1]) if self.window else value
-            value = np.moveaxis(kernel, (-1, -2), (0, 1)).reshape(self.torch_shape)
-        return np.ascontiguousarray(value)
-
-    def from_torch(self, value: np.ndarray) -> np.ndarray:
-        """The same values as they lie here, in the dtype of the parameter."""
-        if value.ndim > 1:
-            kernel = value.reshape(len(value), -1, *self.window) if self.window else value
-            value = np.moveaxis(kernel, (0, 1), (-1, -2)).reshape(self.like.shape)
-        return value.astype(self.like.dtype)
+    layers: Mapping[str, str]
+    filters: Mapping[str, str] = {}
+    taps: int = 1
 
 
-def tensors(model: nn.Module, layers: Mapping[str, str]) -> PyTree:
-    """The model's variables for images of 224 pixels, a `Tensor` in place of each array; nothing is computed.
-
-    Raises `InputError` for a model with parameters that have no name in `layers`, which is `ALEXNET` or `RESNET`.
-    """
-
-    def draw() -> PyTree:
-        return model.init_with_output(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))
-
-    (_, activations), variables = jax.eval_shape(draw)
-    windows = {dense: activations[maps].shape[1:-1] for dense, maps in FLATTENED.items() if maps in activations}
-
-    def describe(keys: tuple, like: jax.ShapeDtypeStruct) -> Tensor:
-        path = path_of(keys)
-        _, *modules, parameter = path.split("/")
-        layer = "/".join(modules)
-        window = windows.get(layer, ()) if parameter == "kernel" else ()
-        return Tensor(path, f"{_layer_name(layer, layers)}.{PARAMETERS[parameter]}", like, window)
-
-    return jax.tree_util.tree_map_with_path(describe, variables)
+def alexnet(model: Any) -> Names:
+    """The names in torchvision's AlexNet."""
+    places = dict(conv1=0, conv2=3, conv3=6, conv4=8, conv5=10)
+    dense = dict(fc6=1, fc7=4, logits=6)
+    return Names(
+        {layer: f"features.{place}" for layer, place in places.items()}
+        | {layer: f"classifier.{place}" for layer, place in dense.items()}
+    )
 
 
-def path_of(keys: tuple) -> str:
-    """A leaf's place in a tree: `params/conv1/kernel`."""
-    return jax.tree_util.keystr(keys, simple=True, separator="/")
+def vgg(model: Any) -> Names:
+    """The names in torchvision's VGG, where every convolution, normalisation, activation and pool has a number."""
+    layers, place = {}, 0
+    for stage, (_, depth, _) in enumerate(model.stages(), 1):
+        for number in range(1, depth + 1):
+            here = f"stage{stage}_conv{number}"
+            layers |= {f"{here}/conv": f"features.{place}", f"{here}/norm/batch": f"features.{place + 1}"}
+            place += 2 if model.norm == "none" else 3
+        place += 1
+    return Names(layers | dict(fc6="classifier.0", fc7="classifier.3", logits="classifier.6"))
 
 
-def _layer_name(path: str, layers: Mapping[str, str]) -> str:
-    block = re.match(r"stage(\d+)_block(\d+)/", path)
-    prefix = f"layer{block[1]}.{int(block[2]) - 1}." if block else ""
-    within = path[block.end() :] if block else path
-    for pattern, name in layers.items():
-        if match := re.fullmatch(pattern, within):
-            return prefix + match.expand(name)
-    raise InputError(f"layer {path} has no counterpart in torchvision's network: leave out the field that adds it")
+def resnet(model: Any) -> Names:
+    """The names in torchvision's ResNets."""
+    return _resnet(model, blurred=False)
+
+
+def blurred_resnet(model: Any) -> Names:
+    """The names in Zhang's ResNets, where the filter comes before the convolution that reads what it has blurred."""
+    return _resnet(model, blurred=True)
+
+
+def _resnet(model: Any, *, blurred: bool) -> Names:
+    layers = {"conv1/conv": "conv1", "conv1/norm/batch": "bn1", "logits": "fc"}
+    filters = {"maxpool.1.filt": "layer1.0.conv1"} if blurred else {}
+    last = 2 if model.block == "basic" else 3
+    for stage, (_, depth, factor) in enumerate(model.stages(), 1):
+        for block in range(depth):
+            here, there = f"stage{stage}_block{block + 1}", f"layer{stage}.{block}"
+            for number in range(1, last):
+                layers |= {
+                    f"{here}/conv{number}/conv": f"{there}.conv{number}",
+                    f"{here}/conv{number}/norm/batch": f"{there}.bn{number}",
+                }
+            layers[f"{here}/norm{last}/batch"] = f"{there}.bn{last}"
+            blurs = blurred and block == 0 and factor > 1
+            convolution = f"{there}.conv{last}.1" if blurs else f"{there}.conv{last}"
+            layers |= {
+                f"{here}/conv{last}": convolution,
+                f"{here}/projection": f"{there}.downsample.{int(blurs)}",
+                f"{here}/projection_norm/batch": f"{there}.downsample.{int(blurs) + 1}",
+            }
+            if blurs:
+                filters |= {
+                    f"{there}.conv{last}.0.filt": convolution,
+                    f"{there}.downsample.0.filt": f"{there}.downsample.1",
+                }
+    return Names(layers, filters, model.taps)

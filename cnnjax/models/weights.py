@@ -1,88 +1,102 @@
-"""Weights in files as PyTorch's libraries publish them: AlexNet and the ResNets, under the names they have there."""
+"""Weights in files as PyTorch's libraries publish them: AlexNet, VGG and ResNets, under the names they have there."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
-from safetensors import SafetensorError, safe_open
+from jaxtyping import Array, Key, PyTree
 from safetensors.numpy import save
 
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.layers.precision import at_least_float32
-from cnnjax.models.alexnet import alexnet_one_tower
-from cnnjax.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
-from cnnjax.models.torch_names import ALEXNET, RESNET, Tensor, path_of, tensors
+from cnnjax.models.published import Network, published
+from cnnjax.models.torch_files import Arrays, described, problems
+from cnnjax.models.torch_layout import SIZE, Tensor, counters, filters, path_of, tensors
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """What torchvision and timm standardise pixels with, by channel."""
+COLOURS = 3
 
 
-class Network(NamedTuple):
-    """A network here, the names of its layers there, and the name there of the kernel that gives class scores."""
-
-    make: Callable[..., nn.Module]
-    layers: Mapping[str, str]
-    head: str
-
-
-NETWORKS = {
-    "alexnet": Network(alexnet_one_tower, ALEXNET, "classifier.6.weight"),
-    "resnet18": Network(resnet18, RESNET, "fc.weight"),
-    "resnet34": Network(resnet34, RESNET, "fc.weight"),
-    "resnet50": Network(resnet50, RESNET, "fc.weight"),
-    "resnet101": Network(resnet101, RESNET, "fc.weight"),
-    "resnet152": Network(resnet152, RESNET, "fc.weight"),
-}
-FLOATS = ("BF16", "F16", "F32", "F64")
-ZIP_OR_PICKLE = (b"PK\x03\x04", b"\x80")
-PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
-SHOWN = 8
-"""How many arrays of a kind an error names."""
-
-
-def load_weights(name: str, path: str | os.PathLike, **fields: Any) -> tuple[nn.Module, PyTree]:
+def load_weights(
+    name: str, path: str | os.PathLike, *, in_chans: int | None = None, key: Key[Array, ""] | None = None, **fields: Any
+) -> tuple[nn.Module, PyTree]:
     """The network and its variables from a safetensors file with the parameter names of torchvision and timm.
 
         model, variables = models.load_weights("resnet34", "resnet34.safetensors")
         logits, activations = model.apply(variables, images)
 
-    `name` is "resnet18", "resnet34", "resnet50", "resnet101", "resnet152" or "alexnet", which is torchvision's: one
-    tower, `alexnet_one_tower` here. The number of classes is the file's. Logits are PyTorch's for the same pixels:
-    images are in [0, 1] and the network standardises them, with ImageNet's `mean` and `std`. Files do not say with
-    what they were trained: other constants are given in `fields`, as are all fields of the network that differ from
-    its defaults (`padding`, `downsample`, `dtype`, ...).
+    `name` is that of a network here and there: "resnet18" to "resnet152", "resnext50_32x4d", "resnext101_32x8d",
+    "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2", "vgg11" to "vgg19", "vgg11_bn" to "vgg19_bn"; "alexnet",
+    which has one tower, `alexnet_one_tower` here; or "resnet18_lpf4" to "resnet101_lpf4", Zhang's anti-aliased ones
+    (`taps=3` for a file called lpf3). What stands before all names in the file, as "module." or "model.", is left out.
+
+    Logits are PyTorch's for the same pixels: images are in [0, 1] and the network standardises them, with ImageNet's
+    `mean` and `std`. Files do not say with what they were trained: other constants are given in `fields`, as are all
+    fields of the network that differ from its defaults (`padding`, `downsample`, `dtype`, ...).
+
+    The number of classes is the file's. Where `num_classes` is another, or the file has no head, the head is drawn anew
+    by `key` (`jax.random.key(0)` if None), as the network starts, and a warning says so.
+
+    The channels of the images are the file's. Of a file for colour, `in_chans=1` makes a network for grey images: the
+    kernel that reads them is summed over red, green and blue, and `mean` and `std` are the averages of ImageNet's.
+    Other numbers repeat the three, red first, times 3 / in_chans. The kernels are those of timm.
 
     Kernels turn from `(out, in, height, width)` to `(height, width, in, out)`. float16, bfloat16 and float64 values
     take the parameters' dtype, which is float32 unless the field `dtype` is wider. The counters `num_batches_tracked`
-    are ignored and may be absent.
+    are ignored; they and the filters of anti-aliased networks may be absent.
 
     Raises `InputError` for what is no safetensors file: one that `torch.save` wrote is not opened, since reading a
     pickle can execute anything, and the message has the way to convert it. Also for a file whose arrays are not this
     network's, naming them.
     """
-    network, path = _network(name), Path(path)
-    with _opened(path) as file:
-        views = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        found = {key: _described(view.get_shape(), view.get_dtype()) for key, view in views.items()}
-        head = views[network.head].get_shape() if network.head in views else []
-        model, expected = _expected(network, head, fields)
-        leaves = jax.tree.leaves(expected)
-        counters = _counters(leaves)
-        problems = _problems(
-            {key: shape for key, shape in found.items() if key not in counters},
-            {tensor.name: _described(tensor.torch_shape) for tensor in leaves},
-        )
-        if problems:
-            raise InputError(f"{path} does not hold the weights of {name}:{problems}")
-        return model, jax.tree.map(lambda t: jnp.asarray(t.from_torch(file.get_tensor(t.name))), expected)
+    network, path = published(name), Path(path)
+    if in_chans is not None and in_chans < 1:
+        raise InputError(f"in_chans={in_chans} must be at least 1: 1 for grey images, 3 for colour")
+    first, head = f"{network.first}.weight", [f"{network.last}.{parameter}" for parameter in ("weight", "bias")]
+    arrays = Arrays(path, first)
+    classes, channels = arrays.size(head[0], 0), arrays.size(first, 1) or COLOURS
+    in_chans = in_chans or channels
+    model, expected = _expected(network, {"num_classes": classes or 1000, **fields}, in_chans)
+
+    leaves: list[Tensor] = jax.tree.leaves(expected)
+    shapes = {tensor.name: tensor.torch_shape for tensor in leaves}
+    if channels == COLOURS:
+        shapes[first] = (shapes[first][0], COLOURS, *shapes[first][2:])
+    blurs = {name: x for name, x in filters(network.names(model), leaves).items() if name in arrays.shapes}
+    shapes |= {name: x.shape for name, x in blurs.items()}
+    anew = arrays.shapes.keys().isdisjoint(head) or classes not in (None, shapes[head[0]][0])
+    ignored = {*counters(leaves), *(head if anew else ())}
+    differences = problems(
+        {key: found for key, found in arrays.described.items() if key not in ignored},
+        {key: described(shape) for key, shape in shapes.items() if key not in ignored},
+    )
+    if differences:
+        raise InputError(f"{path} does not hold the weights of {name}:{differences}")
+    for blur, x in blurs.items():
+        if not np.allclose(arrays.read(blur), x, rtol=0, atol=1e-3):
+            raise InputError(f"{path}: {blur} is not the binomial filter that {name} blurs with")
+
+    drawn = _head(model, in_chans, key) if anew else {}
+    if anew:
+        held = "no head" if classes is None else f"a head for {classes} classes"
+        warnings.warn(f"{path} has {held}: one for {shapes[head[0]][0]} classes is drawn anew", stacklevel=2)
+
+    def variable(tensor: Tensor) -> Array:
+        if tensor.path in drawn:
+            return drawn[tensor.path]
+        value = arrays.read(tensor.name)
+        return jnp.asarray(tensor.from_torch(_for_channels(value, in_chans) if tensor.name == first else value))
+
+    return model, jax.tree.map(variable, expected)
 
 
 def save_weights(name: str, path: str | os.PathLike, variables: PyTree, **fields: Any) -> None:
@@ -98,80 +112,57 @@ def save_weights(name: str, path: str | os.PathLike, variables: PyTree, **fields
 
     Raises `InputError` for variables that are not this network's, naming them.
     """
-    network, path = _network(name), Path(path)
+    network, path = published(name), Path(path)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to")
     leaves = {path_of(keys): np.asarray(leaf) for keys, leaf in jax.tree_util.tree_leaves_with_path(variables)}
-    head = leaves["params/logits/bias"].shape if "params/logits/bias" in leaves else []
-    expected: list[Tensor] = jax.tree.leaves(_expected(network, head, fields)[1])
-    problems = _problems(
-        {key: _described(leaf.shape) for key, leaf in leaves.items()},
-        {tensor.path: _described(tensor.like.shape) for tensor in expected},
+    kernel, bias = (leaves.get(f"params/{place}") for place in (f"{network.path}/kernel", "logits/bias"))
+    classes = {} if bias is None or bias.ndim == 0 else {"num_classes": len(bias)}
+    channels = COLOURS if kernel is None or kernel.ndim < 2 else kernel.shape[-2]
+    model, tree = _expected(network, {"num_classes": 1000, **classes, **fields}, channels)
+    expected: list[Tensor] = jax.tree.leaves(tree)
+    differences = problems(
+        {key: described(leaf.shape) for key, leaf in leaves.items()},
+        {tensor.path: described(tensor.like.shape) for tensor in expected},
     )
-    if problems:
-        raise InputError(f"the variables are not those of {name}:{problems}")
-    arrays = dict.fromkeys(_counters(expected), np.zeros((), np.int64))
+    if differences:
+        raise InputError(f"the variables are not those of {name}:{differences}")
+    arrays = dict.fromkeys(counters(expected), np.zeros((), np.int64)) | filters(network.names(model), expected)
     for tensor in expected:
         value = leaves[tensor.path]
         arrays[tensor.name] = tensor.to_torch(value.astype(at_least_float32(value.dtype)))
     write_atomic(path, save(arrays))
 
 
-def _network(name: str) -> Network:
-    if name not in NETWORKS:
-        raise InputError(
-            f"no weights for {name!r}: one of {', '.join(NETWORKS)}, as torchvision and timm call them; they have no "
-            "networks for small images, and their ResNets are not the pre-activated ones (version 2)"
-        )
-    return NETWORKS[name]
+def _expected(network: Network, fields: Mapping[str, Any], channels: int) -> tuple[nn.Module, PyTree]:
+    """The model for images of so many channels, and its variables as `Tensor`s."""
+    mean, std = (_by_channel(values, channels) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    model = network.make(**{"mean": mean, "std": std, **fields})
+    return model, tensors(model, network.names, channels=channels)
 
 
-def _expected(network: Network, head: Iterable[int], fields: Mapping[str, Any]) -> tuple[nn.Module, PyTree]:
-    """The model with as many classes as `head` has outputs, and its variables as `Tensor`s."""
-    num_classes = next(iter(head), 1000)
-    model = network.make(**{"num_classes": num_classes, "mean": IMAGENET_MEAN, "std": IMAGENET_STD, **fields})
-    return model, tensors(model, network.layers)
+def _by_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """What there is for red, green and blue, for so many channels."""
+    return (sum(values) / COLOURS,) if channels == 1 else tuple(values[c % COLOURS] for c in range(channels))
 
 
-def _counters(expected: Iterable[Tensor]) -> list[str]:
-    mean = "running_mean"
-    return [f"{t.name.removesuffix(mean)}num_batches_tracked" for t in expected if t.name.endswith(mean)]
+def _for_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """The kernel `(out, in, height, width)` that reads colours, for images of so many channels."""
+    if kernel.shape[1] == channels:
+        return kernel
+    kernel = kernel.astype(at_least_float32(kernel.dtype))
+    if channels == 1:
+        return kernel.sum(1, keepdims=True)
+    return kernel[:, np.arange(channels) % COLOURS] * (COLOURS / channels)
 
 
-def _described(shape: Iterable[int], dtype: str = "F32") -> str:
-    return ("" if dtype in FLOATS else f"{dtype} ") + str(list(shape))
+def _head(model: nn.Module, channels: int, key: Key[Array, ""] | None) -> dict[str, Array]:
+    """The parameters of the layer `logits` at the start, by path."""
 
+    def draw(key: Key[Array, ""]) -> PyTree:
+        params = model.init(key, jnp.zeros((1, SIZE, SIZE, channels)))["params"]
+        return {"params": {"logits": params["logits"]}}
 
-def _problems(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
-    """A line for each kind of difference, nothing where there is none."""
-    differ = [name for name in sorted(expected) if found.get(name, expected[name]) != expected[name]]
-    kinds = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - expected.keys()),
-        "of another shape": [f"{name} is {found[name]}, not {expected[name]}" for name in differ],
-    }
-    lines = [f"\n  {kind} ({len(names)}): {_listed(names)}" for kind, names in kinds.items() if names]
-    return "".join(lines)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-
-
-def _opened(path: Path) -> safe_open:
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    try:
-        return safe_open(path, framework="numpy")
-    except SafetensorError as error:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start.startswith(ZIP_OR_PICKLE) or path.suffix.lower() in PICKLED:
-            converted = path.with_suffix(".converted.safetensors")
-            raise InputError(
-                f"{path} is a pickle, as torch.save writes it, or is named like one; it is not opened, since reading "
-                "one can execute anything. If you trust its source, convert it in Python:\n"
-                "import torch; from safetensors.torch import save_file\n"
-                f"save_file(torch.load({str(path)!r}, map_location='cpu', weights_only=True), {str(converted)!r})"
-            ) from error
-        raise InputError(f"{path} is no safetensors file, or a damaged one ({error}): fetch it again") from error
+    # Compiled, so that nothing else is drawn.
+    drawn = jax.jit(draw)(jax.random.key(0) if key is None else key)
+    return {path_of(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(drawn)}

@@ -31,6 +31,9 @@ _SMALL = (
 _LARGE = (
     *("alexnet", "alexnet_one_tower", "plain18", "plain34"),
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnet18_lpf4", "resnet34_lpf4", "resnet50_lpf4", "resnet101_lpf4"),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+    *("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
 )
 CATALOGUE = {"lenet5": DIGITS, **dict.fromkeys(_SMALL, OBJECTS), **dict.fromkeys(_LARGE, IMAGENET)}
 """Names in `cnnjax.models`, smaller images first."""

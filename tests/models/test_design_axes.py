@@ -33,9 +33,10 @@ stages = st.integers(1, 2).flatmap(by_stage)
 axes = st.fixed_dictionaries(
     dict(
         kernel_size=st.integers(1, 5),
-        stem=st.sampled_from(["none", "3x3", "7x7"]),
+        stem=st.sampled_from(["none", "3x3", "7x7", "7x7_strided"]),
         head=st.sampled_from(["average", "dense", "convolutional"]),
         downsample=st.sampled_from(POOLS),
+        taps=st.integers(1, 5),
         padding=st.sampled_from(["same", "valid", "full", "circular", "reflect", "same_xla", 1, ((0, 2), (1, 0))]),
         norm=st.sampled_from(["batch", "group", "layer", "none"]),
         group=st.none() | st.sampled_from(["p4", "p4m"]),
@@ -49,15 +50,18 @@ resnets = st.fixed_dictionaries(
         pre_activation=st.booleans(),
         shortcut=st.sampled_from(["A", "B"]),
         stride_at=st.sampled_from(["1x1", "3x3"]),
+        groups=st.integers(1, 2),
+        width_per_group=st.sampled_from([16, 64, 128]),
     )
 ).map(lambda fields: functools.partial(models.ResNet, **fields))
 all_convs = st.fixed_dictionaries(dict(head_width=st.integers(1, 3), pool_window=st.none() | st.integers(1, 3))).map(
     lambda fields: functools.partial(models.AllConv, **fields)
 )
+vggs = st.just(functools.partial(models.VGG, dense_widths=(2, 3)))
 outcomes = collections.Counter()
 
 
-@given(resnets | all_convs, stages, axes, st.tuples(st.integers(4, 17), st.integers(4, 17)))
+@given(resnets | all_convs | vggs, stages, axes, st.tuples(st.integers(4, 17), st.integers(4, 17)))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def build_or_refuse(make, stages, axes, size):
     model = make(num_classes=2, **stages, **axes)

@@ -30,6 +30,9 @@ def count(params):
         (models.resnet50, 25_557_032),
         (models.resnet101, 44_549_160),
         (models.resnet152, 60_192_808),
+        (models.resnext50_32x4d, 25_028_904),
+        (models.wide_resnet50_2, 68_883_240),
+        (models.resnet50_lpf4, 25_557_032),
     ],
 )
 def test_imagenet_resnets_have_the_published_parameter_counts(make, expected):
@@ -62,7 +65,8 @@ def test_names_count_the_layers_with_weights(make, layers):
 
 
 @pytest.mark.parametrize(("make", "expansion", "depths"), [
-    (models.resnet18, 1, (2, 2, 2, 2)), (models.plain18, 1, (2, 2, 2, 2)), (models.resnet50, 4, (3, 4, 6, 3))
+    (models.resnet18, 1, (2, 2, 2, 2)), (models.plain18, 1, (2, 2, 2, 2)), (models.resnet50, 4, (3, 4, 6, 3)),
+    (models.resnet18_lpf4, 1, (2, 2, 2, 2)),
 ])  # fmt: skip
 def test_maps_have_the_sizes_of_the_table(make, expansion, depths):
     # He et al. 2016, table 1.

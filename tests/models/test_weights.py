@@ -11,17 +11,18 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from torchvision_scheme import RESNETS, alexnet_shapes, resnet_shapes
+from torchvision_scheme import RESNETS, VGGS, alexnet_shapes, resnet_shapes, vgg_shapes
 
 from cnnjax import InputError, models
-from cnnjax.models import torch_names
+from cnnjax.models import published, torch_layout
+from tests.drawn import KEY
 
 NARROW = dict(depth=(2, 1, 1, 1), widths=(2, 3, 4, 5))
 
 
 def narrow(name):
     """Random arrays with that network's names, for the few blocks and channels of `NARROW`."""
-    return draw(resnet_shapes(RESNETS[name][0], NARROW["depth"], widths=NARROW["widths"], num_classes=7))
+    return draw(resnet_shapes(**RESNETS[name] | dict(depths=NARROW["depth"]), widths=NARROW["widths"], num_classes=7))
 
 
 def draw(shapes):
@@ -48,16 +49,32 @@ def error_of(call, *arguments, **keywords):
         ("resnet50", 25_557_032),
         ("resnet101", 44_549_160),
         ("resnet152", 60_192_808),
+        ("resnext50_32x4d", 25_028_904),
+        ("resnext101_32x8d", 88_791_336),
+        ("resnext101_64x4d", 83_455_272),
+        ("wide_resnet50_2", 68_883_240),
+        ("wide_resnet101_2", 126_886_696),
+        ("vgg11", 132_863_336),
+        ("vgg11_bn", 132_868_840),
+        ("vgg13", 133_047_848),
+        ("vgg13_bn", 133_053_736),
+        ("vgg16", 138_357_544),
+        ("vgg16_bn", 138_365_992),
+        ("vgg19", 143_667_240),
+        ("vgg19_bn", 143_678_248),
     ],
 )
 def test_names_and_shapes_are_torchvisions(name, parameters):
+    network = published.published(name)
     if name == "alexnet":
-        model, layers, shapes = models.alexnet_one_tower(num_classes=1000), torch_names.ALEXNET, alexnet_shapes()
+        shapes = alexnet_shapes()
+    elif name in RESNETS:
+        shapes = resnet_shapes(**RESNETS[name], counters=False)
     else:
-        model, layers = getattr(models, name)(num_classes=1000), torch_names.RESNET
-        shapes = resnet_shapes(*RESNETS[name], counters=False)
+        shapes = vgg_shapes(VGGS[name.removesuffix("_bn")], normalised=name.endswith("_bn"))
+    assert network.make is getattr(models, "alexnet_one_tower" if name == "alexnet" else name)
     assert sum(math.prod(shape) for key, shape in shapes.items() if "running" not in key) == parameters
-    tensors = jax.tree.leaves(torch_names.tensors(model, layers))
+    tensors = jax.tree.leaves(torch_layout.tensors(network.make(num_classes=1000), network.names))
     assert len(tensors) == len(shapes)
     assert {tensor.name: tensor.torch_shape for tensor in tensors} == shapes
 
@@ -157,20 +174,118 @@ def test_the_weights_of_another_network_are_refused(tmp_path):
     assert "unexpected (36): layer1.0.bn3.bias, " in message
     save_file({"w": np.zeros(3, np.float32)}, tmp_path / "a.safetensors")
     message = error_of(models.load_weights, "resnet18", tmp_path / "a.safetensors")
-    assert "missing (102): bn1.bias, " in message
+    # 20 convolutions of 1 array and 20 normalisations of 4; there is no head to be missed.
+    assert "missing (100): bn1.bias, " in message
     assert "unexpected (1): w" in message
 
 
-def test_a_number_of_classes_given_is_checked(tmp_path):
-    save_file(narrow("resnet18"), tmp_path / "a.safetensors")
-    message = error_of(models.load_weights, "resnet18", tmp_path / "a.safetensors", num_classes=9, **NARROW)
-    assert "of another shape (2): fc.bias is [7], not [9], fc.weight is [7, 5], not [9, 5]" in message
+def without(arrays, *names):
+    return {name: array for name, array in arrays.items() if name not in names}
+
+
+def test_a_head_for_other_classes_or_none_is_drawn_anew_and_said(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(narrow("resnet18"), path)
+    _, full = models.load_weights("resnet18", path, **NARROW)
+    with pytest.warns(UserWarning, match="a.safetensors has a head for 7 classes: one for 9 classes is drawn anew"):
+        model, changed = models.load_weights("resnet18", path, num_classes=9, key=KEY, **NARROW)
+    save_file(without(narrow("resnet18"), "fc.weight", "fc.bias"), path)
+    with pytest.warns(UserWarning, match="a.safetensors has no head: one for 9 classes is drawn anew"):
+        _, completed = models.load_weights("resnet18", path, num_classes=9, key=KEY, **NARROW)
+    with pytest.warns(UserWarning, match="a.safetensors has no head: one for 1000 classes is drawn anew"):
+        _, by_default = models.load_weights("resnet18", path, **NARROW)
+    heads = [variables["params"].pop("logits") for variables in (changed, completed, by_default, full)]
+    for variables in (changed, completed, by_default):
+        jax.tree.map(np.testing.assert_array_equal, variables, full)
+    fresh = jax.jit(model.init)(KEY, jnp.zeros((1, 32, 32, 3)))["params"]["logits"]
+    assert np.std(fresh["kernel"]) > 0.1
+    for head in heads[:2]:
+        jax.tree.map(np.testing.assert_array_equal, head, fresh)
+    assert heads[2]["kernel"].shape == (5, 1000)
+
+
+def test_half_a_head_and_the_body_of_another_network_are_refused_all_the_same(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(without(narrow("resnet18"), "fc.weight"), path)
+    message = error_of(models.load_weights, "resnet18", path, num_classes=9, **NARROW)
+    assert "missing (1): fc.weight" in message
+    save_file(without(narrow("resnet50"), "fc.weight", "fc.bias"), path)
+    assert "unexpected (36): layer1.0.bn3.bias, " in error_of(models.load_weights, "resnet18", path, **NARROW)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "state_dict.", "module._orig_mod.", "layer1.0."])
+def test_what_stands_before_all_names_is_left_out(prefix, tmp_path):
+    path = tmp_path / "a.safetensors"
+    arrays = narrow("resnet18")
+    save_file(arrays, path)
+    _, expected = models.load_weights("resnet18", path, **NARROW)
+    save_file({prefix + name: array for name, array in arrays.items()}, path)
+    _, variables = models.load_weights("resnet18", path, **NARROW)
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)
+
+
+def test_vgg_without_its_head_keeps_its_names(tmp_path):
+    # All that is left begins with "features.", which is no wrapper's.
+    shapes = vgg_shapes((1, 1), normalised=False, widths=(2, 3), dense_widths=(1, 1))
+    save_file(draw({name: shape for name, shape in shapes.items() if "features" in name}), tmp_path / "a.safetensors")
+    fields = dict(widths=(2, 3), depth=1, head="average")
+    with pytest.warns(UserWarning, match="has no head"):
+        _, variables = models.load_weights("vgg11", tmp_path / "a.safetensors", num_classes=4, **fields)
+    assert variables["params"]["logits"]["kernel"].shape == (3, 4)
+
+
+def test_grey_images_see_the_sum_of_the_colours_kernels(tmp_path):
+    # As timm's `in_chans`: the sum for 1 channel, otherwise the three in turn, times 3 / in_chans.
+    path = tmp_path / "a.safetensors"
+    arrays = narrow("resnet18")
+    save_file(arrays, path)
+    kernel = np.moveaxis(arrays["conv1.weight"], (0, 1), (-1, -2))
+    model, grey = models.load_weights("resnet18", path, in_chans=1, **NARROW)
+    np.testing.assert_allclose(grey["params"]["conv1"]["conv"]["kernel"], kernel.sum(2, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose((model.mean, model.std), ((0.449,), (0.226,)), rtol=1e-6)
+    model, five = models.load_weights("resnet18", path, in_chans=5, **NARROW)
+    expected = np.stack([kernel[..., c, :] for c in (0, 1, 2, 0, 1)], 2) * 3 / 5
+    np.testing.assert_allclose(five["params"]["conv1"]["conv"]["kernel"], expected, rtol=1e-6)
+    assert model.mean == (0.485, 0.456, 0.406, 0.485, 0.456)
+    # The file's own channels are those of the network.
+    models.save_weights("resnet18", tmp_path / "b.safetensors", grey, **NARROW)
+    for in_chans in (None, 1):
+        model, again = models.load_weights("resnet18", tmp_path / "b.safetensors", in_chans=in_chans, **NARROW)
+        jax.tree.map(np.testing.assert_array_equal, again, grey)
+        assert len(model.mean) == 1
+
+
+def test_channels_that_cannot_be_are_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(narrow("resnet18") | {"conv1.weight": np.zeros((2, 1, 7, 7), np.float32)}, path)
+    message = error_of(models.load_weights, "resnet18", path, in_chans=3, **NARROW)
+    assert "conv1.weight is [2, 1, 7, 7], not [2, 3, 7, 7]" in message
+    assert "in_chans=0 must be at least 1" in error_of(models.load_weights, "resnet18", path, in_chans=0, **NARROW)
+
+
+def test_a_filter_that_is_not_the_networks_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file(narrow("resnet18"), path)
+    _, variables = models.load_weights("resnet18", path, **NARROW)
+    models.save_weights("resnet18_lpf4", path, variables, **NARROW)
+    arrays = load_file(path)
+    line = np.array([1, 3, 3, 1]) / 8
+    np.testing.assert_array_equal(arrays["layer2.0.downsample.0.filt"], [[np.outer(line, line)]] * 2)
+    _, again = models.load_weights("resnet18_lpf4", path, **NARROW)
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+    message = error_of(models.load_weights, "resnet18_lpf4", path, taps=3, **NARROW)
+    assert "of another shape (7): layer2.0.conv2.0.filt is [3, 1, 4, 4], not [3, 1, 3, 3]" in message
+    assert "unexpected (" in error_of(models.load_weights, "resnet18", path, **NARROW)
+    arrays["maxpool.1.filt"][0, 0, 0, 0] = 0
+    save_file(arrays, path)
+    message = error_of(models.load_weights, "resnet18_lpf4", path, **NARROW)
+    assert "maxpool.1.filt is not the binomial filter that resnet18_lpf4 blurs with" in message
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet50v2", "vit", ""])
 def test_networks_that_those_libraries_do_not_have_are_refused(name, tmp_path):
     message = error_of(models.load_weights, name, tmp_path / "a.safetensors")
-    assert f"no weights for {name!r}: one of alexnet, resnet18, " in message
+    assert f"no weights for {name!r}: one of alexnet, vgg11, " in message
 
 
 @pytest.mark.parametrize("fields", [dict(pre_activation=True), dict(norm="group"), dict(norm="none")])
@@ -196,7 +311,7 @@ def test_no_pickle_is_opened(protocol, suffix, tmp_path):
     assert not (tmp_path / "sprung").exists()
     if protocol or suffix != ".safetensors":
         assert "reading one can execute anything" in message
-        assert "save_file(torch.load(" in message
+        assert "torch.load(" in message
         assert repr(str(tmp_path / "a.converted.safetensors")) in message
 
 
@@ -205,7 +320,7 @@ def test_no_zip_is_opened(suffix, tmp_path):
     path = tmp_path / f"a{suffix}"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("archive/data.pkl", pickle.dumps(Trap(tmp_path / "sprung")))
-    assert "save_file(torch.load(" in error_of(models.load_weights, "resnet18", path)
+    assert "torch.load(" in error_of(models.load_weights, "resnet18", path)
     assert not (tmp_path / "sprung").exists()
 
 

@@ -1,15 +1,23 @@
 """The names and shapes in the files that torchvision publishes, written out layer by layer from its naming scheme."""
 
 RESNETS = {
-    "resnet18": (1, (2, 2, 2, 2)),
-    "resnet34": (1, (3, 4, 6, 3)),
-    "resnet50": (4, (3, 4, 6, 3)),
-    "resnet101": (4, (3, 4, 23, 3)),
-    "resnet152": (4, (3, 8, 36, 3)),
+    "resnet18": dict(expansion=1, depths=(2, 2, 2, 2)),
+    "resnet34": dict(expansion=1, depths=(3, 4, 6, 3)),
+    "resnet50": dict(expansion=4, depths=(3, 4, 6, 3)),
+    "resnet101": dict(expansion=4, depths=(3, 4, 23, 3)),
+    "resnet152": dict(expansion=4, depths=(3, 8, 36, 3)),
+    "resnext50_32x4d": dict(expansion=4, depths=(3, 4, 6, 3), groups=32, per_group=4),
+    "resnext101_32x8d": dict(expansion=4, depths=(3, 4, 23, 3), groups=32, per_group=8),
+    "resnext101_64x4d": dict(expansion=4, depths=(3, 4, 23, 3), groups=64, per_group=4),
+    "wide_resnet50_2": dict(expansion=4, depths=(3, 4, 6, 3), per_group=128),
+    "wide_resnet101_2": dict(expansion=4, depths=(3, 4, 23, 3), per_group=128),
 }
+VGGS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
 
-def resnet_shapes(expansion, depths, *, widths=(64, 128, 256, 512), num_classes=1000, counters=True):
+def resnet_shapes(
+    expansion, depths, *, widths=(64, 128, 256, 512), groups=1, per_group=64, num_classes=1000, counters=True
+):
     """`expansion` is 1 for basic blocks of two convolutions and 4 for bottlenecks of three."""
     shapes = {}
 
@@ -31,7 +39,8 @@ def resnet_shapes(expansion, depths, *, widths=(64, 128, 256, 512), num_classes=
             if expansion == 1:
                 branch = [(width, channels, 3), (width, width, 3)]
             else:
-                branch = [(width, channels, 1), (width, width, 3), (features, width, 1)]
+                inner = width * per_group // 64 * groups
+                branch = [(inner, channels, 1), (inner, inner // groups, 3), (features, inner, 1)]
             for number, sizes in enumerate(branch, 1):
                 conv(f"{layer}.conv{number}", *sizes)
                 norm(f"{layer}.bn{number}", sizes[0])
@@ -50,6 +59,25 @@ def alexnet_shapes(*, widths=(64, 192, 384, 256, 256), dense_widths=(4096, 4096)
         channels = width
     units = channels * 6 * 6
     for number, width in zip((1, 4, 6), (*dense_widths, num_classes), strict=True):
+        shapes |= {f"classifier.{number}.weight": (width, units), f"classifier.{number}.bias": (width,)}
+        units = width
+    return shapes
+
+
+def vgg_shapes(depths, *, normalised, widths=(64, 128, 256, 512, 512), dense_widths=(4096, 4096), num_classes=1000):
+    """Convolution, normalisation if any, activation, ...: each has a number; a pool ends a stage."""
+    shapes, place, channels = {}, 0, 3
+    for depth, width in zip(depths, widths, strict=True):
+        for _ in range(depth):
+            shapes |= {f"features.{place}.weight": (width, channels, 3, 3), f"features.{place}.bias": (width,)}
+            if normalised:
+                for value in ("weight", "bias", "running_mean", "running_var"):
+                    shapes[f"features.{place + 1}.{value}"] = (width,)
+            place += 3 if normalised else 2
+            channels = width
+        place += 1
+    units = channels * 7 * 7
+    for number, width in zip((0, 3, 6), (*dense_widths, num_classes), strict=True):
         shapes |= {f"classifier.{number}.weight": (width, units), f"classifier.{number}.bias": (width,)}
         units = width
     return shapes
