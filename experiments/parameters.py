@@ -41,8 +41,9 @@ GROWING = ("mlp", "all_cnn_c")
 class Config:
     """Options of the parameters experiment."""
 
-    models: tuple[str, ...] = tuple(CATALOGUE)
-    """The networks to count, by their names in cnnjax.models."""
+    models: tuple[str, ...] = tuple(name for name in CATALOGUE if not name.endswith(("_bn", "_lpf4")))
+    """The networks to count, by their names in cnnjax.models. By default all but those that only normalise or blur what
+    another network does not."""
     size: int = 0
     """Side of the images in pixels; 0 is what each network was made for."""
     sides: tuple[int, ...] = (8, 16, 32, 64, 128, 256)

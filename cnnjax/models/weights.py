@@ -29,7 +29,7 @@ COLOURS = 3
 def load_weights(
     name: str, path: str | os.PathLike, *, in_chans: int | None = None, key: Key[Array, ""] | None = None, **fields: Any
 ) -> tuple[nn.Module, PyTree]:
-    """The network and its variables from a safetensors file with the parameter names of torchvision and timm.
+    """The network and its variables from a safetensors file with the parameter names of torchvision.
 
         model, variables = models.load_weights("resnet34", "resnet34.safetensors")
         logits, activations = model.apply(variables, images)
@@ -37,7 +37,8 @@ def load_weights(
     `name` is that of a network here and there: "resnet18" to "resnet152", "resnext50_32x4d", "resnext101_32x8d",
     "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2", "vgg11" to "vgg19", "vgg11_bn" to "vgg19_bn"; "alexnet",
     which has one tower, `alexnet_one_tower` here; or "resnet18_lpf4" to "resnet101_lpf4", Zhang's anti-aliased ones
-    (`taps=3` for a file called lpf3). What stands before all names in the file, as "module." or "model.", is left out.
+    (`taps=3` for a file called lpf3). The names in timm's files of ResNets are the same. What stands before all names
+    in a file, as "module." or "model.", is left out.
 
     Logits are PyTorch's for the same pixels: images are in [0, 1] and the network standardises them, with ImageNet's
     `mean` and `std`. Files do not say with what they were trained: other constants are given in `fields`, as are all
@@ -100,7 +101,7 @@ def load_weights(
 
 
 def save_weights(name: str, path: str | os.PathLike, variables: PyTree, **fields: Any) -> None:
-    """Write `variables` to a safetensors file under the names of torchvision and timm, for PyTorch and `load_weights`.
+    """Write `variables` to a safetensors file under the names of torchvision, for PyTorch and `load_weights`.
 
         models.save_weights("resnet34", "tuned.safetensors", variables)
 
@@ -108,7 +109,7 @@ def save_weights(name: str, path: str | os.PathLike, variables: PyTree, **fields
     The file holds no fields, `mean` and `std` neither: whoever reads it has to give the ones that are not ImageNet's.
     Values are float32 (float64 where they are that already), so what `load_weights` read from a float32 file is written
     back to the bit, except for `num_batches_tracked`, which is 0: only a running average over all batches, which
-    neither library takes, depends on it. The file is replaced in one step: a kill leaves the old one or the new.
+    those networks do not take, depends on it. The file is replaced in one step: a kill leaves the old one or the new.
 
     Raises `InputError` for variables that are not this network's, naming them.
     """
