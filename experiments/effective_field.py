@@ -35,8 +35,9 @@ from cnnjax import analysis, runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, RunDirectory, grid, main, open_run
-from cnnjax.training import StepSpec, TrainConfig, init_states, read_arrays, save_tree, unstack
+from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
 from experiments.common.images import load_images
+from experiments.common.kept import folder_of
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import classifier
 from experiments.common.sweep import CellPlan, check_same_data, trained
@@ -46,6 +47,7 @@ from experiments.parts.effective_field import stacks as effective_stacks
 from experiments.parts.effective_field.stacks import Stack, Weights
 
 TRAINING = "training"
+FIELDS = "fields.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +87,11 @@ def run(config: Config) -> Path:
             config.train.steps_per_epoch(len(dataset.train.images))
             model = build(config.network, dataset)
             fields = stage_fields(model, dataset)
-            check_same_data(directory.path / "data.json", dataset)
+            check_same_data(directory, dataset)
             stacks = {}
             for cell in cells:
-                path = directory.cell(cell.name) / "fields.safetensors"
-                if path.exists():
+                folder = folder_of(directory, cell.name)
+                if folder.has(FIELDS):
                     progress.skip(cell.name)
                 else:
                     progress.cell(cell.name)
@@ -99,8 +101,8 @@ def run(config: Config) -> Path:
                     for seed in seeds:
                         maps.append(effective_stacks.measure(cell.config, seed))
                         progress.advance(seed + 1, len(seeds))
-                    save_tree(path, {"maps": np.stack(maps)})
-                stacks[cell.name] = cell.config, read_arrays(path)[0]["maps"]
+                    folder.save(FIELDS, {"maps": np.stack(maps)})
+                stacks[cell.name] = cell.config, folder.arrays(FIELDS)["maps"]
             network = _trained_fields(directory, config, dataset, model, list(fields), progress)
         report.write(directory, stacks, fields, network, dataset, images=config.images)
         return directory.path
@@ -140,15 +142,14 @@ def _trained_fields(
     progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Effective fields (seeds, height, width) by "before/LAYER" and "after/LAYER", and the test "accuracy" (seeds,)."""
-    folder = run.cell(TRAINING)
-    path = folder / "fields.safetensors"
-    if path.exists():
+    folder = folder_of(run, TRAINING)
+    if folder.has(FIELDS):
         progress.skip(TRAINING)
-        return dict(read_arrays(path)[0])
+        return folder.arrays(FIELDS)
     progress.cell(TRAINING)
     plan = CellPlan(TRAINING, model, config.train, Augmentation())
     seeds = range(config.seeds)
-    after = trained(run, plan, folder, dataset, seeds, progress)
+    after = trained(run, plan, dataset, seeds, progress)
     # The same draws that the training began with.
     spec = StepSpec(model, config.train.optimizer, config.train.batch_size, lambda key, images, strengths: images)
     before = unstack(init_states(spec, seeds, dataset.train.images.shape[1:]).variables, config.seeds)
@@ -160,7 +161,7 @@ def _trained_fields(
     for done, (when, networks, layer) in enumerate(todo):
         progress.advance(done, len(todo), f"effective field of {layer}, {when} training")
         arrays[f"{when}/{layer}"] = np.stack([_field(model, variables, images, layer) for variables in networks])
-    save_tree(path, arrays)
+    folder.save(FIELDS, arrays)
     return arrays
 
 

@@ -26,6 +26,7 @@ from cnnjax.errors import InputError
 from cnnjax.study import Progress, main, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.images import load_images
+from experiments.common.kept import folder_of
 from experiments.common.network import NetworkConfig, build
 from experiments.common.sweep import CellPlan, sweep
 from experiments.parts.features import report
@@ -90,7 +91,8 @@ def run(config: Config) -> Path:
             if outcome.failure:
                 raise InputError(f"the training failed, so there is nothing to look at: {outcome.failure}")
             extent = Extent(config.images, config.probe_images, config.cells, config.top)
-            found = measure_all(directory.cell(CELL), plan, dataset, extent, seeds=config.seeds, progress=progress)
+            folder = folder_of(directory, CELL)
+            found = measure_all(folder, plan, dataset, extent, seeds=config.seeds, progress=progress)
         report.write(directory, found, dataset)
         return directory.path
 

@@ -125,7 +125,7 @@ def run(config: Config) -> Path:
                 *(_plan("activations", cell, config, dataset, train=None) for cell in activations),
                 *(_plan("training", cell, config, dataset, train=config.train) for cell in training),
             ]
-            check_same_data(directory.path / "data.json", dataset)
+            check_same_data(directory, dataset)
             results = measure_all(directory, plans, dataset, images=config.images, progress=progress)
         report.write(directory, plans, results, dataset)
         return directory.path

@@ -13,7 +13,6 @@ what convolution, pooling and every patch-based method build on. The same comman
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from cnnjax import priors, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
+from experiments.common.kept import folder_of
 from experiments.parts.self_similarity import figures as self_similarity_figures
 
 SOURCES = {
@@ -72,14 +72,14 @@ def run(config: Config) -> Path:
     with open_run("self_similarity", config, out=config.out) as directory, Progress(len(images)) as progress:
         rows, counts = [], []
         for number, (name, image) in enumerate(images.items()):
-            done = directory.cell(f"{number}") / "distances.json"
-            if done.exists():
+            folder, file = folder_of(directory, f"{number}"), "distances.json"
+            if folder.has(file):
                 progress.skip(name)
             else:
                 progress.cell(name)
                 other = images[config.images[(number + 1) % len(images)]]
-                write_atomic(done, json.dumps(_compare(image, other, config, number, progress)))
-            measured = json.loads(done.read_text())
+                folder.save_json(file, _compare(image, other, config, number, progress))
+            measured = folder.json(file)
             rows.append({"image": Path(name).stem, **{source: m["mean"] for source, m in measured.items()}})
             counts.append({source: np.asarray(m["counts"]) for source, m in measured.items()})
         directory.write_summary(pd.DataFrame(rows))

@@ -25,7 +25,6 @@ The same command goes on where a killed one was.
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,13 +37,13 @@ from cnnjax import analysis, runtime
 from cnnjax.analysis.relu_rules import Rule
 from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
 from cnnjax.study import Progress, RunDirectory, main, open_run
-from cnnjax.training import TrainConfig, read_arrays, save_tree
+from cnnjax.training import TrainConfig
 from experiments.common.cell import WEIGHTS
 from experiments.common.images import load_images
+from experiments.common.kept import folder_of
 from experiments.common.network import NetworkConfig, build
-from experiments.common.sweep import CellPlan, check_same_data, trained
+from experiments.common.sweep import CellPlan, check_same, check_same_data, trained
 from experiments.parts.receptive_field.figures import shown
 from experiments.parts.visualise import checks, page, views
 from experiments.parts.visualise import layers as layers_of
@@ -106,13 +105,13 @@ def run(config: Config) -> Path:
             rows = np.arange(min(config.check_images, len(subject.images.pixels)))
 
             def kept(name: str, measure: Callable[[], Arrays]) -> Arrays:
-                path = directory.cell(name) / "arrays.safetensors"
-                if path.exists():
+                folder, file = folder_of(directory, name), "arrays.safetensors"
+                if folder.has(file):
                     progress.skip(name)
                 else:
                     progress.cell(name)
-                    save_tree(path, measure())
-                return dict(read_arrays(path)[0])
+                    folder.save(file, measure())
+                return folder.arrays(file)
 
             options: dict[str, Any] = dict(rule=config.rule, progress=progress)
             tops = {
@@ -186,7 +185,7 @@ def _subject(
     else:
         return _trained(directory, config, progress)
     fields = _fields(config, subject.model, subject.variables, subject.images)
-    _check_same(directory.path / "subject.json", subject)
+    _check_same(directory, subject)
     return subject, fields
 
 
@@ -202,7 +201,7 @@ def _trained(
         images = subjects.folder_images(config.images, side=side, channels=channels, progress=progress.prepare)
     variables = jax.eval_shape(model.init, jax.random.key(0), _struct(images))
     fields = _fields(config, model, variables, images)
-    check_same_data(directory.path / "data.json", dataset)
+    check_same_data(directory, dataset)
     epochs = config.train.passes(len(dataset.train.images))
     plan = CellPlan(
         TRAINING,
@@ -211,15 +210,15 @@ def _trained(
         Augmentation(crop=config.crop, flip=config.flip),
         snapshots=tuple(epoch for epoch in config.snapshots if epoch <= epochs),
     )
-    folder = directory.cell(TRAINING)
-    if (folder / WEIGHTS).exists():
+    folder = folder_of(directory, TRAINING)
+    if folder.has(WEIGHTS):
         progress.skip(TRAINING)
     else:
         progress.cell(TRAINING)
-    trained(directory, plan, folder, dataset, range(config.seed, config.seed + 1), progress)
+    trained(directory, plan, dataset, range(config.seed, config.seed + 1), progress)
     subject = subjects.of_cell(folder, 0, images, title=f"{dataset.name}, {epochs} epochs, seed {config.seed}")
     if config.images is not None:
-        _check_same(directory.path / "subject.json", subject)
+        _check_same(directory, subject)
     return subject, fields
 
 
@@ -241,15 +240,9 @@ def _fields(config: Config, model: Any, variables: Any, images: Images) -> dict[
     return fields
 
 
-def _check_same(path: Path, subject: Subject) -> None:
-    content = json.dumps({"title": subject.title, "sha256": subject.digest()}, indent=2) + "\n"
-    if not path.exists():
-        write_atomic(path, content)
-    elif path.read_text() != content:
-        raise InputError(
-            f"the weights or the images are not those that {path.parent} began with: bring those back, or name another "
-            "directory with --out"
-        )
+def _check_same(directory: RunDirectory, subject: Subject) -> None:
+    now = {"title": subject.title, "subject": subject.digest()}
+    check_same(directory, "subject.json", now, "weights or the images")
 
 
 if __name__ == "__main__":

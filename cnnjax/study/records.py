@@ -1,5 +1,6 @@
 """Reading a run, which is all that a notebook needs: its configuration, its metrics, its summary."""
 
+import io
 import json
 import math
 import os
@@ -11,20 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjax.errors import InputError
+from cnnjax.files import read_file, read_json
 
 if TYPE_CHECKING:
     import pandas
 
-_CONFIG = {
-    "experiment": str,
-    "config": dict,
-    "command": str,
-    "started": str,
-    "commit": str | None,
-    "versions": dict,
-    "device": dict,
-    "resumed": list,
-}
+_PROVENANCE = {"command": str, "started": str, "commit": str | None, "versions": dict, "device": dict}
+_CONFIG = {"experiment": str, "config": dict, **_PROVENANCE, "resumed": list, "identity": str}
+_DEVICE = {"platform": str, "kind": str, "count": int, "cpu": str}
+_ANEW = "restore it, or remove the directory to begin the run anew"
 
 
 class RunWarning(UserWarning):
@@ -34,19 +30,29 @@ class RunWarning(UserWarning):
 def read_config(path: Path) -> dict[str, Any]:
     """The `config.json` of the run directory `path`.
 
-    Its keys are experiment, config, command, started, commit, versions, device, and resumed: if it went on elsewhere.
-    Raises InputError where the file is absent or corrupt.
+    Its keys are experiment, identity, config, command, started, commit, versions, device, and resumed: if it went on
+    elsewhere. Raises InputError where the file is absent or corrupt.
     """
     file = _existing(path, "config.json")
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        wrong = [key for key, kind in _CONFIG.items() if key not in document or not isinstance(document[key], kind)]
-        fault = f"no proper {', '.join(wrong)}" if wrong else ""
-    except (ValueError, TypeError) as error:
-        document, fault = {}, str(error)
-    if fault:
-        raise InputError(f"{file} is corrupt ({fault}); restore it, or remove the directory to begin the run anew.")
+    document = read_json(file, _ANEW)
+    wrong = _wrong(document, _CONFIG)
+    if not wrong:
+        for number, stage in enumerate([document, *document["resumed"]]):
+            inside = f"resumed[{number - 1}]." if number else ""
+            wrong += [inside + name for name in _wrong(stage, _PROVENANCE)] or [
+                *(f"{inside}device.{name}" for name in _wrong(stage["device"], _DEVICE)),
+                *(f"{inside}versions.{k}" for k, v in stage["versions"].items() if not isinstance(v, str | None)),
+            ]
+    if wrong:
+        raise InputError(f"{file} is corrupt (no proper {', '.join(wrong)}): {_ANEW}")
     return document
+
+
+def _wrong(found: Any, kinds: Mapping[str, Any]) -> list[str]:
+    """The keys that are missing in a JSON object or of another kind; all of them where it is none."""
+    if not isinstance(found, dict):
+        return [*kinds]
+    return [key for key, kind in kinds.items() if key not in found or not isinstance(found[key], kind)]
 
 
 def read_metrics(path: Path, *, keys: Sequence[str] = ()) -> "pandas.DataFrame":
@@ -70,15 +76,30 @@ def read_metrics(path: Path, *, keys: Sequence[str] = ()) -> "pandas.DataFrame":
 
 
 def read_summary(path: Path) -> "pandas.DataFrame":
-    """The `summary.csv` of the run directory `path`, every digit kept; raises InputError where it is absent."""
-    import pandas as pd
+    """The `summary.csv` of the run directory `path`, every digit kept.
 
+    Raises InputError where it is absent or not a table.
+    """
     file = _existing(path, "summary.csv")
     # Only an empty field is missing: "None" and "NA" are honest names of cells.
-    frame, text = (pd.read_csv(file, keep_default_na=False, na_values=[""], dtype=kind) for kind in (None, "object"))
+    frame, text = (read_table(file, keep_default_na=False, na_values=[""], dtype=kind) for kind in (None, "object"))
     # Python reads back exactly the float that was written; pandas before 3.1 may be off in the last digit.
     floats = frame.select_dtypes("float").columns
     return frame.assign(**text[floats].astype("float64"))
+
+
+def read_table(file: Path, **options: Any) -> "pandas.DataFrame":
+    """A file of comma-separated values, with the options of `pandas.read_csv`; raises InputError for what is none."""
+    import pandas as pd
+
+    remedy = "let the run's command write it again"
+    content = read_file(file, remedy)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of columns of mixed kinds, and of what else is odd
+            return pd.read_csv(io.BytesIO(content), **options)
+    except (ValueError, OverflowError, pd.errors.DtypeWarning, pd.errors.ParserWarning) as error:
+        raise InputError(f"{file} is not a table ({str(error).strip()}); {remedy}.") from error
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:
@@ -103,7 +124,7 @@ def mend_metrics(path: Path) -> None:
 
 def _parse(file: Path) -> tuple[list[dict[str, Any]], int, bytes]:
     """The records of a file, the length in bytes of its whole lines, and what is left of a torn last one."""
-    content = file.read_bytes()
+    content = read_file(file, "remove it, or put a file in its place")
     lines = content.splitlines(keepends=True)
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
@@ -120,7 +141,7 @@ def _parse(file: Path) -> tuple[list[dict[str, Any]], int, bytes]:
 def _record(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if line.endswith(b"\n") and isinstance(record, dict) else None
 
@@ -139,6 +160,6 @@ def _plain(key: str, value: Any) -> Any:
 
 def _existing(path: Path, name: str) -> Path:
     file = Path(path) / name
-    if not file.is_file():
+    if not file.exists():
         raise InputError(f"{file} does not exist; is {path} the directory of a run?")
     return file

@@ -1,6 +1,7 @@
 """A run is a directory that tells the whole story, survives a kill at any instant, and belongs to one process."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
+from cnnjax.files import remove_partial, write_atomic
 from cnnjax.study.provenance import changes, provenance
 from cnnjax.study.records import RunWarning, encode_record, mend_metrics, read_config
 from cnnjax.study.settings import identity, readable_id, safe_name, to_json
@@ -26,10 +27,12 @@ class RunDirectory:
     """An open run, made by `open_run`: config.json, metrics.jsonl, summary.csv, figures/ and cells/.
 
     `path` is its absolute path; a cell keeps what it needs, such as checkpoints, in its own directory `cell(name)`.
+    `identity` names the experiment and its settings: what a cell keeps is marked with it, lest another run takes it.
     """
 
-    def __init__(self, path: Path, lock: filelock.BaseFileLock, undo: contextlib.ExitStack):
+    def __init__(self, path: Path, identity: str, lock: filelock.BaseFileLock, undo: contextlib.ExitStack):
         self.path = path
+        self.identity = identity
         self._lock = lock
         self._undo = undo
         self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -103,9 +106,10 @@ def open_run(
     try:
         with contextlib.ExitStack() as undo:
             lock = _claim(path, undo)
-            _write_config(path, experiment, settings, ignore)
+            name = _identity(experiment, settings, ignore)
+            _write_config(path, experiment, settings, ignore, name)
             mend_metrics(path)
-            run = RunDirectory(path, lock, undo)
+            run = RunDirectory(path, name, lock, undo)
             run._undo = undo.pop_all()
             return run
     except OSError as error:
@@ -121,6 +125,10 @@ def _claim(path: Path, undo: contextlib.ExitStack) -> filelock.BaseFileLock:
                 folder.mkdir()
                 undo.callback(_remove_empty, folder)
     _refuse_other_content(path)
+    new = not (path / "config.json").exists()
+    made = [
+        name for name in (".lock", *(("config.json", "metrics.jsonl") if new else ())) if not (path / name).exists()
+    ]
     lock = filelock.FileLock(path / ".lock", thread_local=False)
     try:
         lock.acquire(blocking=False)
@@ -129,12 +137,24 @@ def _claim(path: Path, undo: contextlib.ExitStack) -> filelock.BaseFileLock:
             f"The run directory {path} is open in another process; wait until that ends, or name another directory."
         ) from None
     undo.callback(lock.release)
-    if "config.json" not in {entry.name for entry in path.iterdir()}:
-        for name in (".lock", "config.json", "metrics.jsonl"):
-            undo.callback((path / name).unlink, missing_ok=True)
-    for partial in path.rglob(".*.tmp"):  # of a process killed inside `write_atomic`
-        partial.unlink()
+    for name in made:
+        undo.callback((path / name).unlink, missing_ok=True)
     return lock
+
+
+def _remove_partial(path: Path) -> None:
+    """Remove what a process killed in the middle of a file has left in the folders that a run writes to."""
+    remove_partial(path)
+    remove_partial(path / "figures")
+    cells = path / "cells"
+    for cell in [] if cells.is_symlink() or not cells.is_dir() else cells.iterdir():
+        remove_partial(cell)
+
+
+def _identity(experiment: str, settings: Mapping[str, Any], ignore: Sequence[str]) -> str:
+    """The experiment's name and a digest of what makes the run the run it is."""
+    text = json.dumps([experiment, identity(settings, ignore)], sort_keys=True)
+    return f"{experiment} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _remove_empty(folder: Path) -> None:
@@ -143,19 +163,32 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _refuse_other_content(path: Path) -> None:
-    # A kill before config.json was there leaves hidden files at most.
+    # A kill before config.json was there leaves hidden files at most, and an empty lock.
     names = sorted(entry.name for entry in path.iterdir())
     other = [name for name in names if not name.startswith(".")]
     if other and "config.json" not in names:
         held = ", ".join(other[:5])
-        raise InputError(f"{path} holds {held}, but no config.json, so it is no run; name a new or empty directory.")
+        raise InputError(f"{path} holds {held}, but no config.json, so it is not a run; name a new or empty directory.")
+    lock = path / ".lock"
+    if (
+        lock.is_symlink()
+        or (lock.exists() and not lock.is_file())
+        or (not other and lock.exists() and lock.stat().st_size > 0)
+    ):
+        raise InputError(f"{lock} is not the lock of a run; remove it, or name another directory.")
 
 
-def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore: Sequence[str]) -> None:
+def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore: Sequence[str], name: str) -> None:
     here = provenance()
     if (path / "config.json").exists():
         document = read_config(path)
         _refuse_other_settings(path, experiment, settings, document, ignore)
+        if document["identity"] != name:
+            raise InputError(
+                f"{path / 'config.json'} is corrupt (its identity is not that of its settings); restore it, or remove "
+                "the directory to begin the run anew."
+            )
+        _remove_partial(path)
         differing = changes((document["resumed"] or [document])[-1], here)
         if not differing:
             return
@@ -163,7 +196,8 @@ def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore:
         warnings.warn(text, RunWarning, stacklevel=3)
         document["resumed"].append(here)
     else:
-        document = {"experiment": experiment, "config": settings, **here, "resumed": []}
+        remove_partial(path, "config.json")  # no more than that can a killed process have left
+        document = {"experiment": experiment, "identity": name, "config": settings, **here, "resumed": []}
     write_atomic(path / "config.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 

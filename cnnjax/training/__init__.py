@@ -3,7 +3,15 @@
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, TrainConfig
 from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
-from cnnjax.training.loop import DivergedError, Training, init_states, program_key, train, train_together
+from cnnjax.training.loop import (
+    DivergedError,
+    Training,
+    check_steps,
+    init_states,
+    program_key,
+    train,
+    train_together,
+)
 from cnnjax.training.step import StepSpec, TrainState, init_state, learning_rate, make_optimizer, train_step
 
 __all__ = [
@@ -13,6 +21,7 @@ __all__ = [
     "TrainConfig",
     "TrainState",
     "Training",
+    "check_steps",
     "init_state",
     "init_states",
     "learning_rate",

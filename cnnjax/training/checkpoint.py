@@ -1,5 +1,10 @@
-"""Pytrees of arrays in safetensors files: written whole or not at all, and unable to execute anything when read."""
+"""Pytrees of arrays in safetensors files: written whole or not at all, and unable to execute anything when read.
 
+A file carries a digest of itself and the name of what it belongs to, so that a damaged file, or another's in its place,
+is refused and never taken for a result.
+"""
+
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +15,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
+from cnnjax.files import parse_json, read_file, write_atomic
+
+_REMEDY = "delete it to compute it again"
+_BLANK = "0" * 64  # stands for the digest in what the digest is of
 
 
 def _names(tree: PyTree) -> list[str]:
@@ -19,21 +27,30 @@ def _names(tree: PyTree) -> list[str]:
     ]
 
 
-def save_tree(path: Path, tree: PyTree, **about: Any) -> None:
-    """Write every array of `tree` under its path in the tree, and `about` (JSON values) beside them."""
+def save_tree(path: Path, tree: PyTree, *, of: str = "", **about: Any) -> None:
+    """Write every array of `tree` under its path in the tree, and `about` (JSON values) beside them.
+
+    `of` says what the file belongs to, such as a cell of a run: who reads it may ask for that, and for its name.
+    """
     from safetensors.numpy import save
 
     # safetensors writes the memory of a transposed array as if it were not.
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in zip(_names(tree), jax.tree.leaves(tree), strict=True)}
-    write_atomic(path, save(arrays, metadata={"about": json.dumps(about)}))
+    # One entry: safetensors writes several in an order that changes from process to process.
+    beside = {"about": about, "of": _label(of, path), "sha256": _BLANK}
+    content = save(arrays, metadata={"about": json.dumps(beside)})
+    header = 8 + int.from_bytes(content[:8], "little")
+    signed = content[:header].replace(_BLANK.encode(), _digest(content, header, _BLANK).encode(), 1)
+    write_atomic(path, signed + content[header:])
 
 
-def load_tree(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+def load_tree(path: Path, like: PyTree, *, of: str = "", remedy: str = _REMEDY) -> tuple[PyTree, dict[str, Any]]:
     """Read what `save_tree` wrote into the structure of `like`, whose leaves have the shapes and dtypes expected.
 
-    Raises `InputError`, listing what is missing, left over or misshapen, when the file holds something else.
+    Raises `InputError` as `read_arrays` does, and, listing what is missing, left over or misshapen, when the file holds
+    something else.
     """
-    arrays, about = read_arrays(path)
+    arrays, about = read_arrays(path, of=of, remedy=remedy)
     names, leaves = _names(like), jax.tree.leaves(like)
     problems = [f"missing {name}" for name in names if name not in arrays]
     problems += [f"unexpected {name}" for name in arrays if name not in names]
@@ -42,17 +59,44 @@ def load_tree(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         if found is not None and (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
             problems.append(f"{name} is {found.dtype}{list(found.shape)}, not {leaf.dtype}{list(leaf.shape)}")
     if problems:
-        raise InputError(f"{path} does not fit this model: {'; '.join(problems)}")
+        raise InputError(f"{path} does not fit this model ({'; '.join(problems)}): {remedy}")
     return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(arrays[name]) for name in names]), about
 
 
-def read_arrays(path: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
-    """Every array of a file by its name, and what was written beside them. A damaged file is an `InputError`."""
+def read_arrays(path: Path, *, of: str = "", remedy: str = _REMEDY) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+    """Every array of a file of `save_tree` by its name, and what was written beside them.
+
+    Raises `InputError`, which names the file and ends in `remedy`, for a damaged file, one without a digest, and, where
+    `of` is given, one that was written for something else or under another name.
+    """
     from safetensors import SafetensorError, safe_open
 
+    content = read_file(path, remedy)
+    header = 8 + int.from_bytes(content[:8], "little")
+    try:
+        text = json.loads(content[8:header].decode())["__metadata__"]["about"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        raise InputError(f"{path} cannot be read (it is damaged, or not a file of this version): {remedy}") from None
+    beside = parse_json(text, path, remedy) if isinstance(text, str) else None
+    if not isinstance(beside, dict) or {"about", "of", "sha256"} - set(beside) or not isinstance(beside["sha256"], str):
+        raise InputError(f"{path} cannot be read (it has no digest, so another version wrote it): {remedy}")
+    if _digest(content, header, beside["sha256"]) != beside["sha256"] or not isinstance(beside["about"], dict):
+        raise InputError(f"{path} cannot be read (it is damaged: its content does not match its digest): {remedy}")
+    if of and beside["of"] != _label(of, path):
+        raise InputError(f"{path} is not of {_label(of, path)}, but of {beside['of'] or 'nothing named'}: {remedy}")
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            return arrays, json.loads((file.metadata() or {}).get("about", "{}"))
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): delete it to compute it again") from error
+            return {name: file.get_tensor(name) for name in file.keys()}, beside["about"]  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
+
+
+def _label(of: str, path: Path) -> str:
+    return of and f"{of}/{path.name}"
+
+
+def _digest(content: bytes, header: int, digest: str) -> str:
+    """That of a whole file whose header holds `digest`, as it was before that was put in."""
+    found = hashlib.sha256(content[:header].replace(digest.encode(), _BLANK.encode(), 1) if digest else b"")
+    found.update(memoryview(content)[header:])
+    return found.hexdigest()

@@ -63,9 +63,13 @@ class TrainConfig:
             )
         return images // self.batch_size
 
+    def total_steps(self, images: int) -> int:
+        """Steps in all, for a training set of `images` images."""
+        return self.steps_per_epoch(images) * self.passes(images)
+
     def hyper(self, images: int) -> "Hyper":
         """The numeric settings as arrays, for a training set of `images` images."""
-        total = self.steps_per_epoch(images) * self.passes(images)
+        total = self.total_steps(images)
         values = (self.learning_rate, self.warmup * total, total, self.weight_decay, self.label_smoothing)
         drops = {"cosine": None, "steps": self.drops, "constant": ()}[self.schedule]
         return Hyper(

@@ -40,6 +40,8 @@ class Training:
     """Where the state is kept after at most 200 steps; a training that finds it goes on to the same result."""
     snapshots: Mapping[int, Path] = dataclasses.field(default_factory=dict)
     """By epoch, 0 for the start: where to write the variables, with their seed axis, as they are then."""
+    of: str = ""
+    """What the files are marked with, and a checkpoint must be: see `save_tree`."""
     log: Callable[..., Any] = lambda **record: None
     """Given each seed's mean loss and accuracy for each chunk of steps."""
 
@@ -65,7 +67,7 @@ def train(
     Raises `DivergedError` at the end of the chunk in which a loss is not finite, or of the training, and `InputError`
     for a snapshot after the last epoch.
     """
-    own = Training(config, strengths, seeds, checkpoint, snapshots or {}, log)
+    own = Training(config, strengths, seeds, checkpoint, snapshots or {}, log=log)
     (result,) = train_together(spec, [own], images, labels, progress=progress)
     if isinstance(result, DivergedError):
         raise result
@@ -148,10 +150,11 @@ class _Running:
         self.order_keys, self.step_keys = _keys(training.seeds, "order"), _keys(training.seeds, "step")
         self.states = init_states(spec, training.seeds, image_shape)
         if training.checkpoint is not None and training.checkpoint.exists():
-            self.states, _ = load_tree(training.checkpoint, self.states)
+            self.states, _ = load_tree(training.checkpoint, self.states, of=training.of)
+            check_steps(self.states, training.checkpoint, last=training.config.total_steps(images))
         self.done = int(self.states.step[0])
         if self.done == 0 and 0 in training.snapshots:
-            save_tree(training.snapshots[0], self.states.variables)
+            save_tree(training.snapshots[0], self.states.variables, of=training.of)
 
     def advance(
         self, states: TrainState, count: int, history: Mapping[str, np.ndarray], seconds: float, per_epoch: int
@@ -174,9 +177,9 @@ class _Running:
         epoch, left = divmod(self.done, per_epoch)
         if left == 0 and epoch in snapshots:
             # Before the checkpoint: a training that goes on from it has them.
-            save_tree(snapshots[epoch], states.variables)
+            save_tree(snapshots[epoch], states.variables, of=self.training.of)
         if self.training.checkpoint is not None:
-            save_tree(self.training.checkpoint, states)
+            save_tree(self.training.checkpoint, states, of=self.training.of)
 
     def result(self) -> "PyTree | DivergedError":
         if self.failure is not None:
@@ -189,6 +192,16 @@ class _Running:
                     f"the network of seed {seed} is not finite after the last step: lower the learning rate"
                 )
         return self.states.variables
+
+
+def check_steps(states: TrainState, path: Path, *, last: int) -> None:
+    """Raise `InputError` for states read from `path` that are not those of one step from 0 to the `last`."""
+    steps = np.asarray(states.step)
+    if (steps != steps[0]).any() or not 0 <= steps[0] <= last:
+        raise InputError(
+            f"{path} is at the steps {sorted({int(step) for step in steps})} of a training of {last}: delete it to "
+            "train again from the start"
+        )
 
 
 def _side_by_side(trainings: Sequence[_Running], epoch: int, n: int) -> tuple[TrainState, Array, Array, Any, PyTree]:

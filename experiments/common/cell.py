@@ -6,7 +6,6 @@ there. Nothing here knows of a run, or of where it is computed.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,22 +19,19 @@ from jaxtyping import PyTree
 from cnnjax.analysis import NotFiniteError
 from cnnjax.data import Augmentation, Dataset, apply_augmentation
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
 from cnnjax.training import (
     DivergedError,
     StepSpec,
     TrainConfig,
     Training,
     init_states,
-    load_tree,
     networks_at_once,
     program_key,
-    read_arrays,
-    save_tree,
     train_together,
     unstack,
 )
 from experiments.common.describe import describe
+from experiments.common.kept import Folder
 from experiments.common.protocol import ProtocolConfig, measure
 
 WEIGHTS, STATE, PREDICTIONS, FAILURE = (
@@ -55,7 +51,7 @@ class CellPlan:
     train: TrainConfig
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     snapshots: tuple[int, ...] = ()
-    """Epochs after which the networks are kept as they are then, 0 for the start: see `snapshot_path`."""
+    """Epochs after which the networks are kept as they are then, 0 for the start: see `snapshot`."""
     change: Callable[[Dataset], Dataset] | None = None
     """What the cell makes of the dataset, such as to leave images out; None: nothing."""
     seeds: Sequence[int] | None = None
@@ -97,15 +93,22 @@ class Watch:
             self.compiled.add(key)
 
 
-def outcome(folder: Path) -> Outcome | None:
-    """What the cell in `folder` came to; None where it is not finished. Raises `InputError` for a damaged file."""
-    if (folder / PREDICTIONS).exists():
-        return Outcome(dict(read_arrays(folder / PREDICTIONS)[0]))
-    if (folder / FAILURE).exists():
-        try:
-            return Outcome(None, json.loads((folder / FAILURE).read_text())["failure"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / FAILURE} cannot be read ({error}): delete it to try the cell again") from error
+def outcome(folder: Folder, *, networks: int, classes: int) -> Outcome | None:
+    """What the cell in `folder` came to; None where it is not finished.
+
+    Raises `InputError` for a damaged file, and one of another number of networks, or with classes that do not exist.
+    """
+    if folder.has(PREDICTIONS):
+        arrays = folder.arrays(PREDICTIONS)
+        answers = [array for name, array in arrays.items() if name.endswith("classes")]
+        if not answers or any(len(array) != networks or array.max(initial=0) >= classes for array in answers):
+            raise InputError(
+                f"{folder.path / PREDICTIONS} does not hold the answers of {networks} networks among {classes} "
+                "classes: delete it to compute it again"
+            )
+        return Outcome(arrays)
+    if folder.has(FAILURE):
+        return Outcome(None, str(folder.json(FAILURE, remedy="delete it to try the cell again")))
     return None
 
 
@@ -115,22 +118,25 @@ def compute(
     protocol: ProtocolConfig | None,
     seeds: Sequence[int],
     files: Mapping[str, bytes],
+    *,
+    of: str = "",
 ) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """The files of a finished cell by name, and its records for `metrics.jsonl`.
 
-    `files` are those that a cell has which was begun already. The same plan, data, protocol and seeds give the same
-    files wherever they are computed, to the last bit on processors of one kind.
+    `files` are those that a cell has which was begun already, and `of` is what they are marked with (`kept.Folder`).
+    The same plan, data, protocol and seeds give the same files wherever they are computed, to the last bit on
+    processors of one kind.
     """
     records: list[dict[str, Any]] = []
     watch = Watch(log=lambda **record: records.append(record))
     with TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Folder(Path(name), of)
         for file, content in files.items():
-            (folder / file).write_bytes(content)
+            (folder.path / file).write_bytes(content)
         own = plan.of(dataset)
         (result,) = train_cells([plan], [folder], own, seeds, watch)
         conclude(plan, folder, result, own, protocol, watch)
-        return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}, records
+        return {file.name: file.read_bytes() for file in sorted(folder.path.iterdir())}, records
 
 
 def side_by_side(plans: Iterable[CellPlan], dataset: Dataset, seeds: Sequence[int]) -> list[list[CellPlan]]:
@@ -151,14 +157,14 @@ def _program(plan: CellPlan, dataset: Dataset) -> Hashable:
 
 
 def train_cells(
-    plans: Sequence[CellPlan], folders: Sequence[Path], dataset: Dataset, seeds: Sequence[int], watch: Watch
+    plans: Sequence[CellPlan], folders: Sequence[Folder], dataset: Dataset, seeds: Sequence[int], watch: Watch
 ) -> list[list[PyTree] | DivergedError]:
     """The variables of each seed's network for each cell, or why its training failed; `plans` share one program.
 
     What was trained before is read from its folder, and what is trained now is kept there.
     """
     spec = plans[0].spec
-    todo = [(plan, folder) for plan, folder in zip(plans, folders, strict=True) if not (folder / WEIGHTS).exists()]
+    todo = [(plan, folder) for plan, folder in zip(plans, folders, strict=True) if not folder.has(WEIGHTS)]
     failures: dict[str, DivergedError] = {}
     if todo:
         watch.compiling("the training step", spec)
@@ -167,8 +173,9 @@ def train_cells(
                 plan.train,
                 plan.augmentation.as_arrays(),
                 plan.seeds or seeds,
-                checkpoint=folder / STATE,
-                snapshots={epoch: snapshot_path(folder, epoch) for epoch in plan.snapshots},
+                checkpoint=folder.path / STATE,
+                snapshots={epoch: folder.path / snapshot(epoch) for epoch in plan.snapshots},
+                of=folder.of,
                 log=lambda name=plan.name, **record: watch.log(cell=name, **record),
             )
             for plan, folder in todo
@@ -191,26 +198,28 @@ def train_cells(
             if isinstance(result, DivergedError):
                 failures[plan.name] = result
                 continue
-            save_tree(folder / WEIGHTS, result, network=describe(plan.model))
-            (folder / STATE).unlink(missing_ok=True)
+            folder.save(WEIGHTS, result, network=describe(plan.model))
+    for folder in folders:
+        if folder.has(WEIGHTS):
+            folder.remove(STATE)  # which a kill may have left beside them
     return [
-        failures[plan.name] if plan.name in failures else read_networks(plan, folder / WEIGHTS, dataset, seeds)
+        failures[plan.name] if plan.name in failures else read_networks(plan, folder, WEIGHTS, dataset, seeds)
         for plan, folder in zip(plans, folders, strict=True)
     ]
 
 
-def read_networks(plan: CellPlan, path: Path, dataset: Dataset, seeds: Sequence[int]) -> list[PyTree]:
-    """The variables of each seed's network from a file of weights or a snapshot of the cell."""
+def read_networks(plan: CellPlan, folder: Folder, name: str, dataset: Dataset, seeds: Sequence[int]) -> list[PyTree]:
+    """The variables of each seed's network from the file of weights or a snapshot that a cell keeps in its folder."""
     own = plan.seeds or seeds
     one = jax.eval_shape(lambda: init_states(plan.spec, own[:1], dataset.train.images.shape[1:]).variables)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(own), *leaf.shape[1:]), leaf.dtype), one)
-    variables, _ = load_tree(path, like)
+    variables = folder.load(name, like, remedy=f"delete the folder {folder.path} to train the cell again")
     return unstack(variables, len(own))
 
 
 def conclude(
     plan: CellPlan,
-    folder: Path,
+    folder: Folder,
     networks: "list[PyTree] | DivergedError",
     dataset: Dataset,
     protocol: ProtocolConfig | None,
@@ -223,12 +232,13 @@ def conclude(
         watch.compiling("the measurements", plan.model)
         arrays = measure(protocol, dataset, plan.model, networks, progress=watch.advance)
     except (DivergedError, NotFiniteError) as error:
-        write_atomic(folder / FAILURE, json.dumps({"failure": str(error)}) + "\n")
+        folder.save_json(FAILURE, str(error))
+        folder.remove(STATE)  # of a training that comes to the same end wherever it is begun
         return Outcome(None, str(error))
-    save_tree(folder / PREDICTIONS, arrays)
+    folder.save(PREDICTIONS, arrays)
     return Outcome(arrays)
 
 
-def snapshot_path(folder: Path, epoch: int) -> Path:
-    """Where the cell in `folder` keeps its networks, with their seed axis, as they are after an epoch."""
-    return folder / f"epoch{epoch:04d}.safetensors"
+def snapshot(epoch: int) -> str:
+    """The file in which a cell keeps its networks, with their seed axis, as they are after an epoch."""
+    return f"epoch{epoch:04d}.safetensors"

@@ -35,15 +35,15 @@ def compute_all(
     dataset: Dataset,
     protocol: ProtocolConfig | None,
     seeds: Sequence[int],
-    begun: Mapping[str, Mapping[str, bytes]],
+    begun: Mapping[str, tuple[str, Mapping[str, bytes]]],
     *,
     note: Callable[[str], Any] = lambda text: None,
 ) -> Iterator[tuple[str, tuple[dict[str, bytes], list[dict[str, Any]]]]]:
     """The name of each cell with what `cell.compute` gives for it, as they are finished.
 
-    `begun` are the files of cells that were begun. A cell takes one processor, or one accelerator where the cluster
-    has any. Raises `InputError` as `connect` does, where a worker has other versions, and for a cell whose worker is
-    lost time and again.
+    `begun` is of each cell what its files are marked with, and those that it has already. A cell takes one processor,
+    or one accelerator where the cluster has any. Raises `InputError` as `connect` does, where a worker
+    has other versions, and for a cell whose worker is lost time and again.
     """
     ray = connect()
     resources = ray.cluster_resources()
@@ -53,7 +53,7 @@ def compute_all(
     task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=1 if accelerators else 0)(_compute)
     shared, versions = ray.put(dataset), _versions()
     pending = {
-        task.options(name=plan.name).remote(pickled(plan), shared, protocol, seeds, begun[plan.name], versions): plan
+        task.options(name=plan.name).remote(pickled(plan), shared, protocol, seeds, *begun[plan.name], versions): plan
         for plan in plans
     }
     try:
@@ -134,6 +134,7 @@ def _compute(
     dataset: Dataset,
     protocol: ProtocolConfig | None,
     seeds: Sequence[int],
+    of: str,
     files: Mapping[str, bytes],
     versions: Mapping[str, str],
 ) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
@@ -143,4 +144,4 @@ def _compute(
     ]:
         raise InputError(f"a worker of the cluster has {', '.join(differing)}: install there what is here")
     runtime.configure()
-    return compute(pickle.loads(plan), dataset, protocol, seeds, files)
+    return compute(pickle.loads(plan), dataset, protocol, seeds, files, of=of)

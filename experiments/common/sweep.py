@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Literal
 
 from jaxtyping import PyTree
@@ -24,12 +23,12 @@ from experiments.common.cell import (
     conclude,
     outcome,
     side_by_side,
-    snapshot_path,
     train_cells,
 )
+from experiments.common.kept import Folder, folder_of
 from experiments.common.protocol import ProtocolConfig
 
-__all__ = ["CellPlan", "Engine", "Outcome", "check_same_data", "snapshot_path", "sweep", "trained"]
+__all__ = ["CellPlan", "Engine", "Outcome", "check_same", "check_same_data", "sweep", "trained"]
 
 Engine = Literal["process", "ray"]
 """Where cells are computed: in this process, or on the workers of a Ray cluster."""
@@ -52,11 +51,12 @@ def sweep(
     """
     if engine == "ray":
         cluster.connect()
-    check_same_data(run.path / "data.json", dataset)
-    outcomes = {plan.name: outcome(run.cell(plan.name)) for plan in plans}
+    check_same_data(run, dataset)
+    outcomes = {plan.name: _outcome(run, plan, dataset, range(seeds)) for plan in plans}
     todo = [plan for plan in plans if outcomes[plan.name] is None]
     for plan in plans:
         if outcomes[plan.name] is not None:
+            folder_of(run, plan.name).remove(STATE)  # which a kill may have left
             progress.skip(plan.name)
     if todo:
         compute = _on_cluster if engine == "ray" else _in_this_process
@@ -81,11 +81,12 @@ def _in_this_process(
         if len(group) > 1:
             progress.note(f"  trained in one program with {', '.join(plan.name for plan in group[1:])}")
         own = group[0].of(dataset)
-        results = train_cells(group, [run.cell(plan.name) for plan in group], own, seeds, watch)
-        for plan, networks in zip(group, results, strict=True):
+        folders = [folder_of(run, plan.name) for plan in group]
+        results = train_cells(group, folders, own, seeds, watch)
+        for plan, folder, networks in zip(group, folders, results, strict=True):
             if plan is not group[0]:
                 progress.cell(plan.name)
-            yield plan.name, conclude(plan, run.cell(plan.name), networks, own, protocol, watch)
+            yield plan.name, conclude(plan, folder, networks, own, protocol, watch)
 
 
 def _on_cluster(
@@ -96,56 +97,65 @@ def _on_cluster(
     seeds: Sequence[int],
     progress: Progress,
 ) -> Iterator[tuple[str, Outcome]]:
+    folders = {plan.name: folder_of(run, plan.name) for plan in plans}
     begun = {
-        plan.name: {file.name: file.read_bytes() for file in run.cell(plan.name).iterdir() if file.is_file()}
-        for plan in plans
+        name: (folder.of, {file.name: file.read_bytes() for file in folder.path.iterdir() if file.is_file()})
+        for name, folder in folders.items()
     }
     for name, (files, records) in cluster.compute_all(plans, dataset, protocol, seeds, begun, note=progress.note):
-        folder = run.cell(name)
+        folder = folders[name]
         for record in records:
             run.log(**record)
         # What says that a cell is finished comes last.
         for file in sorted(files, key=lambda file: file in (PREDICTIONS, FAILURE)):
-            write_atomic(folder / file, files[file])
-        if STATE not in files:
-            (folder / STATE).unlink(missing_ok=True)
+            write_atomic(folder.path / file, files[file])
+        folder.remove(STATE)
         progress.finished(name)
-        found = outcome(folder)
+        found = _outcome(run, next(plan for plan in plans if plan.name == name), dataset, seeds)
         assert found is not None, f"the cell {name} came back from the cluster unfinished"
         yield name, found
+
+
+def _outcome(run: RunDirectory, plan: CellPlan, dataset: Dataset, seeds: Sequence[int]) -> Outcome | None:
+    return outcome(folder_of(run, plan.name), networks=len(plan.seeds or seeds), classes=len(dataset.class_names))
 
 
 def trained(
     run: RunDirectory,
     plan: CellPlan,
-    folder: Path,
     dataset: Dataset,
     seeds: Sequence[int],
     progress: Progress,
 ) -> list[PyTree]:
     """The variables of each seed's network, trained to the end or read from where they were kept.
 
-    `folder` is the cell's. Raises `InputError` where a loss is not finite.
+    Raises `InputError` where a loss is not finite.
     """
     watch = Watch(run.log, progress.advance, progress.status)
-    (result,) = train_cells([plan], [folder], dataset, seeds, watch)
+    (result,) = train_cells([plan], [folder_of(run, plan.name)], dataset, seeds, watch)
     if isinstance(result, DivergedError):
         raise InputError(f"the training failed, so there is nothing to look at: {result}") from result
     return result
 
 
-def check_same_data(path: Path, dataset: Dataset) -> None:
+def check_same_data(run: RunDirectory, dataset: Dataset) -> None:
     """Raise `InputError` unless the images are those that the run began with; a new run notes which they are."""
     digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
     for split in (dataset.train, dataset.test):
         digest.update(f"{split.images.shape}".encode())
         digest.update(split.images.tobytes())
         digest.update(split.labels.tobytes())
-    content = json.dumps({"name": dataset.name, "note": dataset.note, "sha256": digest.hexdigest()}, indent=2) + "\n"
-    if not path.exists():
-        write_atomic(path, content)
-    elif path.read_text() != content:
+    now = {"name": dataset.name, "note": dataset.note, "images": digest.hexdigest()}
+    check_same(run, "data.json", now, f"images of {dataset.name}")
+
+
+def check_same(run: RunDirectory, name: str, now: dict[str, str], what: str) -> None:
+    """Raise `InputError` unless `now` is what the run began with; a new run notes it in its file `name`."""
+    folder = Folder(run.path, run.identity)
+    if not folder.has(name):
+        folder.save_json(name, now)
+    elif folder.json(name, remedy=f"if the {what} are still the same, delete it") != now:
         raise InputError(
-            f"the images of {dataset.name} are not those that {path.parent} began with: "
-            "bring those back, or name another directory with --out"
+            f"the {what} are not those that {run.path} began with: bring those back, or name another directory with "
+            "--out"
         )

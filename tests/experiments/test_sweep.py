@@ -6,7 +6,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.analysis import NotFiniteError
-from cnnjax.study import Progress, open_run
+from cnnjax.study import Progress, open_run, read_config
 from cnnjax.training import execution, read_arrays
 from experiments.common import cell, sweep
 from tests.experiments import tiny_sweep
@@ -112,14 +112,15 @@ def test_one_whose_answers_are_not_finite_is_marked_alone(tmp_path, monkeypatch)
 
 def test_a_cell_is_a_function_of_plan_and_data(one_by_one):
     path, _ = one_by_one
-    files, records = cell.compute(PLANS[1], DATA, None, range(2), {})
+    of = f"{read_config(path)['identity']}/other-program"
+    files, records = cell.compute(PLANS[1], DATA, None, range(2), {}, of=of)
     folder = path / "cells" / "other-program"
     assert files == {file.name: file.read_bytes() for file in folder.iterdir()}
     assert "epoch0000.safetensors" in files
     assert [record["cell"] for record in records] == ["other-program"] * 4  # two seeds, two epochs
     # What was begun elsewhere is not computed again.
     weights = {"weights.safetensors": files["weights.safetensors"]}
-    again, records = cell.compute(PLANS[1], DATA, None, range(2), weights)
+    again, records = cell.compute(PLANS[1], DATA, None, range(2), weights, of=of)
     assert again["predictions.safetensors"] == files["predictions.safetensors"]
     assert records == []
 
@@ -131,4 +132,4 @@ def test_a_single_cell_that_diverges_is_an_error_that_says_what_to_do(tmp_path):
         Progress(1) as progress,
         pytest.raises(InputError, match=r"nothing to look at: the loss of seed .* lower the learning rate"),
     ):
-        sweep.trained(run, hot, run.cell("hot"), DATA, range(2), progress)
+        sweep.trained(run, hot, DATA, range(2), progress)

@@ -128,6 +128,67 @@ def test_another_version_warns_goes_on_and_is_recorded(tmp_path):
     assert len(read_config(tmp_path)["resumed"]) == 1
 
 
+def damaged(change):
+    """A whole config.json, changed."""
+
+    def content(path):
+        open_run("demo", Config(), out=path).close()
+        document = read_config(path)
+        change(document)
+        return json.dumps(document)
+
+    return content
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda d: d.update(resumed=[3]), r"resumed\[0\]\.command, resumed\[0\]\.started"),
+        (lambda d: d.update(resumed=[{**d, "device": {}}]), r"resumed\[0\]\.device\.platform"),
+        (lambda d: d["device"].pop("count"), r"device\.count"),
+        (lambda d: d["device"].update(count="4"), r"device\.count"),
+        (lambda d: d.update(device=[1]), "device"),
+        (lambda d: d["versions"].update(jax=3), r"versions\.jax"),
+        (lambda d: d.update(commit=3), "commit"),
+        (lambda d: d.update(identity="demo 0"), "identity is not that of its settings"),
+    ],
+)
+def test_a_config_with_a_damaged_part_is_refused_naming_the_part(tmp_path, change, fault):
+    (tmp_path / "config.json").write_text(damaged(change)(tmp_path))
+    with pytest.raises(InputError, match=rf"config\.json is corrupt.*{fault}.*restore it"):
+        open_run("demo", Config(), out=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 101 + b"]" * 101])
+def test_files_nested_without_end_are_refused(tmp_path, content):
+    open_run("demo", Config(), out=tmp_path).close()
+    (tmp_path / "metrics.jsonl").write_bytes(content + b"\n{}\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 1 is no record"):
+        read_metrics(tmp_path)
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.json is corrupt"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b'a,b\n"1,2', b"a\n1,2\n1,2,3\n", b"\xff\xfe", b"a,b\n1,\xff\n"])
+def test_a_summary_that_is_not_a_table_is_refused(tmp_path, content):
+    (tmp_path / "summary.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"summary\.csv is not a table"):
+        read_summary(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "summary.csv"])
+def test_what_cannot_be_read_through_is_refused_at_once(tmp_path, name):
+    read = {"config.json": read_config, "metrics.jsonl": read_metrics, "summary.csv": read_summary}[name]
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name} cannot be read \(it is not a file"):
+        read(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=rf"{name} cannot be read \(it is not a file"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -162,6 +223,68 @@ def test_what_a_kill_before_config_leaves_is_no_obstacle(tmp_path):
         (tmp_path / name).write_text("")
     with open_run("demo", Config(), out=tmp_path):
         assert read_config(tmp_path)["experiment"] == "demo"
+
+
+PARTIAL = ".notes.0123abcd.tmp"  # as `write_atomic` names what it has not finished
+
+
+def test_what_is_not_a_run_loses_nothing(tmp_path):
+    model = tmp_path / "model"
+    (model / "cells" / "a").mkdir(parents=True)
+    (model / "config.json").write_text('{"model_type": "bert"}')
+    for name in (PARTIAL, f"cells/a/{PARTIAL}", "cells/a/.work.tmp", ".work.tmp"):
+        (model / name).write_text("mine")
+    before = everything_below(model)
+    with pytest.raises(InputError, match="no proper experiment"):
+        open_run("demo", Config(), out=model)
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / PARTIAL).write_text("mine")
+    with open_run("demo", Config(), out=hidden):
+        pass
+    assert everything_below(model) == before
+    assert (hidden / PARTIAL).read_text() == "mine"
+
+
+def test_only_what_a_killed_writer_left_in_a_runs_own_folders_is_removed(tmp_path):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    with open_run("demo", Config(), out=run) as opened:
+        assert opened.cell("a").is_dir()
+        assert opened.figures.is_dir()
+    outside.mkdir()
+    (outside / PARTIAL).write_text("mine")
+    (run / "cells" / "linked").symlink_to(outside)
+    (run / "notes").mkdir()
+    (run / "cells" / "a" / "below").mkdir()
+    (run / "cells" / "a" / ".linked.0123abcd.tmp").symlink_to(outside / PARTIAL)
+    (run / ".folder.0123abcd.tmp").mkdir()
+    ours = [PARTIAL, f"cells/a/{PARTIAL}", f"figures/{PARTIAL}"]
+    theirs = ["notes/" + PARTIAL, f"cells/a/below/{PARTIAL}", ".work.tmp", "cells/a/.a.0123ABCD.tmp", "cells/a/a.tmp"]
+    before = everything_below(run)
+    for name in (*ours, *theirs):
+        (run / name).write_text("")
+    open_run("demo", Config(), out=run).close()
+    assert everything_below(run) == sorted([*before, *theirs])
+    assert (outside / PARTIAL).read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["text", "link", "folder", "pipe"])
+def test_a_lock_that_is_not_ours_is_left_alone(tmp_path, kind):
+    (tmp_path / "mine").write_text("mine")
+    run, lock = tmp_path / "run", tmp_path / "run" / ".lock"
+    run.mkdir()
+    make = {
+        "text": lambda: lock.write_text("mine"),
+        "link": lambda: lock.symlink_to(tmp_path / "mine"),
+        "folder": lock.mkdir,
+        "pipe": lambda: os.mkfifo(lock),
+    }
+    make[kind]()
+    with pytest.raises(InputError, match=r"\.lock is not the lock of a run"):
+        open_run("demo", Config(), out=run)
+    assert everything_below(run) == [".lock"]
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert kind != "text" or lock.read_text() == "mine"
 
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path):

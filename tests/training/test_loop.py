@@ -81,12 +81,12 @@ def test_snapshots_are_the_networks_at_their_epochs_through_a_kill(problem, spec
     saved = []
     real = loop.save_tree
 
-    def save(path, tree):
+    def save(path, tree, **about):
         if len(saved) in (3, 9):
             saved.append(None)
             raise Killed
         saved.append(path)
-        real(path, tree)
+        real(path, tree, **about)
 
     monkeypatch.setattr(loop, "save_tree", save)
     options = dict(seeds=[3, 5], checkpoint=tmp_path / "state.safetensors", snapshots=files("b"))

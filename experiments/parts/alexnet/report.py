@@ -19,8 +19,8 @@ from cnnjax.study import (
     save,
     training_curves,
 )
-from cnnjax.training import read_arrays
 from experiments.common.cell import WEIGHTS
+from experiments.common.kept import folder_of
 from experiments.common.metrics import read_trainings
 from experiments.common.sweep import Outcome
 from experiments.common.tables import show_tables
@@ -65,7 +65,7 @@ def write(
         run.write_summary(_summary(treatments, outcomes, {}, dataset, seeds))
         failures = "; ".join(f"{name}: {outcome.failure}" for name, outcome in outcomes.items())
         raise InputError(f"every cell failed, so there is nothing to measure. {failures}")
-    kernels = {name: read_arrays(run.cell(name) / WEIGHTS)[0][KERNEL] for name in done}
+    kernels = {name: folder_of(run, name).arrays(WEIGHTS)[KERNEL] for name in done}
     filters = pd.concat([_filters(name, treatments[name], kernels[name]) for name in done], ignore_index=True)
     write_atomic(run.path / "filters.csv", filters.to_csv(index=False, lineterminator="\n"))
     cells = {name: pd.DataFrame(filters[filters["cell"] == name]) for name in done}

@@ -11,10 +11,12 @@ from jaxtyping import PyTree
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.study import Progress, RunDirectory
-from cnnjax.training import read_arrays, save_tree
-from experiments.common.cell import CellPlan, read_networks, snapshot_path
+from experiments.common.cell import CellPlan, read_networks, snapshot
+from experiments.common.kept import folder_of
 from experiments.common.protocol import classifier
-from experiments.parts.gradients.cells import Measured, measure_networks, measured_path, read_measured
+from experiments.parts.gradients.cells import Measured, measure_networks, measured_file, read_measured
+
+ANSWERS = "training_predictions.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,30 +51,29 @@ def measure_depth(
     )
     found = {}
     for plan in plans:
-        cell, folder = plan.cell, run.cell(plan.cell.name)
+        cell, folder = plan.cell, folder_of(run, plan.cell.name)
         per_epoch = cell.train.steps_per_epoch(len(dataset.train.images))
-        answers = folder / "training_predictions.safetensors"
         title = f"{cell.name}: learning signal"
-        if answers.exists():
+        if folder.has(ANSWERS):
             progress.skip(title)
         else:
             progress.cell(title)
             for number, epoch in enumerate(cell.snapshots):
-                networks = read_networks(cell, snapshot_path(folder, epoch), dataset, range(seeds))
-                path = measured_path(folder, epoch * per_epoch)
-                if not path.exists():
+                networks = read_networks(cell, folder, snapshot(epoch), dataset, range(seeds))
+                file = measured_file(epoch * per_epoch)
+                if not folder.has(file):
                     arrays, names = measure_networks(
                         cell.model,
                         networks,
                         batch,
                         note=lambda seed, error, epoch=epoch: progress.note(f"  seed {seed}, epoch {epoch}: {error}"),
                     )
-                    save_tree(path, arrays, **names)
+                    folder.save(file, arrays, **names)
                 progress.advance(number + 1, len(cell.snapshots) + 1, f"epoch {epoch}")
                 if epoch == cell.snapshots[-1]:
-                    save_tree(answers, {"classes": _classes(cell, networks, dataset)})
+                    folder.save(ANSWERS, {"classes": _classes(cell, networks, dataset)})
         signal = read_measured(folder, [epoch * per_epoch for epoch in cell.snapshots])
-        wrong = read_arrays(answers)[0]["classes"] != dataset.train.labels
+        wrong = folder.arrays(ANSWERS)["classes"] != dataset.train.labels
         found[cell.name] = DepthResult(wrong.mean(1), signal)
     return found
 

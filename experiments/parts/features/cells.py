@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -17,11 +16,11 @@ from jaxtyping import Array, Float, Int, PyTree
 from cnnjax import analysis, runtime
 from cnnjax.data import Dataset, coloured, shapes
 from cnnjax.study import Progress
-from cnnjax.training import read_arrays, save_tree
-from experiments.common.cell import WEIGHTS, CellPlan, read_networks, snapshot_path
+from experiments.common.cell import WEIGHTS, CellPlan, read_networks, snapshot
+from experiments.common.kept import Folder
 
 State = Literal["start", "trained"]
-FILES: dict[State, str] = {"start": snapshot_path(Path(), 0).name, "trained": WEIGHTS}
+FILES: dict[State, str] = {"start": snapshot(0), "trained": WEIGHTS}
 
 CELL = "networks"
 """The cell of the run that all networks are in."""
@@ -66,7 +65,7 @@ class Seen(NamedTuple):
 
 
 def measure_all(
-    folder: Path, plan: CellPlan, dataset: Dataset, extent: Extent, *, seeds: int, progress: Progress
+    folder: Folder, plan: CellPlan, dataset: Dataset, extent: Extent, *, seeds: int, progress: Progress
 ) -> Measured:
     """Measure every network that the cell of `plan` has kept in `folder`, at the start and trained, and compare them.
 
@@ -79,17 +78,17 @@ def measure_all(
 
     def variables(state: State, seed: int) -> PyTree:
         if state not in known:
-            known[state] = read_networks(plan, folder / FILES[state], dataset, range(seeds))
+            known[state] = read_networks(plan, folder, FILES[state], dataset, range(seeds))
         return known[state][seed]
 
     def once(name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        file = folder / f"{name}.safetensors"
-        if file.exists():
+        file = f"{name}.safetensors"
+        if folder.has(file):
             progress.skip(name)
         else:
             progress.cell(name)
-            save_tree(file, work())
-        return dict(read_arrays(file)[0])
+            folder.save(file, work())
+        return folder.arrays(file)
 
     def of(state: State, seed: int) -> dict[str, np.ndarray]:
         done = itertools.count()

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -20,13 +19,13 @@ from cnnjax.study import Progress, RunDirectory
 from cnnjax.training import (
     StepSpec,
     TrainConfig,
+    check_steps,
     init_states,
-    load_tree,
-    read_arrays,
     run_steps,
-    save_tree,
     unstack,
 )
+from experiments.common.cell import STATE
+from experiments.common.kept import Folder, folder_of
 from experiments.parts.gradients.redraw import Initialization, redrawn
 
 Question = Literal["start", "training", "activations"]
@@ -80,9 +79,10 @@ def measure_all(
     )
     found = {}
     for plan in plans:
-        folder = run.cell(plan.name)
+        folder = folder_of(run, plan.name)
         steps = _steps(plan, len(dataset.train.images))
-        if measured_path(folder, steps[-1]).exists():
+        if folder.has(measured_file(steps[-1])):
+            folder.remove(STATE)  # which a kill may have left
             progress.skip(plan.name)
         else:
             progress.cell(plan.name)
@@ -94,7 +94,7 @@ def measure_all(
 def _measure_cell(
     run: RunDirectory,
     plan: GradientPlan,
-    folder: Path,
+    folder: Folder,
     steps: list[int],
     dataset: Dataset,
     batch: tuple[Array, Array],
@@ -106,9 +106,9 @@ def _measure_cell(
     seeds, n = range(plan.seeds), len(dataset.train.images)
     states = init_states(spec, seeds, dataset.train.images.shape[1:])
     states = dataclasses.replace(states, variables=redrawn(states.variables, plan.initialization, seeds))
-    checkpoint = folder / "state.safetensors"
-    if checkpoint.exists():
-        states, _ = load_tree(checkpoint, states)
+    if folder.has(STATE):
+        states = folder.load(STATE, states)
+        check_steps(states, folder.path / STATE, last=steps[-1])
     keys = {use: jnp.stack([jax.random.fold_in(jax.random.key(s), i) for s in seeds]) for i, use in enumerate(USES, 1)}
     on_device = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels, jnp.int32)
     for number, step in enumerate(steps):
@@ -120,13 +120,13 @@ def _measure_cell(
             orders = jax.vmap(lambda key, epoch=number - 1: epoch_order(key, epoch, n))(keys["order"])
             count = step - steps[number - 1]
             states, _ = run_steps(spec, states, count, keys["step"], orders, *on_device, train.hyper(n), None)
-            save_tree(checkpoint, states)
+            folder.save(STATE, states)
         if plan.model not in compiled:
             progress.status("compiling the gradient")
             compiled.add(plan.model)
-        _measure(run, plan, measured_path(folder, step), step, unstack(states.variables, plan.seeds), batch, progress)
+        _measure(run, plan, folder, step, unstack(states.variables, plan.seeds), batch, progress)
         progress.advance(number + 1, len(steps), f"{step} steps")
-    checkpoint.unlink(missing_ok=True)
+    folder.remove(STATE)
 
 
 USES = ("order", "step")
@@ -136,7 +136,7 @@ USES = ("order", "step")
 def _measure(
     run: RunDirectory,
     plan: GradientPlan,
-    file: Path,
+    folder: Folder,
     step: int,
     networks: list[PyTree],
     batch: tuple[Array, Array],
@@ -148,7 +148,7 @@ def _measure(
     arrays, names = measure_networks(plan.model, networks, batch, note=note)
     for seed, loss in enumerate(arrays["loss"]):
         run.log(cell=plan.name, seed=seed, step=step, loss=float(loss))
-    save_tree(file, arrays, **names)
+    folder.save(measured_file(step), arrays, **names)
 
 
 def measure_networks(
@@ -195,14 +195,14 @@ def _steps(plan: GradientPlan, images: int) -> list[int]:
     return [epoch * plan.train.steps_per_epoch(images) for epoch in range(plan.train.passes(images) + 1)]
 
 
-def measured_path(folder: Path, step: int) -> Path:
-    """Where the cell in `folder` keeps what `measure_networks` measured at a step."""
-    return folder / f"gradients-{step:06}.safetensors"
+def measured_file(step: int) -> str:
+    """The file in which a cell keeps what `measure_networks` measured at a step."""
+    return f"gradients-{step:06}.safetensors"
 
 
-def read_measured(folder: Path, steps: list[int]) -> Measured:
+def read_measured(folder: Folder, steps: list[int]) -> Measured:
     """What a cell's files of these steps hold, together."""
-    files = [read_arrays(measured_path(folder, step)) for step in steps]
+    files = [folder.described(measured_file(step)) for step in steps]
     first, about = files[0]
 
     def part(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:

@@ -15,8 +15,8 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, RunDirectory
-from cnnjax.training import read_arrays, save_tree
 from experiments.common.cell import WEIGHTS, CellPlan, read_networks
+from experiments.common.kept import folder_of
 from experiments.common.traced import activations_of, shapes_of
 
 TERMS = ("total", "aliasing", "border", "content")
@@ -53,23 +53,23 @@ def measure_terms(
     moved = analysis.Shift(shift, fill="zero")
     found = {}
     for plan in plans:
-        cell, folder = plan.cell, run.cell(plan.cell.name)
-        title, path = f"{cell.name}: terms", folder / "terms.safetensors"
+        cell, folder = plan.cell, folder_of(run, plan.cell.name)
+        title, file = f"{cell.name}: terms", "terms.safetensors"
         if reason := _why_none(cell.model, dataset, moved):
             progress.cell(title)
             progress.note(f"  none: {reason}")
             continue
-        if path.exists():
+        if folder.has(file):
             progress.skip(title)
         else:
             progress.cell(title)
             rows = []
-            for seed, variables in enumerate(read_networks(cell, folder / WEIGHTS, dataset, range(seeds))):
+            for seed, variables in enumerate(read_networks(cell, folder, WEIGHTS, dataset, range(seeds))):
                 of = Partial(_scores_and_map(cell.model), variables)
                 rows.append(analysis.shift_terms(of, pixels, moved)["logits"])
                 progress.advance(seed + 1, seeds)
-            save_tree(path, {term: np.asarray([getattr(row, term) for row in rows]) for term in TERMS})
-        found[cell.name] = dict(read_arrays(path)[0])
+            folder.save(file, {term: np.asarray([getattr(row, term) for row in rows]) for term in TERMS})
+        found[cell.name] = folder.arrays(file)
     return found
 
 

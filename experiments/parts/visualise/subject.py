@@ -25,10 +25,11 @@ from cnnjax.data.sources.source import Progress
 from cnnjax.errors import InputError
 from cnnjax.files import printable
 from cnnjax.study import read_config
-from cnnjax.training import load_tree, read_arrays, unstack
+from cnnjax.training import unstack
 from experiments.common.catalogue import CATALOGUE
 from experiments.common.cell import WEIGHTS
 from experiments.common.describe import build_described
+from experiments.common.kept import Folder
 from experiments.common.traced import activations_of
 
 
@@ -156,28 +157,30 @@ def of_run(run: Path, cell: str, seed: int, images: Path | None, *, progress: Pr
     if images is not None:
         _, side, _, channels = shown.pixels.shape
         shown = folder_images(images, side=side, channels=channels, progress=progress)
-    return of_cell(run / "cells" / cell, seed, shown, title=f"{document['experiment']}, {cell}, network {seed}")
+    folder = Folder(run / "cells" / cell, f"{document['identity']}/{cell}")
+    return of_cell(folder, seed, shown, title=f"{document['experiment']}, {cell}, network {seed}")
 
 
-def of_cell(folder: Path, seed: int, images: Images, *, title: str) -> Subject:
+def of_cell(folder: Folder, seed: int, images: Images, *, title: str) -> Subject:
     """A network that the cell in `folder` has kept, described beside its weights, with its snapshots."""
-    arrays, about = read_arrays(folder / WEIGHTS)
+    again = f"delete the folder {folder.path} and let the run's command train the cell again"
+    arrays, about = folder.described(WEIGHTS, remedy=again)
     model = build_described(about.get("network"))
     seeds = len(next(iter(arrays.values())))
     if not 0 <= seed < seeds:
-        raise InputError(f"seed={seed}: {folder.name} has networks from 0 to {seeds - 1}")
+        raise InputError(f"seed={seed}: {folder.path.name} has networks from 0 to {seeds - 1}")
     shape = jax.ShapeDtypeStruct((1, *images.pixels.shape[1:]), jnp.float32)
     one = jax.eval_shape(model.init, jax.random.key(0), shape)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((seeds, *leaf.shape), leaf.dtype), one)
 
-    def network(path: Path) -> PyTree:
-        return unstack(load_tree(path, like)[0], seeds)[seed]
+    def network(name: str) -> PyTree:
+        return unstack(folder.load(name, like, remedy=again), seeds)[seed]
 
     snapshots = {}
-    for path in sorted(folder.glob("epoch*.safetensors")):
+    for path in sorted(folder.path.glob("epoch*.safetensors")):
         if epoch := re.fullmatch(r"epoch(\d+)", path.stem):
-            snapshots[int(epoch[1])] = network(path)
-    return Subject(f"{type(model).__name__} of {title}", model, network(folder / WEIGHTS), images, snapshots)
+            snapshots[int(epoch[1])] = network(path.name)
+    return Subject(f"{type(model).__name__} of {title}", model, network(WEIGHTS), images, snapshots)
 
 
 def of_weights(name: str, weights: Path, images: Path | None, *, progress: Progress | None = None) -> Subject:
