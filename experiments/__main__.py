@@ -7,6 +7,7 @@ import argparse
 import shutil
 import textwrap
 
+from cnnjax.study.ending import one_line_endings
 from experiments.common.modules import Module, experiments
 
 AFTER = """\
@@ -24,7 +25,8 @@ def listing(modules: list[Module], width: int) -> str:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
-        prog="python -m experiments", description="Lists the experiments; run one with python -m experiments.NAME."
-    ).parse_args()
-    print(listing(experiments(), min(100, shutil.get_terminal_size().columns)))
+    with one_line_endings():
+        argparse.ArgumentParser(
+            prog="python -m experiments", description="Lists the experiments; run one with python -m experiments.NAME."
+        ).parse_args()
+        print(listing(experiments(), min(100, shutil.get_terminal_size().columns)))

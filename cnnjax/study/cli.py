@@ -1,16 +1,20 @@
 """A command line for an experiment: its config dataclass is the options, its docstring the help."""
 
 import argparse
+import dataclasses
 import inspect
+import math
 import sys
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from cnnjax.errors import InputError
+from cnnjax.study.ending import one_line_endings
 
 C = TypeVar("C")
+_LARGEST = 2**31 - 1  # JAX counts with int32
+_SMALLEST = 1e-30  # of float32, with room for squares of what is near 1
 
 
 def main(config_class: type[C], run: Callable[[C], Path], *, prog: str, presets: Mapping[str, C] | None = None) -> None:
@@ -18,21 +22,39 @@ def main(config_class: type[C], run: Callable[[C], Path], *, prog: str, presets:
 
     The docstring of the module that defines `run` is the description. With `presets`, configurations by name, such as
     `{"paper": Config(epochs=164)}`, `--preset NAME` takes its defaults from one of them, and every other option still
-    changes them. Exits with status 2 and one line for an InputError, with status 2 and suggestions for an unknown
-    option or a wrong choice, with status 130 when interrupted.
+    changes them. Exits with status 2 and suggestions for an unknown option or a wrong choice, and otherwise as
+    `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at SIGTERM.
     """
-    config = _read(config_class, prog, inspect.cleandoc(sys.modules[run.__module__].__doc__ or ""), presets or {})
-    with warnings.catch_warnings():
-        warnings.showwarning = _one_line
+    with one_line_endings():
+        _check_arguments(sys.argv[1:])
+        config = _read(config_class, prog, inspect.cleandoc(sys.modules[run.__module__].__doc__ or ""), presets or {})
+        _check_numbers(config)
+        path = run(config)
+        print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Raise `InputError` for bytes that are no text: no run could note them."""
+    for argument in arguments:
         try:
-            path = run(config)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on where this one was.", file=sys.stderr)
-            sys.exit(130)
-    print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, flush=True)
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{argument!r} is not UTF-8: give names in UTF-8, and rename files that are not") from None
+
+
+def _check_numbers(config: Any, prefix: str = "") -> None:
+    """Raise `InputError` for numbers that neither JAX nor JSON can hold, naming the option."""
+    for field in dataclasses.fields(config):
+        option, value = f"--{prefix}{field.name}".replace("_", "-"), getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value, f"{prefix}{field.name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and not -_LARGEST <= number <= _LARGEST:
+                raise InputError(f"{option} {number} is too large: give at most {_LARGEST} either way")
+            if isinstance(number, float) and (not math.isfinite(number) or 0 < abs(number) < _SMALLEST):
+                raise InputError(f"{option} {number} is not a number to count with: give 0, or {_SMALLEST} to 1e38")
+            if isinstance(number, float) and abs(number) > 1 / _SMALLEST:
+                raise InputError(f"{option} {number} is too large: give at most {1 / _SMALLEST:g}")
 
 
 def _read(config_class: type[C], prog: str, description: str, presets: Mapping[str, C]) -> C:
@@ -54,7 +76,3 @@ def _read(config_class: type[C], prog: str, description: str, presets: Mapping[s
         return config
 
     return tyro.cli(read, prog=prog, description=description)
-
-
-def _one_line(message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None) -> None:
-    print(f"warning: {message}", file=file or sys.stderr)

@@ -1,6 +1,7 @@
 """A run is a directory that tells the whole story, survives a kill at any instant, and belongs to one process."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -30,9 +31,12 @@ class RunDirectory:
     `identity` names the experiment and its settings: what a cell keeps is marked with it, lest another run takes it.
     """
 
-    def __init__(self, path: Path, identity: str, lock: filelock.BaseFileLock, undo: contextlib.ExitStack):
+    def __init__(
+        self, path: Path, document: Mapping[str, Any], lock: filelock.BaseFileLock, undo: contextlib.ExitStack
+    ):
         self.path = path
-        self.identity = identity
+        self.identity: str = document["identity"]
+        self._document = document
         self._lock = lock
         self._undo = undo
         self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -41,21 +45,27 @@ class RunDirectory:
         """The directory `cells/<name>`, made if need be; raises InputError for a name unfit for a file."""
         if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._=,+-]*", name):
             raise InputError(f"The cell name {name!r} is unfit for a file; use letters, digits and ._=,+- only.")
-        return _made(self.path / "cells" / name)
+        return self._made("cells", name)
 
     @property
     def figures(self) -> Path:
         """The directory `figures`, made if need be."""
-        return _made(self.path / "figures")
+        return self._made("figures")
 
     def log(self, **record: Any) -> None:
         """Append a record to metrics.jsonl as one line in one write; a number that is not finite becomes null.
 
-        Raises InputError for a value that is not text, a number (NumPy's and JAX's scalars are), a truth value or None.
+        Raises InputError for a value that is not text, a number (NumPy's and JAX's scalars are), a truth value or None,
+        and OSError, which names the file, where it cannot be written or was removed.
         """
         line = encode_record(record)
-        if os.write(self._metrics, line) < len(line):
-            raise OSError(f"A line of {self.path / 'metrics.jsonl'} was written in part; is the disk full?")
+        try:
+            fault = errno.ENOSPC if os.write(self._metrics, line) < len(line) else 0
+        except OSError as error:
+            fault = error.errno or errno.EIO
+        if fault or not os.fstat(self._metrics).st_nlink:
+            fault = fault or errno.ENOENT
+            raise OSError(fault, os.strerror(fault), str(self.path / "metrics.jsonl"))
 
     def write_summary(self, frame: "pandas.DataFrame") -> None:
         """Write summary.csv, one row per cell and seed: equal tables are equal files, numbers with all their digits."""
@@ -64,10 +74,16 @@ class RunDirectory:
         write_atomic(self.path / "summary.csv", text)
 
     def close(self) -> None:
-        """Let the directory go; another process may then open it."""
+        """Let the directory go; another process may then open it.
+
+        A config.json that was removed meanwhile is written again, with a RunWarning: without it this is not a run.
+        """
         if self._lock.is_locked:
-            os.close(self._metrics)
-            self._lock.release()
+            try:
+                self._restore_config()
+            finally:
+                os.close(self._metrics)
+                self._lock.release()
 
     def __enter__(self) -> "RunDirectory":
         return self
@@ -79,7 +95,23 @@ class RunDirectory:
             os.close(self._metrics)
             self._undo.close()  # while the directory is locked: no one else can have begun to use it
         else:
-            self.close()
+            with contextlib.nullcontext() if error is None else contextlib.suppress(OSError):
+                self.close()
+
+    def _made(self, *parts: str) -> Path:
+        """A folder inside the run, made if need be; OSError where the run itself has gone, which is not made anew."""
+        folder = self.path
+        for part in parts:
+            folder = folder / part
+            folder.mkdir(exist_ok=True)
+        return folder
+
+    def _restore_config(self) -> None:
+        ours = os.fstat(self._metrics)
+        metrics, config = self.path / "metrics.jsonl", self.path / "config.json"
+        if metrics.exists() and os.path.samestat(metrics.stat(), ours) and not config.exists():
+            write_atomic(config, _text(self._document))
+            warnings.warn(f"{config} was removed while the run worked; it is written again.", RunWarning, stacklevel=3)
 
 
 def open_run(
@@ -106,10 +138,9 @@ def open_run(
     try:
         with contextlib.ExitStack() as undo:
             lock = _claim(path, undo)
-            name = _identity(experiment, settings, ignore)
-            _write_config(path, experiment, settings, ignore, name)
+            document = _write_config(path, experiment, settings, ignore)
             mend_metrics(path)
-            run = RunDirectory(path, name, lock, undo)
+            run = RunDirectory(path, document, lock, undo)
             run._undo = undo.pop_all()
             return run
     except OSError as error:
@@ -178,8 +209,9 @@ def _refuse_other_content(path: Path) -> None:
         raise InputError(f"{lock} is not the lock of a run; remove it, or name another directory.")
 
 
-def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore: Sequence[str], name: str) -> None:
-    here = provenance()
+def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore: Sequence[str]) -> Mapping[str, Any]:
+    """Write the configuration of a new run, or check that of an earlier one, and return it."""
+    here, name = provenance(), _identity(experiment, settings, ignore)
     if (path / "config.json").exists():
         document = read_config(path)
         _refuse_other_settings(path, experiment, settings, document, ignore)
@@ -191,14 +223,19 @@ def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore:
         _remove_partial(path)
         differing = changes((document["resumed"] or [document])[-1], here)
         if not differing:
-            return
+            return document
         text = f"{path} goes on elsewhere than it was begun ({'; '.join(differing)}); its numbers may differ slightly."
         warnings.warn(text, RunWarning, stacklevel=3)
         document["resumed"].append(here)
     else:
         remove_partial(path, "config.json")  # no more than that can a killed process have left
         document = {"experiment": experiment, "identity": name, "config": settings, **here, "resumed": []}
-    write_atomic(path / "config.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_atomic(path / "config.json", _text(document))
+    return document
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _refuse_other_settings(
@@ -210,8 +247,3 @@ def _refuse_other_settings(
     if differing:
         both = "; ".join(f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in differing)
         raise InputError(f"The run in {path} has other settings: {both}. Give those, or name another directory.")
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -20,6 +20,7 @@ from cnnjax.data import DataConfig
 from cnnjax.study import Progress, cli, open_run
 from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise
+from experiments.common.kept import Folder
 from experiments.common.network import NetworkConfig
 from experiments.parts.visualise import checks as visualise_checks
 from experiments.parts.visualise import layers as visualise_layers
@@ -59,7 +60,7 @@ def whole(tmp_path_factory):
 
 def test_the_run_holds_the_strongest_units_and_what_follows_from_them(whole):
     arrays, _ = read_arrays(whole / "cells" / "layer=stage2_conv1" / "arrays.safetensors")
-    subject = subjects.of_cell(whole / "cells" / "training", 0, _digits(), title="")
+    subject = subjects.of_cell(Folder(whole / "cells" / "training"), 0, _digits(), title="")
     maps = np.asarray(subject.forward()(jnp.asarray(subject.floats(slice(None))))["stage2_conv1"])
     best = maps.max((1, 2))
     order = np.argsort(-best, axis=0, kind="stable")[:4].T
@@ -271,7 +272,7 @@ def test_an_unreadable_image_and_a_network_that_is_not_finite(whole, tmp_path):
     (tmp_path / "torn.png").write_bytes(b"\x89PNG no more")
     with pytest.raises(visualise.InputError, match=r"torn.png cannot be read"):
         subjects.folder_images(tmp_path, side=8, channels=1)
-    subject = subjects.of_cell(whole / "cells" / "training", 0, _digits(), title="")
+    subject = subjects.of_cell(Folder(whole / "cells" / "training"), 0, _digits(), title="")
     broken = jax.tree.map(lambda a: a * jnp.nan, subject.variables)
     with pytest.raises(visualise.InputError, match=r"the weights .* contain NaN or infinity"):
         dataclasses.replace(subject, variables=broken)

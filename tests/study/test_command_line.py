@@ -30,6 +30,10 @@ class Data:
 
     name: Literal["digits", "mnist"] = "digits"
     """Name of the data set."""
+    rate: float = 0.1
+    """A number."""
+    sides: tuple[int, ...] = ()
+    """Whole numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,12 @@ def run(config: Config) -> Path:
         time.sleep(60)
     if config.seeds == 7:
         raise ValueError("a bug")
+    if config.seeds == 8:
+        (Path("gone") / "file").write_text("")
+    if config.seeds == 9:
+        print("x" * 100_000)
+    if config.seeds == 6:
+        raise MemoryError("cannot allocate 1 PiB")
     warnings.warn("the last line is torn", stacklevel=1)
     print("a table", config.seeds)
     return config.out or Path.cwd() / "runs" / config.data.name
@@ -128,7 +138,7 @@ def test_help_shows_the_defaults_of_the_preset(command):
 
 def test_an_experiment_without_presets_has_no_such_option(command):
     command.script.write_text(EXPERIMENT.replace(", presets=presets", ""))
-    done = command("--preset", "paper")
+    done = command("--seeds", "6")
     assert done.returncode == 2
     assert "Unrecognized options: --preset" in done.stderr
     assert "--preset" not in command("--help").stdout
@@ -166,12 +176,65 @@ def test_a_bug_shows_its_traceback(command):
     assert done.stderr.endswith("ValueError: a bug\n")
 
 
-def test_an_interrupt_is_status_130_and_says_how_to_go_on(command):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_says_how_to_go_on_with_a_status_of_its_own(command, number, status):
     arguments = [sys.executable, str(command.script), "--seeds", "99"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "working\n"
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         _, error = child.communicate(timeout=30)
-    assert child.returncode == 130
+    assert child.returncode == status
     assert error == "stopped; the same command goes on where this one was.\n"
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_status_74(command):
+    done = command("--seeds", "8")
+    assert done.returncode == 74
+    assert done.stderr == (
+        "error: gone/file: No such file or directory; once that is mended, the same command goes on where this one "
+        "was.\n"
+    )
+
+
+def test_too_little_memory_is_one_line_and_status_75(command):
+    done = command("--seeds", "6")
+    assert done.returncode == 75
+    assert done.stderr == "error: not enough memory (cannot allocate 1 PiB): ask for less at once.\n"
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--seeds 9"])
+def test_where_nobody_reads_on_it_ends_without_a_word(command, arguments):
+    line = f"{sys.executable} {command.script} {arguments} | true; echo ${{PIPESTATUS[0]}} >&2"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.replace("warning: the last line is torn\n", "") == "141\n"
+
+
+def test_output_that_cannot_be_written_is_one_line(command):
+    line = f"{sys.executable} {command.script} --help > /dev/full; echo $? >&2"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.startswith("error: a file or the output: No space left on device;")
+    assert done.stderr.endswith("\n74\n")
+    assert done.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--out", b"r\xffun"], ["\\udcff", "not UTF-8"]),
+        (["--data.name", b"\xff"], ["\\udcff", "not UTF-8"]),
+        (["--seeds", "9223372036854775808"], ["--seeds 9223372036854775808", "at most 2147483647"]),
+        (["--seeds", "-9223372036854775809"], ["--seeds -9223372036854775809", "at most"]),
+        (["--data.rate", "1e-320"], ["--data.rate 1e-320", "give 0, or"]),
+        (["--data.rate", "nan"], ["--data.rate nan"]),
+        (["--data.rate", "-inf"], ["--data.rate -inf"]),
+        (["--data.rate", "1e200"], ["--data.rate 1e+200", "at most 1e+30"]),
+        (["--data.sides", "3", "99999999999"], ["--data.sides 99999999999"]),
+    ],
+)
+def test_what_no_run_can_note_or_count_with_is_one_line(command, arguments, parts):
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for part in parts:
+        assert part in done.stderr

@@ -1,8 +1,10 @@
 """A run directory survives kills, refuses what does not belong together, and belongs to one process."""
 
 import dataclasses
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -293,6 +295,41 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
         with pytest.raises(InputError, match=rf"{out} cannot be written: Not a directory"):
             open_run("demo", Config(), out=out)
     assert everything_below(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("becomes", ["nothing", "a file", "empty"])
+def test_a_run_that_vanishes_while_it_works_is_one_error_and_is_not_made_anew(tmp_path, becomes):
+    path = tmp_path / "run"
+    with open_run("demo", Config(), out=path) as run:
+        shutil.rmtree(path)
+        if becomes == "a file":
+            path.write_text("mine")
+        elif becomes == "empty":
+            path.mkdir()
+        attempts = [lambda: run.log(n=1)]
+        if becomes != "empty":
+            attempts += [
+                lambda: run.cell("a"),
+                lambda: run.figures,
+                lambda: run.write_summary(pd.DataFrame({"n": [1]})),
+            ]
+        for attempt in attempts:
+            with pytest.raises(OSError, match=r"No such file|Not a directory") as error:
+                attempt()
+            assert error.value.errno in (errno.ENOENT, errno.ENOTDIR)
+            assert str(error.value.filename).startswith(str(path))
+    assert not path.is_dir() or everything_below(path) == []
+    assert becomes != "a file" or path.read_text() == "mine"
+
+
+def test_a_config_removed_while_the_run_works_is_written_again(tmp_path):
+    with pytest.warns(RunWarning, match=r"config\.json was removed while the run worked"):
+        with open_run("demo", Config(), out=tmp_path) as run:
+            before = (tmp_path / "config.json").read_bytes()
+            run.cell("a")
+            (tmp_path / "config.json").unlink()
+    assert (tmp_path / "config.json").read_bytes() == before
+    open_run("demo", Config(), out=tmp_path).close()
 
 
 @pytest.mark.parametrize("step", ["write_atomic", "mend_metrics", "provenance"])
