@@ -323,11 +323,11 @@ def test_a_run_that_vanishes_while_it_works_is_one_error_and_is_not_made_anew(tm
 
 
 def test_a_config_removed_while_the_run_works_is_written_again(tmp_path):
+    run = open_run("demo", Config(), out=tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    (tmp_path / "config.json").unlink()
     with pytest.warns(RunWarning, match=r"config\.json was removed while the run worked"):
-        with open_run("demo", Config(), out=tmp_path) as run:
-            before = (tmp_path / "config.json").read_bytes()
-            run.cell("a")
-            (tmp_path / "config.json").unlink()
+        run.close()
     assert (tmp_path / "config.json").read_bytes() == before
     open_run("demo", Config(), out=tmp_path).close()
 
