@@ -12,6 +12,7 @@ from pathlib import Path
 import tyro
 
 from cnnjax.errors import InputError
+from cnnjax.files import printable, read_file
 from cnnjax.study import main, write_page
 from experiments.common.run_sections import sections_of, title_of
 
@@ -29,27 +30,29 @@ class Report:
 
 
 def write(report: Report) -> Path:
-    """Write the page and return its path; raises InputError for what is no run, or a file there that is no page."""
+    """Write the page and return its path; raises InputError for what is not a run, or a file that is not a page."""
     if not report.runs:
         raise InputError("there is no run to report on: name one or more run directories")
     runs = [run.expanduser().absolute() for run in report.runs]
     out = (report.out or (runs[0] if len(runs) == 1 else Path()) / "report.html").expanduser().absolute()
     if out.is_dir():
         raise InputError(f"{out} is a directory: name a file with --out")
-    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace")[:1000]:
-        raise InputError(f"{out} is no page of this command, and is not overwritten: name another with --out")
+    elsewhere = "name another file with --out"
+    if out.exists() and MARK.encode() not in read_file(out, elsewhere)[:1000]:
+        raise InputError(f"{out} is not a page of this command, and is not overwritten: {elsewhere}")
     if len(runs) == 1:
         title, sections = title_of(runs[0]), sections_of(runs[0])
     else:
         title = "; ".join(dict.fromkeys(title_of(run) for run in runs))
         sections = [
-            dataclasses.replace(section, title=f"{run.parent.name}/{run.name}: {section.title}")
+            dataclasses.replace(section, title=printable(f"{run.parent.name}/{run.name}: {section.title}"))
             for run in runs
             for section in sections_of(run)
         ]
     where = "Run: " if len(runs) == 1 else "Runs: "
     try:
-        write_page(out, title, sections, about=where + ", ".join(f"{run.parent.name}/{run.name}" for run in runs))
+        names = (printable(f"{run.parent.name}/{run.name}") for run in runs)
+        write_page(out, title, sections, about=where + ", ".join(names))
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; name another with --out") from error
     return out

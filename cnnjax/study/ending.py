@@ -1,6 +1,7 @@
 """How a command ends that cannot go on: one line that says what to do, a status of its own, and no traceback."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ def one_line_endings() -> Iterator[None]:
     Warnings are one line each. Anything else is a bug, and shows its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that is not text, a terminal that has no ±
     with _terminating(), warnings.catch_warnings():
         warnings.showwarning = _one_line
@@ -71,9 +72,10 @@ def _end(status: int, line: str = "") -> NoReturn:
             print(line, file=sys.stderr, flush=True)
     # What is left in the buffers, Python would write at its end, and fail again.
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except OSError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
+from cnnjax.files import read_file, write_atomic
 from cnnjax.study.table import as_text
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def write_page(path: Path, title: str, sections: Sequence[Section], *, about: st
         for section in sections
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, _template().render(title=title, about=about, sections=shown))
+    text = _template().render(title=title, about=about, sections=shown)
+    write_atomic(path, text.encode(errors="backslashreplace"))  # JSON can hold halves of letters, and UTF-8 cannot
 
 
 @functools.cache
@@ -104,10 +105,7 @@ def _shown(block: Block) -> dict[str, Any]:
 
 def _png(source: Path | bytes) -> bytes:
     name = source if isinstance(source, Path) else "A picture"
-    try:
-        content = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise InputError(f"The picture {source} cannot be read: {error.strerror}.") from error
+    content = read_file(source, "draw the picture again, or leave it out") if isinstance(source, Path) else source
     if not content.startswith(_PNG):
         raise InputError(f"{name} is no PNG (it begins with {content[:8]!r}); save it as one, with `study.save`.")
     return content

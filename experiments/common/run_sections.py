@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjax.errors import InputError
+from cnnjax.files import printable, read_file
 from cnnjax.study import Code, Picture, Section, Table, over_seeds, read_config, read_summary
 from cnnjax.study.page import Block
+from cnnjax.study.records import read_table
 from cnnjax.study.settings import identity
 from experiments.common.modules import experiments
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ROWS = 100
+ROWS, COLUMNS = 100, 200
 """Of a file's table that are shown at most."""
+
+SCORED = 2000
+"""Rows of a summary whose scores are shown over seeds at most."""
 
 
 def title_of(run: Path) -> str:
@@ -32,20 +37,22 @@ def title_of(run: Path) -> str:
 def sections_of(run: Path) -> list[Section]:
     """The sections of a run: its tables and figures, its scores over seeds, its files, its making.
 
-    Raises InputError for what is no run, or one that has neither tables nor figures yet.
+    Files that are links to others outside the run are left out. Raises InputError for what is not a run, one that has
+    neither tables nor figures yet, and a damaged file.
     """
     config = read_config(run)
     found: list[Section] = []
-    if blocks := [block for file in sorted(run.glob("*.md")) for block in read_markdown(file.read_text("utf-8"))]:
+    if blocks := [block for file in _files(run, "*.md") for block in _markdown(file)]:
         found.append(Section("Results", blocks))
-    pictures = [*sorted(run.glob("*.png")), *sorted((run / "figures").rglob("*.png"))]
+    pictures = [*_files(run, "*.png"), *_files(run, "figures/**/*.png")]
     if pictures:
-        captions = [file.stem.replace("_", " ").replace("-", " ") for file in pictures]
+        captions = [printable(file.stem).replace("_", " ").replace("-", " ") for file in pictures]
         found.append(Section("Figures", [Picture(*pair) for pair in zip(pictures, captions, strict=True)]))
-    if (run / "summary.csv").exists():
+    tables = _files(run, "*.csv")
+    if run / "summary.csv" in tables:
         found += _scores(read_summary(run))
-    for file in sorted(run.glob("*.csv")):
-        found.append(Section(file.name, [_rows(file)], folded=True))
+    for file in tables:
+        found.append(Section(printable(file.name), [_rows(file)], folded=True))
     if not found:
         raise InputError(
             f"{run} has neither tables nor figures yet; let its command come to its end: {config['command']}"
@@ -53,8 +60,24 @@ def sections_of(run: Path) -> list[Section]:
     return [*found, settings_section(config), making_section(config)]
 
 
+def _files(run: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in run.glob(pattern) if file.resolve().is_relative_to(run.resolve()))
+
+
+def _markdown(file: Path) -> list[Block]:
+    remedy = "let the run's command write it again"
+    content = read_file(file, remedy)
+    try:
+        return read_markdown(content.decode())
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}): {remedy}") from error
+
+
 def read_markdown(text: str) -> list[Block]:
-    """What `study.markdown` wrote: tables, the line in bold above one as its title, the text below as its caption."""
+    """What `study.markdown` wrote: tables, the line in bold above one as its title, the text below as its caption.
+
+    Of a long table the first rows. Raises ValueError for a table with a torn row.
+    """
     blocks: list[Block] = []
     title = ""
     for part in filter(None, re.split(r"\n\s*\n", text.strip())):
@@ -63,11 +86,14 @@ def read_markdown(text: str) -> list[Block]:
             header, _, *body = (
                 # A bar inside a cell is escaped.
                 [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
-                for line in lines
+                for line in lines[: ROWS + 2]
             )
+            if any(len(row) != len(header) for row in body):
+                raise ValueError("a row of a table has other columns than its header")
             # Two columns may have one name, under different parts of a printed table.
             names = [name + " " * header[:i].count(name) for i, name in enumerate(header)]
-            blocks.append(Table([dict(zip(names, row, strict=True)) for row in body], title=title))
+            note = f"The first {ROWS} of {len(lines) - 2} rows; the file has them all." if len(lines) > ROWS + 2 else ""
+            blocks.append(Table([dict(zip(names, row, strict=True)) for row in body], title=title, caption=note))
             title = ""
         elif bold := re.fullmatch(r"\*\*(.*)\*\*|#+ +(.*)", part):
             title = bold[1] or bold[2]
@@ -84,7 +110,12 @@ def _scores(summary: "pd.DataFrame") -> list[Section]:
     numbers = summary.select_dtypes("number").columns.drop("seed", errors="ignore")
     if not {"cell", "seed"} <= set(summary.columns) or not len(numbers):
         return []
+    if len(summary) > SCORED or len(numbers) > COLUMNS:
+        many = f"summary.csv has {len(summary)} rows and {len(numbers)} scores: too many to show over seeds."
+        return [Section("Every score, over seeds", [many], folded=True)]
     by_cell = {str(cell): frame for cell, frame in summary.groupby("cell", sort=False)}
+    if not by_cell:
+        return []
     values = {
         cell: {score: _over_seeds(frame[score].to_numpy()) for score in numbers} for cell, frame in by_cell.items()
     }
@@ -108,18 +139,21 @@ def _over_seeds(column: np.ndarray) -> str:
 
 
 def _rows(file: Path) -> Block:
-    import pandas as pd
-
-    frame = pd.read_csv(file, dtype="object", keep_default_na=False)
+    frame = read_table(file, dtype="object", keep_default_na=False)
     if frame.empty:
-        return f"{file.name} has no rows."
+        return f"{printable(file.name)} has no rows."
     caption = f"The first {ROWS} of {len(frame)} rows; the file has them all." if len(frame) > ROWS else ""
-    rows = [{name: _short(text) for name, text in row.items()} for row in frame.head(ROWS).to_dict("records")]
+    if len(frame.columns) > COLUMNS:
+        caption = f"{caption} The first {COLUMNS} of {len(frame.columns)} columns.".strip()
+    shown = frame.iloc[:ROWS, :COLUMNS].to_dict("records")
+    rows = [{name: _short(text) for name, text in row.items()} for row in shown]
     return Table(rows, caption=caption)
 
 
 def _short(text: str) -> str:
     """A number to four digits; other text, and whole numbers, as they stand."""
+    if len(text) > 40:
+        return text
     if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?|-?\d+(\.\d+)?e[-+]?\d+", text):
         return f"{float(text):.4g}"
     return text or "–"

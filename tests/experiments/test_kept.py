@@ -108,6 +108,7 @@ def test_a_state_that_a_kill_left_beside_the_weights_is_removed(whole, finished)
     outcomes = swept(finished)
     assert not list(finished.glob("cells/*/state.safetensors"))
     for name, outcome in outcomes.items():
+        assert outcome.predictions is not None
         np.testing.assert_array_equal(outcome.predictions["test/classes"], whole[1][name].predictions["test/classes"])
 
 

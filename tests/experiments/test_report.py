@@ -2,10 +2,13 @@
 
 import html
 import io
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -135,3 +138,67 @@ def test_what_cannot_be_reported(tmp_path, finished, monkeypatch, capsys):
         cli.main(report.Report, report.write, prog="report")
     assert stopped.value.code == 2
     assert "absent" in io.StringIO(capsys.readouterr().err).getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("summary.csv", b"", r"summary\.csv is not a table"),
+        ("summary.csv", b"\xff\xfe\x00", r"summary\.csv is not a table"),
+        ("tests.csv", b'"a,b\n1', r"tests\.csv is not a table"),
+        ("table.md", b"| a | b |\n|---|---|\n| 1 | 2 |\n| 1", r"table\.md is damaged .a row of a table"),
+        ("table.md", b"\xff\xfe", r"table\.md is damaged"),
+        ("config.json", b'{"experiment": "x"}', r"config\.json is corrupt"),
+        ("figures/green_field.png", b"\x89PN", r"green_field\.png is no PNG"),
+    ],
+)
+def test_a_damaged_file_is_named(finished, name, content, message):
+    (finished / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        report.write(report.Report((finished,)))
+    (finished / name).unlink()
+    os.mkfifo(finished / name)
+    with pytest.raises(InputError, match=r"cannot be read \(it is not a file"):
+        report.write(report.Report((finished,)))
+
+
+def test_a_config_without_a_part_is_named(finished):
+    document = json.loads((finished / "config.json").read_text())
+    del document["device"]["count"]
+    (finished / "config.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"no proper device\.count"):
+        report.write(report.Report((finished,)))
+
+
+def test_links_out_of_the_run_are_not_followed(finished, tmp_path):
+    (tmp_path / "secret").write_text("**Mine**\n\nsecret words", encoding="utf-8")
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(finished / "figures" / "green_field.png", tmp_path / "pictures" / "secret.png")
+    (finished / "table.md").unlink()
+    (finished / "table.md").symlink_to(tmp_path / "secret")
+    (finished / "secret.csv").symlink_to(tmp_path / "secret")
+    (finished / "figures" / "linked").symlink_to(tmp_path / "pictures")
+    assert "secret" not in report.write(report.Report((finished,))).read_text(encoding="utf-8")
+    link = finished.with_name("link")
+    link.symlink_to(finished)
+    assert "green field" in report.write(report.Report((link,))).read_text(encoding="utf-8")
+
+
+def test_long_tables_are_cut_before_they_are_read_in_detail(finished):
+    count = 50_000
+    long = pd.DataFrame({"cell": "a", "seed": np.arange(count), "accuracy": np.linspace(0, 1, count)})
+    long.to_csv(finished / "summary.csv", index=False)
+    (finished / "table.md").write_text("| cell | accuracy |\n|---|---:|\n" + "| a | 0.5 |\n" * count, encoding="utf-8")
+    began = time.process_time()
+    text = report.write(report.Report((finished,))).read_text(encoding="utf-8")
+    assert time.process_time() - began < 10
+    assert text.count(f"The first 100 of {count} rows; the file has them all.") == 2
+    assert f"summary.csv has {count} rows and 1 scores: too many" in text
+    assert len(text) < 1_000_000
+
+
+def test_half_a_letter_in_a_setting_is_shown_as_an_escape(finished):
+    document = json.loads((finished / "config.json").read_text())
+    document["command"] = "python \ud800"
+    (finished / "config.json").write_text(json.dumps(document))
+    assert "python \\ud800" in report.write(report.Report((finished,))).read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from cnnjax import InputError
 from cnnjax.training import load_tree, read_arrays, save_tree
 
-TREE = {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.int32([4, 4])}
+TREE = {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array([4, 4], np.int32)}
 
 
 @pytest.fixture
