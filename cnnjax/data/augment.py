@@ -15,6 +15,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 from cnnjax.errors import InputError
 from cnnjax.ops import rotate, shift
 
+MOST_PIXELS = 2**30
+"""Of a shift: twice as many are still counted in 32 bits."""
+
 
 def random_crop(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, padding: ScalarLike
@@ -22,9 +25,9 @@ def random_crop(
     """Pad each image by `padding` zeros on every side and crop it back to its size at a random place.
 
     That moves it by whole pixels, uniform in [−padding, padding] on both axes (He et al. 2016, section 4.2).
-    Raises `InputError` for a negative `padding`.
+    Raises `InputError` for a `padding` that is negative, no whole number, or as wide as the images.
     """
-    _check("padding", padding, 0.0, math.inf)
+    _check("padding", padding, 0, min(images.shape[1:3]) - 1, whole=True)
     return _unless_zero(padding, images, lambda: _moved(key, images, padding, "zero"))
 
 
@@ -34,9 +37,9 @@ def random_shift(
     """Move each image by whole pixels, uniform in [−farthest, farthest] on both axes, what leaves coming in again.
 
     A circular shift: with circular padding and a stride of 1 a network cannot tell it from none.
-    Raises `InputError` for a negative `farthest`.
+    Raises `InputError` for a `farthest` that is negative or no whole number.
     """
-    _check("farthest", farthest, 0.0, math.inf)
+    _check("farthest", farthest, 0, MOST_PIXELS, whole=True)
     return _unless_zero(farthest, images, lambda: _moved(key, images, farthest, "circular"))
 
 
@@ -45,9 +48,9 @@ def random_rotation(
 ) -> Float[Array, "batch height width channels"]:
     """Turn each image about its centre by an angle uniform in [−degrees, degrees], bilinear, zero outside.
 
-    Raises `InputError` for negative `degrees`.
+    Raises `InputError` for negative or infinite `degrees`.
     """
-    _check("degrees", degrees, 0.0, math.inf)
+    _check("degrees", degrees, 0, math.inf)
 
     def turned() -> jax.Array:
         angles = jax.random.uniform(key, (len(images),), minval=-1, maxval=1) * jnp.asarray(degrees, jnp.float32)
@@ -63,7 +66,7 @@ def random_flip(
 
     Raises `InputError` for a `probability` outside [0, 1].
     """
-    _check("probability", probability, 0.0, 1.0)
+    _check("probability", probability, 0, 1)
     mirrored = jax.random.uniform(key, (len(images), 1, 1, 1)) < jnp.asarray(probability, jnp.float32)
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
@@ -78,8 +81,17 @@ def _unless_zero(strength: ScalarLike, images: jax.Array, change: Callable[[], j
     return jax.lax.cond(jnp.asarray(strength) == 0, lambda: images, change)
 
 
-def _check(name: str, strength: Any, low: float, high: float) -> None:
+def _check(name: str, strength: Any, low: int, high: int | float, *, whole: bool = False) -> None:
     # A traced strength has no value yet.
-    if not isinstance(strength, Tracer) and not low <= float(strength) <= high:
-        allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-        raise InputError(f"{name} is {strength}; it must be {allowed}")
+    if isinstance(strength, Tracer):
+        return
+    value = float(strength)
+    if not math.isfinite(value):
+        allowed = "finite"
+    elif whole and not value.is_integer():
+        allowed = "a whole number of pixels"
+    elif low <= value <= high:
+        return
+    else:
+        allowed = f"between {low} and {high}" if value > high or high == 1 else f"at least {low}"
+    raise InputError(f"{name} is {strength}; it must be {allowed}")

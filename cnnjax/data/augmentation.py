@@ -4,9 +4,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from cnnjax.data.augment import random_crop, random_flip, random_rotation, random_shift
+from cnnjax.errors import InputError
 
 
 @jax.tree_util.register_dataclass
@@ -24,7 +27,21 @@ class Augmentation:
     """Farthest circular shift either way, in pixels."""
 
     def as_arrays(self) -> "Augmentation":
-        """The same strengths as arrays of one dtype each, so that no strength compiles anew."""
+        """The same strengths as arrays of one dtype each, so that no strength compiles anew.
+
+        Raises `InputError` for a strength that is not finite or negative, a probability above 1, and pixels that are
+        no whole number.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tracer):
+                continue
+            known = np.asarray(value, np.float64)
+            if not (np.isfinite(known) & (known >= 0)).all() or (field.name == "flip" and (known > 1).any()):
+                allowed = "between 0 and 1" if field.name == "flip" else "finite and at least 0"
+                raise InputError(f"{field.name} is {value}; it must be {allowed}")
+            if field.name in ("crop", "shift") and (known % 1 != 0).any():
+                raise InputError(f"{field.name} is {value}; it must be a whole number of pixels")
         return Augmentation(
             jnp.asarray(self.crop, jnp.int32),
             jnp.asarray(self.rotation, jnp.float32),

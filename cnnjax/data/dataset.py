@@ -68,6 +68,8 @@ def load(config: DataConfig, *, max_shift: int = 0, progress: Progress | None = 
     the image and the shifts on both sides.
     """
     validate(config)
+    if max_shift < 0:
+        raise InputError(f"max_shift={max_shift} must not be negative")
     source = _open(config)
     canvas = config.canvas or source.canvas
     if canvas is not None:

@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Float32, PRNGKeyArray, ScalarLike
 
 from cnnjax.errors import InputError
@@ -33,7 +34,12 @@ def render(scenes: Scenes, *, canvas: int) -> Float32[Array, "n {canvas} {canvas
     A pixel at the signed distance d from the outline is the integral from d of the quadratic B-spline, a soft edge of
     three pixels: as if seen by overlapping sensors that together cover the plane evenly, so that a straight edge along
     rows or columns gives the same sum wherever it lies between them, and others very nearly.
+    Raises `InputError` for a canvas without a pixel, and kinds that there are not.
     """
+    if canvas < 1:
+        raise InputError(f"canvas={canvas} must be at least 1 pixel")
+    if not isinstance(scenes, Tracer):
+        _check_scenes(np.asarray(scenes))
     return jax.vmap(lambda scene: _draw(scene, canvas))(jnp.asarray(scenes, jnp.float32))[..., None]
 
 
@@ -58,8 +64,10 @@ def sample(key: PRNGKeyArray, n: int, *, size: int = 20) -> Float32[Array, "{n} 
 
     Shapes are nearly upright (±10°) and nearly central: rotation and larger shifts are left for an experiment to add.
     Radii are 0.5 to 0.84 of what fits. The first scenes do not depend on `n`.
-    Raises `InputError` for a `size` below 8, at which shapes cannot be told apart.
+    Raises `InputError` for a negative `n`, and a `size` below 8, at which shapes cannot be told apart.
     """
+    if n < 0:
+        raise InputError(f"n={n} must not be negative")
     if size < MIN_SIZE:
         raise InputError(f"shapes cannot be told apart within {size} pixels; use data.size {MIN_SIZE} or more")
     room = size / 2 - 1.0  # for the soft edge
@@ -71,13 +79,22 @@ def sample(key: PRNGKeyArray, n: int, *, size: int = 20) -> Float32[Array, "{n} 
 
 
 def area(kind: str) -> float:
-    """Return the area of a shape of radius 1."""
+    """Return the area of a shape of radius 1; raises `InputError` for a kind that is not one of `KINDS`."""
+    if kind not in KINDS:
+        raise InputError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
     if kind == "disc":
         return math.pi
     if kind == "ring":
         return math.pi * (1 - RING_HOLE**2)
     x, y = np.array(OUTLINES[kind]).T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+
+def _check_scenes(scenes: np.ndarray) -> None:
+    if not np.isfinite(scenes).all() or not (scenes[:, RADIUS] > 0).all():
+        raise InputError("scenes must be finite, with radii above 0")
+    if not np.isin(scenes[:, KIND], range(len(KINDS))).all():
+        raise InputError(f"scenes[:, {KIND}] are indices of {len(KINDS)} kinds, from 0 to {len(KINDS) - 1}")
 
 
 def _draw(scene: jax.Array, canvas: int) -> jax.Array:

@@ -12,6 +12,8 @@ from cnnjax.data.decode import decode
 from cnnjax.data.require import require
 from cnnjax.errors import InputError
 from cnnjax.files import printable
+from cnnjax.priors.checks import checked_image
+from cnnjax.priors.patches import check_positions
 
 _SCIKIT_IMAGE = {
     "astronaut": "astronaut",
@@ -62,15 +64,28 @@ def load_image(image: str | Path) -> Float32[np.ndarray, "height width 3"]:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def resize(image: Float32[np.ndarray, "height width c"], size: tuple[int, int]) -> Float32[np.ndarray, "h w c"]:
-    """An image at (height, width) `size`, bicubic, smoothed first where it shrinks, its values kept within [0, 1]."""
-    resized = jax.image.resize(image, (*size, image.shape[2]), "cubic", antialias=True)
+def resize(image: Float32[np.ndarray, "height width *c"], size: tuple[int, int]) -> Float32[np.ndarray, "h w *c"]:
+    """An image at (height, width) `size`, bicubic, smoothed first where it shrinks, its values kept within [0, 1].
+
+    Raises InputError for an image whose values are not in [0, 1], and a size below 1.
+    """
+    checked_image("image", image)
+    if min(size) < 1:
+        raise InputError(f"size={size}: give a height and a width of at least 1 pixel")
+    check_positions("the resized image", size)
+    resized = jax.image.resize(image, (*size, *image.shape[2:]), "cubic", antialias=True)
     return np.asarray(jnp.clip(resized, 0, 1))
 
 
-def central_square(image: Float32[np.ndarray, "height width c"], side: int) -> Float32[np.ndarray, "{side} {side} c"]:
-    """The largest square in the middle of an image, resized to `side` pixels."""
-    height, width, _ = image.shape
+def central_square(image: Float32[np.ndarray, "height width *c"], side: int) -> Float32[np.ndarray, "{side} {side} *c"]:
+    """The largest square in the middle of an image, resized to `side` pixels.
+
+    Raises InputError for an image whose values are not in [0, 1], and a side below 1.
+    """
+    checked_image("image", image)
+    if side < 1:
+        raise InputError(f"side={side}: give a square of at least 1 pixel")
+    height, width = image.shape[:2]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
     return resize(image[top : top + short, left : left + short], (side, side))

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Key
+from jaxtyping import Array, Bool, Float, Float32, Key, Shaped
 
 from cnnjax.errors import InputError
+from cnnjax.priors.checks import check_unit_range, checked_mask, with_channels
 from cnnjax.priors.hole import (
     PLACES,
     enlarge,
@@ -40,14 +41,14 @@ class Level(NamedTuple):
 
 
 def inpaint(
-    image: Float[Array | np.ndarray, "height width c"],
-    mask: Bool[Array | np.ndarray, "height width"],
+    image: Float[Array | np.ndarray, "height width *c"],
+    mask: Shaped[Array | np.ndarray, "height width"],
     key: Key[Array, ""],
     *,
     patch_size: int = 7,
     report: Callable[[Level, int, int], None] | None = None,
-) -> Float32[np.ndarray, "height width c"]:
-    """The image with the hole, where `mask` is True, filled so that each of its patches looks like one outside.
+) -> Float32[np.ndarray, "height width *c"]:
+    """The image with a hole, where `mask` is True (or 1, or 255), filled: each of its patches looks like one outside.
 
     Beside its colours every pixel has two channels for how rough its surroundings are (Newson et al. 2014), known
     outside and filled like colours inside; without them smooth patches win. Two more say where it lies, so that of
@@ -61,18 +62,19 @@ def inpaint(
 
     Values lie in [0, 1]; known pixels come back unchanged to the bit. It is no function to be jitted: the levels'
     sizes follow from the mask. `report(level, number, count)` is called after each level. Raises InputError for a mask
-    of another size or that leaves no patch, and for an image that is not of floats, smaller than a patch, or with its
-    patches too large to be counted in 32 bits.
+    of another size, of other values or that leaves no patch, and for an image with known values that are not in [0, 1],
+    smaller than a patch, or with its patches too large to be counted in 32 bits.
 
     Wexler, Shechtman & Irani 2007, "Space-time completion of video", equations 1–5, with the search of Barnes et al.
     2009, section 4, the textures of Newson, Almansa, Fradet, Gousseau & Pérez 2014, "Video inpainting of complex
     scenes", and a similarity with heavier tails, which keeps patches that disagree from being averaged.
     """
-    given = np.asarray(image)
-    hole = np.asarray(mask)
+    given = with_channels("image", np.asarray(image))
+    hole = checked_mask(np.asarray(mask), given.shape[:2])
+    check_unit_range("image", given[~hole])
     check(given, hole, patch_size)
     if not hole.any():
-        return given.astype(np.float32)
+        return given.astype(np.float32).reshape(np.shape(image))
     known = np.where(hole[:, :, None], 0, np.round(np.clip(given, 0, 1) * GRAIN) / GRAIN).astype(np.float32)
     channels = known.shape[2]
     known = np.concatenate([known, texture(known, hole)], axis=2)
@@ -93,18 +95,12 @@ def inpaint(
         filled = level.image
         if report is not None:
             report(level, number + 1, len(levels))
-    return np.where(hole[:, :, None], filled, given.astype(np.float32))
+    return np.where(hole[:, :, None], filled, given.astype(np.float32)).reshape(np.shape(image))
 
 
 def check(image: np.ndarray, hole: np.ndarray, patch_size: int) -> None:
     """Raise InputError for an image, a hole and patches that `inpaint` cannot work with."""
-    if image.ndim != 3 or not np.issubdtype(image.dtype, np.floating):
-        raise InputError(
-            f"image has shape {image.shape} and dtype {image.dtype}; give floats (height, width, channels)"
-        )
-    if hole.shape != image.shape[:2]:
-        size = "×".join(map(str, image.shape[:2]))
-        raise InputError(f"mask is {'×'.join(map(str, hole.shape))} pixels, but the image is {size}; they must agree")
+    checked_mask(hole, image.shape[:2])
     if not 1 <= patch_size <= min(hole.shape):
         raise InputError(
             f"patch_size={patch_size} does not fit into an image of {hole.shape[0]}×{hole.shape[1]} pixels"

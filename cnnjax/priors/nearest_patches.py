@@ -4,11 +4,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Shaped
 
-from cnnjax.errors import InputError
 from cnnjax.priors.patches import (
     GRAIN,
+    MOST_NEIGHBOURS,
     NearestPatches,
     allowed_patches,
     check_patches,
@@ -16,17 +16,17 @@ from cnnjax.priors.patches import (
     quantize,
 )
 
-_TARGETS, _SOURCES, _BLOCK = 1024, 4096, 64  # patches in a tile of 16 MiB, and sources in a block of it
+_TARGETS, _SOURCES, _BLOCK = 1024, 4096, MOST_NEIGHBOURS  # patches in a tile of 16 MiB, and sources in a block of it
 _FORBIDDEN = 2**31 - 1
 
 
 def nearest_patches(
-    source: Float[Array, "source_height source_width c"],
-    target: Float[Array, "height width c"],
+    source: Float[Array, "source_height source_width *c"],
+    target: Float[Array, "height width *c"],
     *,
     patch_size: int = 7,
     k: int = 1,
-    mask: Bool[Array, "source_height source_width"] | None = None,
+    mask: Shaped[Array, "source_height source_width"] | None = None,
     exclusion: int = 0,
 ) -> NearestPatches:
     """The k nearest source patches of every target patch, exactly.
@@ -36,13 +36,11 @@ def nearest_patches(
     distances differ by less than the rounding of float32 may stand for each other. The time grows with the product of
     both images' areas.
 
-    Images have values in [0, 1]. `mask` is True at source pixels that no match may contain; matches closer to the
-    patch's own position than `exclusion` pixels (in both axes) are forbidden too. Raises InputError for images that do
-    not fit each other, the mask or the patches, and for a mask that leaves no patch.
+    Images have values in [0, 1]. `mask` is True (or 1, or 255) at source pixels that no match may contain; matches
+    closer to the patch's own position than `exclusion` pixels (in both axes) are forbidden too. Raises InputError for
+    images that do not fit each other, the mask or the patches, and for a mask that leaves no patch.
     """
-    check_patches(source, target, mask, patch_size=patch_size, exclusion=exclusion, k=k)
-    if k > _BLOCK:
-        raise InputError(f"k={k}: at most {_BLOCK} nearest patches are found")
+    source, target, mask = check_patches(source, target, mask, patch_size=patch_size, exclusion=exclusion, k=k)
     return _nearest(source, target, mask, patch_size=patch_size, k=k, exclusion=exclusion)
 
 

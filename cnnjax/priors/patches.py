@@ -13,9 +13,13 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from cnnjax.errors import InputError
+from cnnjax.priors.checks import checked_image, checked_mask
 
 GRAIN = 1020
 """Steps in [0, 1] to which values are rounded: four in each of an 8-bit image's, whose values are thus exact."""
+
+MOST_NEIGHBOURS = 64
+"""That are found of a patch."""
 
 PIXELS = (10, 10, 10)
 """Bits of the values in a word of an image."""
@@ -36,34 +40,39 @@ class NearestPatches(NamedTuple):
     distance: Float[Array, "rows columns k"]
 
 
-def check_patches(source: Array, target: Array, mask: Array | None, *, patch_size: int, exclusion: int, k: int) -> None:
-    """Raise InputError for what no search for patches can work with."""
+def check_patches(
+    source: Array, target: Array, mask: Array | None, *, patch_size: int, exclusion: int, k: int
+) -> tuple[Array, Array, Array | None]:
+    """Return images (height, width, channels) and a boolean mask; InputError for what no search can work with."""
+    source, target = checked_image("source", source), checked_image("target", target)
     for name, image in (("source", source), ("target", target)):
-        if image.ndim != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
-            raise InputError(
-                f"{name} has shape {image.shape} and dtype {image.dtype}; give an image (height, width, channels) "
-                "of floats in [0, 1]"
-            )
-        if not 1 <= patch_size <= min(image.shape[:2]):
-            raise InputError(
-                f"patch_size={patch_size} does not fit into the {name} of {image.shape[0]}×{image.shape[1]} pixels"
-            )
+        check_patch_size(name, image, patch_size)
         check_positions(name, image.shape[:2])
     if source.shape[2] != target.shape[2]:
         raise InputError(f"source has {source.shape[2]} channels, target {target.shape[2]}; they must agree")
     check_values(patch_size, source.shape[2])
-    if exclusion < 0 or k < 1:
-        raise InputError(f"exclusion={exclusion} must not be negative, and k={k} must be at least 1")
-    if mask is None:
-        return
-    if mask.shape != source.shape[:2]:
+    if exclusion < 0 or not 1 <= k <= MOST_NEIGHBOURS:
         raise InputError(
-            f"mask is {'×'.join(map(str, mask.shape))}, but the source is {source.shape[0]}×"
-            f"{source.shape[1]}; they must agree"
+            f"exclusion={exclusion} must not be negative, and k={k} must be at least 1 and at most {MOST_NEIGHBOURS}"
         )
+    farthest = max(*source.shape[:2], *target.shape[:2]) - patch_size
+    if exclusion > farthest:
+        raise InputError(f"exclusion={exclusion} forbids every match; in these images none is farther than {farthest}")
+    if mask is None:
+        return source, target, None
+    mask = jnp.asarray(checked_mask(mask, source.shape[:2]))
     if not isinstance(mask, Tracer) and not allowed_patches(mask, patch_size=patch_size).any():
         raise InputError(
             f"no patch of {patch_size}×{patch_size} pixels lies outside the mask; give a smaller patch_size or mask"
+        )
+    return source, target, mask
+
+
+def check_patch_size(name: str, image: Array, patch_size: int) -> None:
+    """Raise InputError for patches that do not fit into an image."""
+    if not 1 <= patch_size <= min(image.shape[:2]):
+        raise InputError(
+            f"patch_size={patch_size} does not fit into the {name} of {image.shape[0]}×{image.shape[1]} pixels"
         )
 
 

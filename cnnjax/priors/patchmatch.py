@@ -4,7 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key, Shaped
 
 from cnnjax.errors import InputError
 from cnnjax.priors.patch_features import space_of
@@ -13,14 +13,14 @@ from cnnjax.priors.search import Prepared, prepare, search
 
 
 def patchmatch(
-    source: Float[Array, "source_height source_width c"],
-    target: Float[Array, "height width c"],
+    source: Float[Array, "source_height source_width *c"],
+    target: Float[Array, "height width *c"],
     key: Key[Array, ""],
     *,
     patch_size: int = 7,
     k: int = 1,
     iterations: int = 5,
-    mask: Bool[Array, "source_height source_width"] | None = None,
+    mask: Shaped[Array, "source_height source_width"] | None = None,
     exclusion: int = 0,
     stop_below: float | int = 0,
     initial: NearestPatches | None = None,
@@ -33,18 +33,20 @@ def patchmatch(
     lower bound of their distance, in a space of 28 dimensions; what an iteration found replaces what was known only
     where its exact distance is smaller, so that distances never rise.
 
-    Images have values in [0, 1]. `mask` is True at source pixels that no match may contain; matches closer to the
-    patch's own position than `exclusion` pixels (in both axes) are forbidden too. The search ends after `iterations`,
-    or earlier, when less than the fraction `stop_below` of the patches has improved in one. `initial` is a field to go
-    on from; its distances are computed anew. The same key gives the same result. Raises InputError for images that do
-    not fit each other, the mask or the patches, and for a mask that leaves no patch.
+    Images have values in [0, 1]. `mask` is True (or 1, or 255) at source pixels that no match may contain; matches
+    closer to the patch's own position than `exclusion` pixels (in both axes) are forbidden too. The search ends after
+    `iterations`, or earlier, when less than the fraction `stop_below` of the patches has improved in one. `initial` is
+    a field to go on from; its distances are computed anew. The same key gives the same result. Raises InputError for
+    images that do not fit each other, the mask or the patches, and for a mask that leaves no patch.
 
     Barnes et al. 2009, "PatchMatch: A randomized correspondence algorithm for structural image editing", section 3;
     jumps as in Rong & Tan 2006, "Jump flooding in GPU"; lower bounds as in Hel-Or & Hel-Or 2005.
     """
-    check_patches(source, target, mask, patch_size=patch_size, exclusion=exclusion, k=k)
-    if iterations < 0 or not 0 <= stop_below <= 1:
-        raise InputError(f"iterations={iterations} must not be negative, and stop_below={stop_below} lie in [0, 1]")
+    source, target, mask = check_patches(source, target, mask, patch_size=patch_size, exclusion=exclusion, k=k)
+    if not 0 <= iterations < 2**31 or not 0 <= stop_below <= 1:
+        raise InputError(
+            f"iterations={iterations} must not be negative or beyond 32 bits, and stop_below={stop_below} lie in [0, 1]"
+        )
     shape = (target.shape[0] - patch_size + 1, target.shape[1] - patch_size + 1, k, 2)
     if initial is not None and initial.position.shape != shape:
         raise InputError(f"initial.position has shape {initial.position.shape}, but the field's is {shape}")

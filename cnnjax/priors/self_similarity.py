@@ -7,19 +7,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from cnnjax.errors import InputError
-from cnnjax.priors.patches import NearestPatches, check_patches, mean_squared, quantize
+from cnnjax.priors.checks import checked_image
+from cnnjax.priors.patches import NearestPatches, check_patch_size, check_patches, mean_squared, quantize
 
 _FORBIDDEN = 2**31 - 1
 
 
 def similar_patches(
-    image: Float[Array, "height width c"], y: int, x: int, *, k: int = 8, patch_size: int = 7
+    image: Float[Array, "height width *c"], y: int, x: int, *, k: int = 8, patch_size: int = 7
 ) -> NearestPatches:
     """The k patches of an image most like the one whose top left corner is (y, x): a field of one row and column.
 
     Each is the nearest that overlaps neither the patch nor those before it; the distance is infinite where none is
-    left. Raises InputError for a patch that does not lie inside the image.
+    left. Raises InputError for a patch that does not lie inside the image, and values that are not in [0, 1].
     """
+    image = checked_image("image", image)
+    check_patch_size("image", image, patch_size)
     rows, columns = image.shape[0] - patch_size + 1, image.shape[1] - patch_size + 1
     if not (0 <= y < rows and 0 <= x < columns):
         raise InputError(
@@ -57,19 +60,26 @@ def _similar(image: Array, patch: Array, corner: Array, *, k: int) -> NearestPat
     return NearestPatches(position[None, None], distance[None, None])
 
 
-def phase_randomised(image: Float[Array, "height width c"], key: Key[Array, ""]) -> Float[Array, "height width c"]:
+def phase_randomised(image: Float[Array, "height width *c"], key: Key[Array, ""]) -> Float[Array, "height width *c"]:
     """The image with its amplitude spectrum, and so its autocorrelation, but phases of chance: no structure.
 
     `F(y) = F(x) exp(i φ)` with one φ for all channels, that of a noise image, so that colours stay correlated and y is
-    real. Values beyond [0, 1] are clipped. Galerne, Gousseau & Morel 2011, "Random phase textures".
+    real. Values of y beyond [0, 1] are clipped. Raises InputError for an image whose values are not in [0, 1].
+    Galerne, Gousseau & Morel 2011, "Random phase textures".
     """
+    pixels = checked_image("image", image)
     phase = jnp.angle(jnp.fft.rfft2(jax.random.normal(key, image.shape[:2])))
     phase = phase.at[0, 0].set(0)  # the mean stays
     turn = jax.lax.complex(jnp.cos(phase), jnp.sin(phase))
-    spectrum = jnp.fft.rfft2(image.astype(jnp.float32), axes=(0, 1)) * turn[..., None]
-    return jnp.clip(jnp.fft.irfft2(spectrum, s=image.shape[:2], axes=(0, 1)), 0, 1).astype(image.dtype)
+    spectrum = jnp.fft.rfft2(pixels.astype(jnp.float32), axes=(0, 1)) * turn[..., None]
+    changed = jnp.fft.irfft2(spectrum, s=pixels.shape[:2], axes=(0, 1)).reshape(image.shape)
+    return jnp.clip(changed, 0, 1).astype(image.dtype)
 
 
-def pixel_shuffled(image: Float[Array, "height width c"], key: Key[Array, ""]) -> Float[Array, "height width c"]:
-    """The image's pixels in an order of chance: the same colours, nothing else."""
-    return jax.random.permutation(key, image.reshape(-1, image.shape[2])).reshape(image.shape)
+def pixel_shuffled(image: Float[Array, "height width *c"], key: Key[Array, ""]) -> Float[Array, "height width *c"]:
+    """The image's pixels in an order of chance: the same colours, nothing else.
+
+    Raises InputError for an image whose values are not in [0, 1].
+    """
+    pixels = checked_image("image", image)
+    return jax.random.permutation(key, pixels.reshape(-1, pixels.shape[2])).reshape(image.shape)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from cnnjax.errors import InputError
+from cnnjax.priors.checks import check_unit_range
 from cnnjax.priors.jigsaw.fits import Fits
 
 _FEW_LOOPS = 5
@@ -24,7 +26,11 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(pieces: Float[Array, "n side side channels"], relative: Fits, grid: tuple[int, int]) -> Diagnosis:
-    """Judge a puzzle from its pieces and their relative costs."""
+    """Judge a puzzle from its pieces and their relative costs; raises InputError where these and the grid disagree."""
+    if not len(pieces) == relative.pieces == grid[0] * grid[1] or min(grid) < 1:
+        raise InputError(
+            f"{len(pieces)} pieces, costs of {relative.pieces} and a grid of {grid} do not belong together"
+        )
     labels = frames(pieces)[:, : relative.turns]
     _, first, counts = np.unique(labels, return_inverse=True, return_counts=True)
     twins = int((counts[first].reshape(labels.shape) > 1).any(axis=1).sum())
@@ -55,7 +61,9 @@ def frames(pieces: Float[Array, "n side side channels"]) -> Int[np.ndarray, "n 4
     """A number for the frame of each piece in each turn; equal numbers are equal frames (to 8 bits, two pixels deep).
 
     Pieces of equal frames cannot be told apart by anything that looks at borders.
+    Raises InputError for pieces whose values are not in [0, 1].
     """
+    check_unit_range("pieces", pieces)
     bits = np.round(np.asarray(pieces) * 255).astype(np.int16)
     bits[:, 2:-2, 2:-2] = 0
     known: dict[bytes, int] = {}

@@ -4,12 +4,14 @@ Each is a `Dissimilarity`, the same from both pieces' point of view: turn the pa
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.errors import InputError
 from cnnjax.priors.jigsaw.borders import Dissimilarity, all_pairs
 from cnnjax.priors.jigsaw.colour import rgb_to_lab
 
@@ -38,8 +40,11 @@ def pomeranz(
     """(Σ |prediction − pixel|^p)^(q/p): each border is continued linearly and compared with the other's outer pixel.
 
     (L_p)^q of Pomeranz, Shemesh and Ben-Shahar (2011), "A fully automated greedy square jigsaw puzzle solver",
-    equation 2, with their p = 3/10 and q = 1/16; they use it on L*a*b* colours.
+    equation 2, with their p = 3/10 and q = 1/16; they use it on L*a*b* colours. Raises
+    InputError for a p or q that is not above 0.
     """
+    if not (0 < p < math.inf and 0 < q < math.inf):
+        raise InputError(f"p={p} and q={q} must be finite and above 0")
 
     def power(x: Array) -> Array:
         return jnp.exp(p * jnp.log(jnp.abs(x)))  # several at once, which `**` is not; 0 stays 0

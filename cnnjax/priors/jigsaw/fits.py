@@ -9,10 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cnnjax.errors import InputError
+from cnnjax.priors.checks import check_unit_range
 from cnnjax.priors.jigsaw.borders import Dissimilarity, facing_left, facing_right
 
 MOST_STATES = 8192
 """States of a puzzle: a table of their pairs takes 256 MB then, and a product of two tables 10¹² operations."""
+
+
+_MOST_ROUNDS = 100  # the compiler writes out each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +49,9 @@ class Fits:
 def fits(pieces: Float[Array, "n side side channels"], dissimilarity: Dissimilarity, *, rotate: bool = False) -> Fits:
     """The costs of all neighbours under a dissimilarity of borders; with `rotate`, in all turns of both.
 
-    Raises InputError for more states than `MOST_STATES`.
+    Raises InputError for more states than `MOST_STATES`, and for pieces whose values are not in [0, 1].
     """
+    check_unit_range("pieces", pieces)
     n = len(pieces)
     states = 4 * n if rotate else n
     if states > MOST_STATES:
@@ -109,8 +114,11 @@ def agreed(relative: Fits, *, rounds: int = 4) -> Fits:
     With affinities R = exp(−4 · relative cost) at the right and D below, each scaled by the geometric mean of its rows'
     and columns' sums, a round is R ← R₀ ∘ (ε + D R Dᵀ + Dᵀ R D), scaled, and D alike: b is at the right of a if some
     pair at their lower (or upper) sides is so too. A soft form of the loop constraints of Son, Hays and Cooper (2014),
-    "Solving square jigsaw puzzles with loop constraints", as matrix products.
+    "Solving square jigsaw puzzles with loop constraints", as matrix products. Raises InputError unless `rounds` lie
+    from 0 to 100.
     """
+    if not 0 <= rounds <= _MOST_ROUNDS:
+        raise InputError(f"rounds={rounds} must lie from 0 to {_MOST_ROUNDS}")
     right, down = _agreed(relative.right, relative.down, relative.pieces, rounds)
     return Fits(np.asarray(right), np.asarray(down), relative.pieces)
 

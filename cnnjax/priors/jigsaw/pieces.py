@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from cnnjax.errors import InputError
+from cnnjax.priors.checks import check_unit_range, checked_image
 
 
 class Cut(NamedTuple):
@@ -41,12 +42,14 @@ class Arrangement:
         return Arrangement(np.rot90(self.pieces, times), (np.rot90(self.turns, times) + times) % 4)
 
 
-def cut(image: Float[Array, "height width channels"], *, side: int) -> Cut:
+def cut(image: Float[Array, "height width *channels"], *, side: int) -> Cut:
     """Cut an image into square pieces of `side` pixels, from its upper left corner.
 
     What remains at the bottom and at the right is cropped. Raises InputError for a side below 4 pixels, from which
-    fewer gradients come than a covariance of colours needs, and where fewer than four pieces result.
+    fewer gradients come than a covariance of colours needs, where fewer than four pieces result, and for an image whose
+    values are not in [0, 1].
     """
+    image = checked_image("image", image)
     height, width = image.shape[:2]
     if side < 4:
         raise InputError(f"pieces of {side} pixels are too small to have borders to compare: give a side of 4 or more")
@@ -65,7 +68,11 @@ def cut(image: Float[Array, "height width channels"], *, side: int) -> Cut:
 def shuffle(
     pieces: Float[Array, "pieces side side channels"], key: Key[Array, ""], *, rotate: bool = False
 ) -> Shuffled:
-    """Mix pieces that lie in reading order, and with `rotate` turn each by a random number of quarters."""
+    """Mix pieces that lie in reading order, and with `rotate` turn each by a random number of quarters.
+
+    Raises InputError for pieces whose values are not in [0, 1].
+    """
+    check_unit_range("pieces", pieces)
     for_order, for_turns = jax.random.split(key)
     n = len(pieces)
     cells = jax.random.permutation(for_order, n)
@@ -76,7 +83,11 @@ def shuffle(
 def turn(
     pieces: Float[Array, "pieces side side channels"], turns: Int[Array, " pieces"]
 ) -> Float[Array, "pieces side side channels"]:
-    """Turn every piece by its own number of quarters, anticlockwise."""
+    """Turn every piece by its own number of quarters, anticlockwise.
+
+    Raises InputError for pieces whose values are not in [0, 1].
+    """
+    check_unit_range("pieces", pieces)
     every = jnp.stack([jnp.rot90(pieces, k, axes=(1, 2)) for k in range(4)])
     return every[turns % 4, jnp.arange(len(pieces))]
 
@@ -84,16 +95,22 @@ def turn(
 def render(
     pieces: Float[Array, "pieces side side channels"], arrangement: Arrangement
 ) -> Float[Array, "height width channels"]:
-    """Lay the pieces out as an image."""
+    """Lay the pieces out as an image.
+
+    Raises InputError for another number of pieces than cells, and values that are not in [0, 1].
+    """
+    check_unit_range("pieces", pieces)
     rows, columns = arrangement.pieces.shape
     n, side, _, channels = pieces.shape
-    if n != rows * columns:
+    if n != rows * columns or not np.isin(arrangement.pieces, range(n)).all():
         raise InputError(f"{n} pieces do not fill {rows}×{columns} cells: give the arrangement of these pieces")
     laid = turn(pieces[arrangement.pieces.ravel()], jnp.asarray(arrangement.turns.ravel()))
     return laid.reshape(rows, columns, side, side, channels).swapaxes(1, 2).reshape(rows * side, columns * side, -1)
 
 
 def true_arrangement(shuffled: Shuffled, grid: tuple[int, int]) -> Arrangement:
-    """The arrangement that restores the image."""
+    """The arrangement that restores the image; raises InputError for a grid that the pieces do not fill."""
     order = np.argsort(np.asarray(shuffled.cells))
+    if min(grid) < 1 or grid[0] * grid[1] != len(order):
+        raise InputError(f"{len(order)} pieces do not fill {grid[0]}×{grid[1]} cells: give the grid they fill")
     return Arrangement(order.reshape(grid), np.asarray(shuffled.turns)[order].reshape(grid))

@@ -34,6 +34,8 @@ def score(found: Arrangement, truth: Arrangement, *, labels: Int[np.ndarray, "n 
     """
     if found.pieces.size != truth.pieces.size:
         raise InputError(f"arrangements of {found.pieces.size} and {truth.pieces.size} pieces cannot be compared")
+    if labels is not None and labels.shape != (found.pieces.size, 4):
+        raise InputError(f"labels have shape {labels.shape}; give ({found.pieces.size}, 4): each piece has four turns")
     if labels is None:
         labels = np.arange(4 * found.pieces.size).reshape(-1, 4)
     true_labels = labels[truth.pieces, truth.turns % 4]
@@ -58,7 +60,12 @@ def right_cells(found: Arrangement, truth: Arrangement) -> tuple[Arrangement, np
 
 
 def right_best_neighbours(table: Fits, truth: Arrangement) -> float:
-    """The share of borders between true neighbours that fit the other best: how good costs are before any assembly."""
+    """The share of borders between true neighbours that fit the other best: how good costs are before any assembly.
+
+    Raises InputError for costs of another number of pieces.
+    """
+    if table.pieces != truth.pieces.size:
+        raise InputError(f"costs of {table.pieces} pieces do not fit an arrangement of {truth.pieces.size}")
     states = truth.turns % table.turns * table.pieces + truth.pieces
     hits = []
     for cost, first, second in ((table.right, states[:, :-1], states[:, 1:]), (table.down, states[:-1], states[1:])):

@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from cnnjax.errors import InputError
+from cnnjax.priors.checks import check_unit_range
 from cnnjax.priors.jigsaw.borders import Dissimilarity
 from cnnjax.priors.jigsaw.diagnosis import Diagnosis, diagnose
 from cnnjax.priors.jigsaw.dissimilarity import gradient_and_prediction
@@ -66,7 +68,8 @@ def solve(
     hangs together, and such a repair counts twice. The answer follows from the pieces, not from their numbering, and
     uses each exactly once.
 
-    Raises InputError for pieces that are no squares of finite RGB, do not fill the grid, or are too many to compare.
+    Raises InputError for pieces that are not squares of RGB in [0, 1], do not fill the grid, or are too many to
+    compare.
     """
     _check(pieces, grid, patience)
     n = len(pieces)
@@ -121,7 +124,8 @@ def _check(pieces: Array, grid: tuple[int, int], patience: int) -> None:
         raise InputError(
             f"{n} pieces do not fill {grid[0]}×{grid[1]} cells: give the grid they fill, of 4 cells or more"
         )
-    if not np.issubdtype(pieces.dtype, np.floating) or not np.isfinite(np.asarray(pieces)).all():
-        raise InputError(f"pieces of {pieces.dtype} must be finite floating-point numbers in [0, 1]")
+    if not jnp.issubdtype(pieces.dtype, jnp.floating):
+        raise InputError(f"pieces of {pieces.dtype} must be floats in [0, 1]: divide uint8 pixels by 255")
+    check_unit_range("pieces", pieces)
     if patience < 0:
         raise InputError(f"patience={patience} must not be negative")
