@@ -25,7 +25,7 @@ class LayerCost:
     activation_bytes: int
     """Size of the activation."""
     inexact: tuple[str, ...] = ()
-    """Primitives whose multiply-adds are a bound or left out; see `cost`."""
+    """Primitives whose multiply-adds are a bound, left out or not known; see `cost`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Cost:
 
     @property
     def inexact(self) -> tuple[str, ...]:
-        """Primitives whose multiply-adds are a bound or left out; see `cost`."""
+        """Primitives whose multiply-adds are a bound, left out or not known; see `cost`."""
         return tuple(sorted({name for layer in self.layers.values() for name in layer.inexact}))
 
 
@@ -75,7 +75,8 @@ def cost(f: Callable[..., Any], images: Any, params: Any = None) -> Cost:
     `f` is any JAX function; it is traced, not run, and `images`, (batch, height, width, channels) or (batch, length,
     channels), may be a `jax.ShapeDtypeStruct`. A scan counts as often as it runs. `inexact` names what could not be
     counted: "cond", its costliest branch counts; "while", one round counts; "fft" and others with an arithmetic of
-    their own, which count nothing.
+    their own, kernels and callbacks ("pallas_call", "ffi_call", "pure_callback"), and every operation that is not
+    known, which count no more than one run of the program that they hold, if they hold one.
 
     Raises InputError for images of another rank or dtype, or without a pixel.
     """

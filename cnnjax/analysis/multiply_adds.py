@@ -10,19 +10,10 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from cnnjax.analysis.calls import CALLS
+from cnnjax.analysis.primitives import PRODUCTS, UNCOUNTED
 from cnnjax.ops.grouped import depthwise_by_shifts
 
 Program = Jaxpr | ClosedJaxpr
-
-OPAQUE = frozenset(
-    [
-        *("cholesky", "cholesky_update", "eig", "eigh", "fft", "geqrf", "hessenberg", "householder_product", "lu"),
-        *("ormqr", "qr", "schur", "svd", "symmetric_product", "triangular_solve", "tridiagonal", "tridiagonal_solve"),
-        *("cudnn_fusion", "dot_product_attention_bwd", "dot_product_attention_fwd", "ragged_dot_general"),
-        *("scaled_matmul", "ffi_call", "io_callback", "pallas_call", "pure_callback"),
-    ]
-)
-"""Primitives that multiply and add in ways of their own: they are named, not counted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,17 +31,18 @@ class Work:
 
 
 def work(eqn: JaxprEqn, *, in_sum: bool) -> Work:
-    """The work of one equation: of products in its own right, of control flow by the programs inside.
+    """The work of one equation: of products in its own right, of all that runs programs by the programs inside.
 
-    `in_sum` says that element-wise products are added to others, so that they count.
+    An operation that is not known counts as the programs inside, run once, and is named. `in_sum` says that
+    element-wise products are added to others, so that they count.
     """
     name = eqn.primitive.name
-    if name in PRODUCTS:
-        return Work(PRODUCTS[name](eqn))
+    if name in COUNTS:
+        return Work(COUNTS[name](eqn))
     if name == "mul" and in_sum:
         return Work(_elementwise(eqn))
-    if name in OPAQUE:
-        return Work(0, frozenset([name]))
+    if name in UNCOUNTED:
+        return Work()
     in_sum |= is_sum_of_products(eqn)
     parts = [sum((work(e, in_sum=in_sum) for e in equations(program)), Work()) for program in programs(eqn)]
     if name == "cond":
@@ -58,9 +50,9 @@ def work(eqn: JaxprEqn, *, in_sum: bool) -> Work:
     total = sum(parts, Work())
     if name == "scan":
         return total * eqn.params["length"]
-    if name in CALLS or not total.multiply_adds:
+    if name in CALLS or (name == "while" and not total.multiply_adds):
         return total
-    # A loop whose rounds nobody knows beforehand, or a primitive that may run its program any number of times.
+    # A loop whose rounds nobody knows beforehand, or a primitive that may do anything with its operands.
     return Work(total.multiply_adds, total.inexact | {name})
 
 
@@ -84,10 +76,9 @@ def equations(program: Program) -> list[JaxprEqn]:
 
 
 def _costliest(branches: list[Work]) -> Work:
-    most = max(branches, key=lambda branch: branch.multiply_adds)
-    if all(branch.multiply_adds == most.multiply_adds for branch in branches):
-        return most
-    return Work(most.multiply_adds, most.inexact | {"cond"})
+    each = {branch.multiply_adds for branch in branches}
+    inexact = frozenset[str]().union(*(branch.inexact for branch in branches))
+    return Work(max(each), inexact | {"cond"} if len(each) > 1 else inexact)
 
 
 def _elementwise(eqn: JaxprEqn) -> int:
@@ -127,7 +118,4 @@ def _shape(atom: Any) -> tuple[int, ...]:
     return atom.aval.shape
 
 
-PRODUCTS: Mapping[str, Callable[[Any], int]] = {
-    "conv_general_dilated": _convolution,
-    "dot_general": _matrix_product,
-}
+COUNTS: Mapping[str, Callable[[Any], int]] = dict(zip(PRODUCTS, (_convolution, _matrix_product), strict=True))

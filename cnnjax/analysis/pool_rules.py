@@ -16,6 +16,7 @@ from cnnjax import ops
 from cnnjax.analysis.calls import CALLS
 from cnnjax.analysis.evaluate import Run, evaluate, opened, run
 from cnnjax.analysis.multiply_adds import Program, programs
+from cnnjax.analysis.primitives import CONTROL
 from cnnjax.analysis.relu_rules import with_programs
 from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
@@ -35,7 +36,8 @@ def with_pool_rule(f: Callable[..., Any], overlap: Overlap) -> Callable[..., Any
     linear in the signal, and has no forward derivative.
 
     Raises InputError for an unknown rule; and when the result is called, where f has no max pool, or one that is
-    dilated or along more than two axes. The paper (Zeiler & Fergus 2014, section 2.1) gives no rule.
+    dilated, along more than two axes or inside another primitive than calls, branches and loops. The paper (Zeiler &
+    Fergus 2014, section 2.1) gives no rule.
     """
     if overlap not in get_args(Overlap):
         raise InputError(f"overlap={overlap!r} is unknown; use one of {', '.join(get_args(Overlap))}")
@@ -127,6 +129,10 @@ def _rewritten(overlap: Overlap, program: Program, values: Sequence[Any]) -> lis
     instead: dict[int, Run] = {}
     for position, eqn in enumerate(jaxpr.eqns):
         if _pool_of(eqn) is None and any(map(_has_pool, programs(eqn))):
+            if eqn.primitive.name not in (*CALLS, *CONTROL):
+                raise InputError(
+                    f"a max pool inside {eqn.primitive.name} cannot be given another rule: call the function without it"
+                )
             instead[position] = functools.partial(_run_inside, overlap, jaxpr, eqn)
     for position, pool in _pools(jaxpr).items():
         # What is pooled along other axes as well goes there as it is.

@@ -10,6 +10,7 @@ from jax.extend.core import JaxprEqn
 
 from cnnjax.analysis.equations import LOOPS, Equation, Equations
 from cnnjax.analysis.multiply_adds import programs
+from cnnjax.analysis.primitives import is_known
 from cnnjax.errors import InputError
 
 ACTIVATIONS = frozenset(
@@ -42,6 +43,9 @@ def classified(graph: Equations) -> Iterator[tuple[Equation, str, str, int]]:
             yield equation, "others", equation.kind.replace("select_n", "where"), 0
         else:
             _check_inside(equation)
+            if not is_known(equation.eqn):
+                # Whatever it does, it may be an activation.
+                yield equation, "others", equation.kind, 0
 
 
 def is_activation(eqn: JaxprEqn) -> bool:

@@ -41,7 +41,8 @@ class Rectifiers:
     found: tuple[Nonlinearity, ...]
     """Rectifiers."""
     others: tuple[Nonlinearity, ...]
-    """Other activations, those that contain a rectifier among them (`relu6`, `celu`)."""
+    """Other activations, those that contain a rectifier among them (`relu6`, `celu`); and operations that are not
+    known or cannot be looked into, as kernels and callbacks, for they may be one."""
     guards: tuple[Nonlinearity, ...]
     """Rectified numbers that are only divided by, as the variance of a normalisation, which rounding may make < 0."""
 

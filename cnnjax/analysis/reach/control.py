@@ -19,7 +19,7 @@ Follow = Callable[[Any, Sequence[Value]], list[Value]]
 
 
 def _inline(follow: Follow, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    programs = (eqn.params.get(key) for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"))
+    programs = (eqn.params.get(key) for key in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call"))
     return follow(next(program for program in programs if program is not None), values)
 
 
