@@ -1,11 +1,13 @@
 """A traced program and all that it calls as one list of steps, and which of them an array needs."""
 
+import collections
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
 from cnnjax.analysis.calls import CALLS
+from cnnjax.analysis.copies import converts, is_copy
 from cnnjax.analysis.multiply_adds import Program, Work, is_sum_of_products, programs, work
 
 
@@ -13,6 +15,10 @@ class _Step(NamedTuple):
     work: Work
     reads: list[int]
     makes: list[int]
+    copies: bool
+    """Whether the result is a copy of what the step reads."""
+    converts: bool
+    """Whether it has another dtype."""
 
 
 class Dataflow:
@@ -24,19 +30,37 @@ class Dataflow:
         self._known: dict[int, int] = {}
         self._steps: list[_Step] = []
         self._made_by: dict[int, int] = {}
-        self._read_by: dict[int, int] = {}
+        self._readers: dict[int, list[_Step]] = collections.defaultdict(list)
         self._claimed: set[int] = set()
         self._count = 0
         self.inputs = [self._new() for _ in program.jaxpr.invars]
         self.results = self._inline(program, self.inputs, in_sum=False)
 
-    def position(self, array: int) -> int:
-        """The position of the step that makes an array; before all steps where none does."""
-        return self._made_by.get(array, -1)
+    def position(self, array: int) -> tuple[int, bool, int]:
+        """Where an array stands in the order of computation: a copy right behind what it is a copy of, whenever it is
+        made, and one of another dtype behind the others; what no step makes stands before all steps.
+        """
+        source, converted = array, False
+        while (step := self._maker(source)) is not None and step.copies:
+            converted |= step.converts
+            (source,) = step.reads
+        return self._made_by.get(source, -1), converted, self._made_by.get(array, -1)
+
+    def source(self, array: int) -> int:
+        """What an array is a copy of; the array itself where it is none."""
+        while (step := self._maker(array)) is not None and step.copies:
+            (array,) = step.reads
+        return array
 
     def first_read(self, array: int) -> int:
-        """The position of the first step that reads an array; after all steps where none does."""
-        return self._read_by.get(array, len(self._steps))
+        """The position of the first step that reads an array or a copy of it; after all steps where none does."""
+        # Parameters may be converted to another dtype, all of them, before the first is used.
+        positions = [
+            self.first_read(step.makes[0]) if step.copies else self._made_by[step.makes[0]]
+            for step in self._readers[array]
+            if step.makes
+        ]
+        return min(positions, default=len(self._steps))
 
     def claim(self, array: int) -> tuple[Work, list[int]]:
         """The work behind an array, and the inputs and constants it reads, without what was claimed before."""
@@ -45,8 +69,8 @@ class Dataflow:
             array = pending.pop()
             if array in self._claimed:
                 continue
-            if array in self._made_by:
-                step = self._steps[self._made_by[array]]
+            step = self._maker(array)
+            if step is not None:
                 self._claimed.update(step.makes)
                 total += step.work
                 pending += step.reads
@@ -72,11 +96,15 @@ class Dataflow:
             else:
                 makes = [self._new() for _ in eqn.outvars]
                 self._made_by |= dict.fromkeys(makes, len(self._steps))
+                step = _Step(work(eqn, in_sum=in_sum), reads, makes, is_copy(eqn), converts(eqn))
                 for array in reads:
-                    self._read_by.setdefault(array, len(self._steps))
-                self._steps.append(_Step(work(eqn, in_sum=in_sum), reads, makes))
+                    self._readers[array].append(step)
+                self._steps.append(step)
             env |= zip(eqn.outvars, makes, strict=True)
         return [read(atom) for atom in jaxpr.outvars]
+
+    def _maker(self, array: int) -> _Step | None:
+        return self._steps[self._made_by[array]] if array in self._made_by else None
 
     def _constant(self, constant: Any) -> int:
         if id(constant) not in self._known:

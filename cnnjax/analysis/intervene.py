@@ -6,17 +6,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
 from cnnjax.analysis.calls import CALLS
+from cnnjax.analysis.copies import converts, is_copy, way_back
 from cnnjax.analysis.dataflow import Dataflow
-from cnnjax.analysis.evaluate import evaluate, opened
+from cnnjax.analysis.evaluate import evaluate, opened, run
 from cnnjax.analysis.multiply_adds import Program, programs
 from cnnjax.analysis.names import named
 from cnnjax.errors import InputError
 
 Edit = Callable[[str, jax.Array], Any]
+Edited = Callable[[Any], Any]
 
 
 def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
@@ -24,10 +25,11 @@ def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
 
     With `a_i = f_i(x, a_1, …, a_{i−1})` in the order of computation, `g` computes `a'_i = edit(name_i, f_i(x, a'_1, …,
     a'_{i−1}))` and returns the `a'`: what is made of an activation, later ones and the result, is made of the edited
-    one. `edit` must keep shape and dtype. It is called once for each array, in the order of computation; an array that
-    f returns twice is one, and so is one that f returns transposed, as channels are moved to the end; but a converted
-    or reshaped copy is another, and so is a transposed one beside the array itself. Of such a copy nothing else is
-    made: return what the next layer reads. An identity, `lambda name, a: a`, gives f itself.
+    one. `edit` must keep shape and dtype. It is called once for each array, in the order of computation. An array that
+    f returns twice is edited once; and where f returns a copy in place of the array, this is edited: transposed, as
+    channels are moved to the end, mirrored, reshaped, or in a wider dtype that nothing else reads. A copy beside the
+    array itself, a second copy, or one in a narrower dtype is an array of its own, of which nothing else is made:
+    return what the next layer reads. An identity, `lambda name, a: a`, gives f itself.
 
     An activation's name is its key where no other has that key, as "conv1" of a model's `(logits, activations)`;
     otherwise its path in what f returns, "0" or "1/conv1"; and "output" where it is all that f returns.
@@ -59,11 +61,15 @@ def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
 
 
 class _Name(NamedTuple):
-    """What an array is called: an activation, or what makes it when transposed."""
+    """What an array is called: an activation, or what an activation is a copy of."""
 
     activation: str
-    axes: tuple[int, ...] | None = None
-    """`activation = array.transpose(axes)`, where the array itself is not returned; None where it is."""
+    copies: tuple[tuple[Edited, Edited], ...] = ()
+    """What makes the activation of the array, step by step, and each step's way back; none where it is the array."""
+    converts: bool = False
+    """Whether one of the steps changes the dtype."""
+    read: bool = False
+    """Whether something is made of the activation outside the program."""
 
 
 class _Places(NamedTuple):
@@ -74,29 +80,51 @@ class _Places(NamedTuple):
     """By position of the call, where it makes and uses one."""
 
 
-def _places(jaxpr: Jaxpr, names: Mapping[Var, _Name]) -> _Places:
-    """The places of the named arrays, followed into the calls that return them, and to operands that calls hand on."""
+def _places(jaxpr: Jaxpr, names: Mapping[Var, _Name], *, called: bool = False) -> _Places:
+    """The places of the named arrays, followed into the calls that return them, and to operands that calls hand on.
+
+    A copy's name goes to its array, but not to an operand of f. Of several copies the first is looked through.
+    """
     names, inside = dict(names), {}
-    computed = {v for eqn in jaxpr.eqns for v in eqn.outvars}
+    arrays = {v for eqn in jaxpr.eqns for v in eqn.outvars}.union(jaxpr.invars if called else ())
+    read = {v for eqn in jaxpr.eqns for v in eqn.invars if isinstance(v, Var)}
+
+    def add(array: Any, name: _Name) -> None:
+        known = names.get(array)
+        if array in arrays and (known is None or (known.copies and (known.converts or not name.converts))):
+            names[array] = name
+
     for position, eqn in reversed(list(enumerate(jaxpr.eqns))):
         if names.keys().isdisjoint(eqn.outvars):
             continue
-        if eqn.primitive.name == "transpose":
-            ((array,), (copy,)) = eqn.invars, eqn.outvars
-            if isinstance(array, Var) and array in computed and array not in names:
-                activation, axes = names[copy]
-                turn = tuple(eqn.params["permutation"])
-                names[array] = _Name(activation, turn if axes is None else tuple(turn[axis] for axis in axes))
+        if is_copy(eqn) and isinstance(eqn.invars[0], Var):
+            copy, back = eqn.outvars[0], way_back(eqn)
+            name = names[copy]
+            # An edit in a wider dtype is rounded on the way back: not where something is made of the copy.
+            if back is not None and not (converts(eqn) and (name.read or copy in read)):
+                there = functools.partial(_copied, jaxpr, eqn)
+                changed = name._replace(
+                    copies=((there, back), *name.copies), converts=name.converts or converts(eqn), read=False
+                )
+                add(eqn.invars[0], changed)
         if eqn.primitive.name not in CALLS:
             continue
-        called = opened(_called(eqn))[0]
-        returned = [(v, o) for v, o in zip(called.outvars, eqn.outvars, strict=True) if isinstance(v, Var)]
-        taken = [(v, o) for v, o in zip(called.invars, eqn.invars, strict=True) if isinstance(o, Var)]
-        places = _places(called, {v: names[o] for v, o in returned if o in names})
+        program = opened(_called(eqn))[0]
+        returned = [(v, o) for v, o in zip(program.outvars, eqn.outvars, strict=True) if isinstance(v, Var)]
+        taken = [(v, o) for v, o in zip(program.invars, eqn.invars, strict=True) if isinstance(o, Var)]
+        known = {v: names[o] for v, o in taken if o in names and not names[o].copies}
+        known |= {v: names[o]._replace(read=names[o].read or o in read) for v, o in returned if o in names}
+        places = _places(program, known, called=True)
         # What a call returns twice is one array, and so is what it hands on from its operands.
-        names |= {o: places.names[v] for v, o in (*returned, *taken) if v in places.names}
-        made = places.names.keys() - {*called.invars}
-        if places.inside or any(not made.isdisjoint(_variables(e)) for e in called.eqns):
+        for v, o in (*returned, *taken):
+            if v in places.names:
+                name = places.names[v]._replace(read=False)
+                if name.copies:
+                    add(o, name)
+                else:
+                    names[o] = name
+        made = places.names.keys() - {*program.invars}
+        if places.inside or any(not made.isdisjoint(_variables(e)) for e in program.eqns):
             inside[position] = places
     return _Places(names, inside)
 
@@ -111,12 +139,20 @@ def _evaluate(program: Program, operands: Sequence[Any], places: _Places, edited
     def edit(v: Var, value: Any) -> Any:
         if v not in places.names:
             return value
-        name, axes = places.names[v]
-        if axes is None:
-            return edited(name, value)
-        return jnp.transpose(edited(name, jnp.transpose(value, axes)), tuple(np.argsort(axes).tolist()))
+        name = places.names[v]
+        for there, _ in name.copies:
+            value = there(value)
+        value = edited(name.activation, value)
+        for _, back in reversed(name.copies):
+            value = back(value)
+        return value
 
     return evaluate(program, operands, instead=instead, edit=edit)
+
+
+def _copied(jaxpr: Jaxpr, eqn: JaxprEqn, array: Any) -> Any:
+    (copy,) = run(jaxpr, eqn, [array])
+    return copy
 
 
 def _once_each(edit: Edit) -> Edit:

@@ -19,6 +19,7 @@ from cnnjax.analysis.intervene import intervene
 from cnnjax.analysis.lie_derivative import batches, failure, mean_square, prepare
 from cnnjax.analysis.maps import Layout
 from cnnjax.analysis.names import named
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.unit import find_layer
 from cnnjax.errors import InputError
 
@@ -65,8 +66,9 @@ def lie_attribution(
     Under "fourier", a convolution of stride 1 with circular padding has ℓ = 0.
 
     `layer` is the output, its name as `intervene` gives it, or its path in what f returns; None is the activation that
-    is computed last. It is the last of the results; there are none for what is computed later. Each layer takes one
-    more pass of forward-mode differentiation. The other arguments are those of `lie_derivative`.
+    is computed last, whenever copies of others are made: of one that is returned transposed the array counts. It is
+    the last of the results; there are none for what is computed later. Each layer takes one more pass of forward-mode
+    differentiation. The other arguments are those of `lie_derivative`.
 
     Raises InputError as `lie_derivative` does, for a layer that there is not, and where a contribution is not finite.
     Source: Gruver, Finzi, Goldblum & Wilson 2022, whose split of a chain of layers this is, for any graph of them.
@@ -107,7 +109,9 @@ def _plan(f: Callable[[jax.Array], Any], x: np.ndarray, layout: Any, layer: str 
     names = {value: name for value, (name, _) in named(result, flow).items()}
     order = list(names)
     if layer is None:
-        output = flow.results.index(order[-1])
+        # Of the last array and its copies the first: the others are made of it.
+        last = next(value for value in order if flow.source(value) == flow.source(order[-1]))
+        output = flow.results.index(last)
     else:
         paths = [keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(result)]
         output = find_layer(layer, paths)
@@ -144,7 +148,7 @@ def _pushed(f: Callable[[jax.Array], Any], x: Array, tangents: ByName, chosen: B
         return jax.tree.leaves(edited(x))[plan.output]
 
     tangents = {name: jnp.where(chosen[name], t, jnp.zeros_like(t)) for name, t in tangents.items()}
-    return jax.jvp(output, (jax.tree.map(jnp.zeros_like, tangents),), (tangents,))[1]
+    return wide(jax.jvp(output, (jax.tree.map(jnp.zeros_like, tangents),), (tangents,))[1])
 
 
 def _contributions(fields: dict[str, np.ndarray], local: dict[str, float]) -> dict[str, LieContribution]:
