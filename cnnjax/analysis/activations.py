@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from cnnjax import runtime
+from cnnjax.analysis.norms import wide, wide_dtype
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.errors import InputError
@@ -53,7 +54,7 @@ class OrbitActivations:
                     f"activation {name} is {leaf.dtype} of shape {leaf.shape} for {len(self.images)} images: "
                     "expected real numbers with the images as the first axis"
                 )
-        self.units = [jax.ShapeDtypeStruct(leaf.shape[1:], _wide(leaf.dtype)) for _, leaf in paths]
+        self.units = [jax.ShapeDtypeStruct(leaf.shape[1:], wide_dtype(leaf.dtype)) for _, leaf in paths]
         """Shape and dtype of each activation of one image."""
         pixels = math.prod(transformed.shape[1:-1])
         batches = math.ceil(len(self.images) / runtime.evaluation_batch(pixels))
@@ -109,9 +110,5 @@ def _evaluated(
     apply: Callable[..., Any], f: Callable[[Array], Any], images: Array, parameter: Array
 ) -> tuple[Leaves, list[Bool[Array, ""]]]:
     """The activations of the transformed images, and whether each is finite."""
-    leaves = [leaf.astype(_wide(leaf.dtype)) for leaf in jax.tree.leaves(f(apply(images, parameter)))]
+    leaves = [wide(leaf) for leaf in jax.tree.leaves(f(apply(images, parameter)))]
     return leaves, [jnp.isfinite(leaf).all() for leaf in leaves]
-
-
-def _wide(dtype: Any) -> Any:
-    return dtype if dtype == jnp.float64 else jnp.float32

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.project import Unit, ValueRange
 from cnnjax.analysis.relu_rules import Rule
 from cnnjax.analysis.scores import Attribution, Scores
@@ -29,8 +30,8 @@ def saliency(
     With another `rule` at the rectifiers (`with_relu_rule`) it is the deconvnet's or guided backpropagation's picture,
     of a signal of 1 at the unit. The usual saliency map, without channels, is `strength(result.maps)`.
 
-    `f`, `images`, `layer`, `unit` and errors are those of `Scores`: the default is each image's most probable class
-    where f returns logits alone. Source: Simonyan, Vedaldi & Zisserman 2014, section 3.
+    `f`, `images`, `layer`, `unit` and errors are those of `Scores`: the default is each image's most probable class.
+    Source: Simonyan, Vedaldi & Zisserman 2014, section 3.
     """
     scores = Scores(f, images, layer, unit, value_range=value_range, rule=rule, batch_size=batch_size)
     values, maps = scores.gradient(scores.images)
@@ -62,10 +63,12 @@ def smooth_grad(
     scores = Scores(f, images, layer, unit, value_range=value_range, batch_size=batch_size)
     x = scores.images
     inside = tuple(range(1, x.ndim))
-    sigma = noise * jnp.ptp(x, axis=inside, keepdims=True)
-    total = np.zeros(x.shape, x.dtype)
+    pixels = wide(x)
+    sigma = noise * jnp.ptp(pixels, axis=inside, keepdims=True)
+    total = np.zeros(x.shape, pixels.dtype)
     for n in range(samples):
-        total += scores.gradient(x + sigma * jax.random.normal(jax.random.fold_in(key, n), x.shape, x.dtype))[1]
+        drawn = jax.random.normal(jax.random.fold_in(key, n), x.shape, pixels.dtype)
+        total += scores.gradient((pixels + sigma * drawn).astype(x.dtype))[1].astype(total.dtype)
     return scores.attribution(total / samples)
 
 
@@ -93,15 +96,17 @@ def integrated_gradients(
         raise InputError(f"steps={steps} must be positive")
     scores = Scores(f, images, layer, unit, value_range=value_range, batch_size=batch_size)
     x = scores.images
-    start = np.asarray(baseline, x.dtype)
+    pixels = wide(x)
+    start = np.asarray(baseline, pixels.dtype)
     fits = start.ndim <= x.ndim and all(n in (1, m) for n, m in zip(start.shape[::-1], x.shape[::-1], strict=False))
     if not fits or not np.isfinite(start).all():
         raise InputError(f"baseline of shape {start.shape}: give finite numbers that can be broadcast to {x.shape}")
-    way = x - jnp.broadcast_to(start, x.shape)
-    total = np.zeros(x.shape, x.dtype)
+    way = pixels - jnp.broadcast_to(start, x.shape)
+    total = np.zeros(x.shape, pixels.dtype)
     for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
         # Nodes lie in [−1, 1], and their weights add up to 2.
-        total += scores.gradient(x - float((1 - node) / 2) * way)[1] * x.dtype.type(weight / 2)
+        point = (pixels - float((1 - node) / 2) * way).astype(x.dtype)
+        total += scores.gradient(point)[1].astype(total.dtype) * total.dtype.type(weight / 2)
     return scores.attribution(total * np.asarray(way))
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from cnnjax import runtime
 from cnnjax.analysis.gradient_flow import NotFiniteError
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.errors import InputError
@@ -142,7 +143,7 @@ def _probabilities(apply: Callable) -> Callable:
     def probabilities(classify, examples, parameters):
         images = jax.vmap(apply, (None, 0))(examples, parameters)
         logits = classify(images.reshape(-1, *images.shape[2:]))
-        return jax.nn.softmax(logits).reshape(*images.shape[:2], -1)
+        return jax.nn.softmax(wide(logits)).reshape(*images.shape[:2], -1)
 
     return runtime.jit(probabilities)
 

@@ -67,5 +67,6 @@ def correspondence(f: Callable[[Array], Any], images: Any, covered: Any) -> Any:
 
 def _distances(f: Callable[[Array], Any], images: Array, covered: Array) -> list[Array]:
     pairs = zip(*(jax.tree.leaves(f(x)) for x in (images, covered)), strict=True)
-    changes = [jnp.sign(a - b).reshape(len(a), -1) for a, b in pairs]
+    # Compared, not subtracted: a difference may vanish, overflow or wrap around in the activation's dtype.
+    changes = [((a > b).astype(jnp.int8) - (a < b).astype(jnp.int8)).reshape(len(a), -1) for a, b in pairs]
     return [(c[:, None] != c[None]).mean(-1) for c in changes]

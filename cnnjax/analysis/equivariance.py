@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Inexact
 from cnnjax import runtime
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.maps import Layout, layouts
-from cnnjax.analysis.norms import norm
+from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.transforms import Rotation, Transform
 from cnnjax.errors import InputError
 
@@ -114,13 +114,9 @@ def transformed(images: Inexact[Array, "..."], *, transform: Transform) -> Inexa
 
 
 def moved(activation: Inexact[Array, "..."], *, layout: Layout, transform: Transform) -> Inexact[Array, "..."]:
-    """T of an activation, its spatial axes behind the first."""
-    return transform(layout.spatial(activation), layout.stride) if layout.axes else activation
-
-
-def wide(a: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-    """The array in float32 at least, to sum in."""
-    return a.astype(np.promote_types(a.dtype, np.float32))
+    """T of an activation in float32 at least, its spatial axes behind the first."""
+    a = wide(activation)
+    return transform(layout.spatial(a), layout.stride) if layout.axes else a
 
 
 def ratio(difference: Any, reference: Any, *, layout: Layout) -> float:
@@ -137,5 +133,5 @@ def ratio(difference: Any, reference: Any, *, layout: Layout) -> float:
 # For each activation by itself: those of one shape and stride share a compilation.
 @functools.partial(jax.jit, static_argnames=("layout", "transform"))
 def _norms(output: Array, of_moved: Array, *, layout: Layout, transform: Transform) -> tuple[Array, Array]:
-    reference = wide(moved(output, layout=layout, transform=transform))
+    reference = moved(output, layout=layout, transform=transform)
     return norm(wide(layout.spatial(of_moved)) - reference), norm(reference)

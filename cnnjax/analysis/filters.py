@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.analysis.norms import norm, scale_of, wide, wide_dtype
 from cnnjax.errors import InputError
 
 SIDE = 64
@@ -24,6 +25,7 @@ def filter_chroma(kernel: Float[Array, "height width 3 features"]) -> Float[Arra
             f"kernel of shape {kernel.shape}: chroma needs 3 input channels, red, green and blue, as axis 2"
         )
     # The grey part is three times the mean's square; what is left is the spread about the mean, which cannot be < 0.
+    kernel = _scaled(kernel)
     colour = jnp.square(kernel - kernel.mean(2, keepdims=True)).sum((0, 1, 2))
     return colour / jnp.square(kernel).sum((0, 1, 2))
 
@@ -46,7 +48,7 @@ def filter_orientation(
     if max(kernel.shape[:2]) == 1:
         raise InputError(f"kernel of shape {kernel.shape}: a filter of one pixel has no orientation")
     side = max(SIDE, 4 * max(kernel.shape[:2]))
-    power = jnp.square(jnp.abs(jnp.fft.fft2(kernel, (side, side), axes=(0, 1)))).sum(2)
+    power = jnp.square(jnp.abs(jnp.fft.fft2(_scaled(kernel), (side, side), axes=(0, 1)))).sum(2)
     down, right = jnp.meshgrid(*[jnp.fft.fftfreq(side).astype(power.dtype)] * 2, indexing="ij")
     # Directions in the plane as it is seen: rows go down.
     length = jnp.hypot(down, right)
@@ -67,7 +69,14 @@ def filter_rms(kernel: Float[Array, "*window channels features"]) -> Float[Array
     Zeiler & Fergus 2014, section 3, scale filters down to 0.1 where it is larger, so that no few dominate the first
     layer. kernel is (*window, channels, features).
     """
-    return jnp.sqrt(jnp.square(kernel).mean(tuple(range(kernel.ndim - 1))))
+    size = jnp.asarray(kernel[..., 0].size, wide_dtype(kernel.dtype))
+    return norm(kernel, tuple(range(kernel.ndim - 1))) / jnp.sqrt(size)
+
+
+def _scaled(kernel: Array) -> Array:
+    """Each filter over its largest weight, in float32 at least: measures of form do not see the scale."""
+    kernel = wide(kernel)
+    return kernel / scale_of(kernel, (0, 1, 2))
 
 
 def _check(kernel: Array) -> None:

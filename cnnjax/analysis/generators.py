@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from cnnjax import ops
 from cnnjax.analysis.maps import Layout
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.reach import Number
 from cnnjax.errors import InputError
 from cnnjax.ops.resampling import FILLS
@@ -95,7 +96,7 @@ class Generator:
 
     def of_images(self, x: Float[Array, "batch *space channels"]) -> Float[Array, "batch *space channels"]:
         """G x, in float32 at least."""
-        x = x.astype(np.promote_types(x.dtype, np.float32))
+        x = wide(x)
         if self.name in _VELOCITIES:
             return self._moved(x, (1,) * (x.ndim - 2))
         match self.name:
@@ -110,7 +111,7 @@ class Generator:
 
     def of_activation(self, activation: Float[Array, "..."], layout: Layout) -> Float[Array, "..."]:
         """G of an activation, in float32 at least: of a map, with its own units; 0 where T does nothing."""
-        a = activation.astype(np.promote_types(activation.dtype, np.float32))
+        a = wide(activation)
         if self.name not in _VELOCITIES or not layout.axes:
             return jnp.zeros_like(a)
         return jnp.moveaxis(self._moved(layout.spatial(a), layout.stride), range(1, 1 + len(layout.axes)), layout.axes)

@@ -16,6 +16,7 @@ from cnnjax import runtime
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.generators import Generator
 from cnnjax.analysis.maps import Layout, layouts
+from cnnjax.analysis.norms import wide
 from cnnjax.errors import InputError
 
 
@@ -67,7 +68,7 @@ class LocalError:
     @property
     def lee(self) -> float:
         """The local equivariance error, E ‖L f(x)‖² / dim."""
-        return float(self.per_image.mean())
+        return float(self.per_image.mean(dtype=np.float64))
 
 
 def local_equivariance_error(
@@ -138,8 +139,7 @@ def failure(action: Generator, value: Array, tangent: Array, layout: Layout) -> 
 
 def mean_square(a: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
     """The mean over each image's units, in float32 at least."""
-    a = a.astype(np.promote_types(a.dtype, np.float32))
-    return jnp.square(a).mean(range(1, a.ndim))
+    return jnp.square(wide(a)).mean(range(1, a.ndim))
 
 
 def _local_error(of_value: np.ndarray, of_error: np.ndarray, layout: Layout) -> LocalError:

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from cnnjax import runtime
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.linear_rules import Form, Term, forms
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.reach.known import Known
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.errors import InputError
@@ -91,7 +92,8 @@ def linearity_error(f: Callable[[Array], Any], images: Any, *, key: jax.Array | 
     """
     x = jnp.asarray(finite_images(images))
     noise, factors = jax.random.split(jax.random.key(0) if key is None else key)
-    y = x.mean() + x.std() * jax.random.normal(noise, x.shape, x.dtype)
+    pixels = wide(x)
+    y = (pixels.mean() + pixels.std() * jax.random.normal(noise, x.shape, pixels.dtype)).astype(x.dtype)
     a, b = jax.random.uniform(factors, (2,), x.dtype, 0.5, 2.0) * jnp.array([-1, 1], x.dtype)
     paths, structure = jax.tree.flatten_with_path(jax.eval_shape(f, x))
     evaluate = runtime.jit(lambda x: jax.tree.leaves(f(x)))

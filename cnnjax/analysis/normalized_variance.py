@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from cnnjax.analysis.activations import Leaves, OrbitActivations
 from cnnjax.analysis.moments import Moments
+from cnnjax.analysis.norms import scale_of
 from cnnjax.analysis.orbits import Orbit
 
 
@@ -67,22 +68,34 @@ def normalized_variance(f: Callable[[Array], Any], images: Any, orbit: Orbit) ->
     members = [orbit.identity, *orbit.parameters]
     between = [[Moments.of_none(unit.shape, unit.dtype) for unit in activations.units] for _ in members]
     total = [jnp.zeros(unit.shape, unit.dtype) for unit in activations.units]
+    scales: list[Array] = []
     for batch, counted in activations.batches():
         under = [Moments.of_none((activations.batch, *unit.shape), unit.dtype) for unit in activations.units]
         for t, parameter in enumerate(members):
-            under, between[t] = _with(activations(batch, parameter), counted, under, between[t])
+            leaves = activations(batch, parameter)
+            # Squares are taken at the scale of the first activations, so that they neither vanish nor overflow.
+            scales = scales or [scale_of(leaf).reshape(()) for leaf in leaves]
+            under, between[t] = _with(leaves, scales, counted, under, between[t])
         total = _with_deviations(total, under, counted)
-    transformed = [leaf / len(activations.images) for leaf in total]
-    imaged = [sum(moments.deviation for moments in of) / len(members) for of in zip(*between, strict=True)]
+    transformed = [scale * leaf / len(activations.images) for scale, leaf in zip(scales, total, strict=True)]
+    imaged = [
+        scale * sum(moments.deviation for moments in of) / len(members)
+        for scale, of in zip(scales, zip(*between, strict=True), strict=True)
+    ]
     results = [NormalizedVariance(np.asarray(t), np.asarray(i)) for t, i in zip(transformed, imaged, strict=True)]
     return activations.tree(results)
 
 
 @jax.jit
 def _with(
-    leaves: Leaves, counted: Bool[Array, " batch"], under: list[Moments], between: list[Moments]
+    leaves: Leaves,
+    scales: list[Float[Array, ""]],
+    counted: Bool[Array, " batch"],
+    under: list[Moments],
+    between: list[Moments],
 ) -> tuple[list[Moments], list[Moments]]:
     one = jnp.ones(1, bool)
+    leaves = [leaf / scale for leaf, scale in zip(leaves, scales, strict=True)]
     return (
         [moments.with_batch(leaf[None], one) for moments, leaf in zip(under, leaves, strict=True)],
         [moments.with_batch(leaf, counted) for moments, leaf in zip(between, leaves, strict=True)],

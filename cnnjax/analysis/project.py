@@ -15,7 +15,7 @@ from cnnjax import runtime
 from cnnjax.analysis.compiled import compiled
 from cnnjax.analysis.pool_rules import with_pool_rule
 from cnnjax.analysis.receptive_field import image_struct
-from cnnjax.analysis.relu_rules import Others, Rule, with_relu_rule
+from cnnjax.analysis.relu_rules import Others, Rule, check_rule, with_relu_rule
 from cnnjax.analysis.unit import find_activation
 from cnnjax.analysis.windowed import windowed
 from cnnjax.errors import InputError
@@ -108,6 +108,7 @@ class Projector:
         value_range: ValueRange = (0, 1),
         batch_size: int = 32,
     ):
+        check_rule(rule, others)
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be positive")
         self._range, self._batch_size = value_range, batch_size

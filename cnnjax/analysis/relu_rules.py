@@ -38,31 +38,39 @@ def with_relu_rule(f: Callable[..., Any], rule: Rule, *, others: Others = "keep"
     Rectifiers are those of `rectifiers(f, *args)`, which lists them. A function with a derivative of its own that
     contains one gets the derivative of its program. Other activations keep theirs, or with `others="refuse"` raise.
 
-    Raises InputError for an unknown rule; and when the result is called, where f has no rectifier, has one inside
-    another primitive than calls, branches and loops, or has other activations that are refused.
+    Raises InputError for an unknown rule; and when the result is called, where f has no rectifier, which "gradient"
+    does not need, has one inside another primitive than calls, branches and loops, or has other activations that are
+    refused.
     """
-    if rule not in get_args(Rule):
-        raise InputError(f"unknown rule {rule!r}: one of {', '.join(get_args(Rule))}")
-    if others not in get_args(Others):
-        raise InputError(f"unknown others={others!r}: one of {', '.join(get_args(Others))}")
+    check_rule(rule, others)
 
     @functools.wraps(f)
     def ruled(*args: Any) -> Any:
         program, result = jax.make_jaxpr(f, return_shape=True)(*args)
         operands, report = located(program, result)
-        check_report(report, others)
+        check_report(report, rule, others)
         values = _evaluate(rule, program, list(map(jnp.asarray, jax.tree.leaves(args))), operands)
         return jax.tree.unflatten(jax.tree.structure(result), values)
 
     return ruled
 
 
-def check_report(report: Rectifiers, others: Others) -> None:
-    """Raise InputError for a function without rectifiers, or with other activations that are refused."""
+def check_rule(rule: Any, others: Any = "keep") -> None:
+    """Raise InputError for a rule that there is not, and for another word about other activations."""
+    if rule not in get_args(Rule):
+        raise InputError(f"unknown rule {rule!r}: one of {', '.join(get_args(Rule))}")
+    if others not in get_args(Others):
+        raise InputError(f"unknown others={others!r}: one of {', '.join(get_args(Others))}")
+
+
+def check_report(report: Rectifiers, rule: Rule, others: Others) -> None:
+    """Raise InputError for a function without the rectifiers that a rule is for, or with activations to refuse."""
     known = ", ".join(dict.fromkeys(f"{other.form} ({other.line})" for other in report.others))
-    if not report.found:
+    if not report.found and rule != "gradient":
         besides = f"its activations are {known}" if known else "it has no activation that is known"
-        raise InputError(f"f has no rectifier, max(x, 0), to give a rule to: {besides}")
+        raise InputError(
+            f"f has no rectifier, max(x, 0), to give rule={rule!r} to: {besides}; rule='gradient' needs none"
+        )
     if others == "refuse" and report.others:
         raise InputError(f'f has activations that are no rectifiers: {known}; with others="keep" they stay as they are')
 

@@ -82,7 +82,7 @@ def image_recovery(f: Callable[[Array], Any], images: Any, explain: Explain) -> 
 
 
 def _maps(explain: Explain, f: Callable[[Array], Any], images: np.ndarray) -> np.ndarray:
-    maps = np.asarray(explain(f, images))
+    maps = np.asarray(explain(f, images)).astype(np.float64)
     if maps.shape != images.shape or not np.isfinite(maps).all():
         raise InputError(f"explain gave {maps.shape} for images {images.shape}: expected finite maps of the same shape")
     return maps

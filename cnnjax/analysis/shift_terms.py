@@ -14,9 +14,9 @@ from jaxtyping import Array
 
 from cnnjax import ops
 from cnnjax.analysis.activations import finite_images
-from cnnjax.analysis.equivariance import Layouts, evaluation, moved, plan_comparison, ratio, transformed, wide
+from cnnjax.analysis.equivariance import Layouts, evaluation, moved, plan_comparison, ratio, transformed
 from cnnjax.analysis.maps import Layout
-from cnnjax.analysis.norms import norm
+from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.transforms import Shift
 from cnnjax.errors import InputError
 
@@ -142,7 +142,7 @@ _rolled = jax.jit(functools.partial(ops.shift, mode="circular"))
 
 
 def _error(here: Array, there: Array, layout: Layout, around: Shift) -> Array:
-    return wide(layout.spatial(there)) - wide(moved(here, layout=layout, transform=around))
+    return wide(layout.spatial(there)) - moved(here, layout=layout, transform=around)
 
 
 # For each activation by itself: those of one shape and stride share a compilation.

@@ -9,6 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from cnnjax.analysis.norms import scale_of, wide
 from cnnjax.errors import InputError
 
 
@@ -45,7 +46,8 @@ def cka_matrix(
     if len(sizes := {kernel.size for side in kernels for kernel in side}) > 1:
         numbers = " and ".join(str(math.isqrt(size)) for size in sorted(sizes))
         raise InputError(f"activations of {numbers} images cannot be compared: give those of the same images")
-    left, right = jnp.stack(kernels[0]), jnp.stack(kernels[-1])
+    widest = jnp.float64 if any(kernel.dtype == jnp.float64 for side in kernels for kernel in side) else jnp.float32
+    left, right = (jnp.stack([kernel.astype(widest) for kernel in side]) for side in (kernels[0], kernels[-1]))
     return _products(left, right)
 
 
@@ -53,7 +55,7 @@ def _kernels(arrays: Iterable[ArrayLike], unbiased: bool) -> Iterator[Array]:
     """The centred kernel of each array, divided by its norm and in one row: the alignment of two is their product."""
     least = 4 if unbiased else 2
     for each in arrays:
-        x = jnp.asarray(each)
+        x = wide(jnp.asarray(each))
         if len(x) < least:
             raise InputError(f"{len(x)} images are too few to compare activations over: give {least} or more")
         yield (_unbiased if unbiased else _biased)(x.reshape(len(x), -1))
@@ -82,7 +84,10 @@ def _unbiased(x: Array) -> Array:
 
 def _gram(x: Array) -> Array:
     # Centred for the biased one; for the other it takes away what rounding would be made of.
+    x = x / scale_of(x)
     centred = x - x.mean(0, keepdims=True)
+    # The alignment does not see the scale, of which the kernel has the fourth power where its norm is taken.
+    centred = centred / scale_of(centred)
     return jnp.matmul(centred, centred.T, precision=lax.Precision.HIGHEST)
 
 

@@ -12,9 +12,11 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.project import Projector, ValueRange, batches, checked_images, checked_units
 from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
-from cnnjax.analysis.relu_rules import Rule
+from cnnjax.analysis.rectifiers import rectifiers
+from cnnjax.analysis.relu_rules import Rule, check_report, check_rule
 from cnnjax.analysis.unit import find_activation
 from cnnjax.errors import InputError
 
@@ -94,6 +96,10 @@ def top_activations(
     field: ReceptiveField = jax.tree.leaves(receptive_field(f, struct))[position]
     if field.mixes_images:
         raise InputError(f"layer {layer!r} mixes the images of a batch: which are best would depend on the batches")
+    if rule is not None:
+        # Before the search, which may be long.
+        check_rule(rule)
+        check_report(rectifiers(f, struct), rule, "keep")
     found = _search(f, position, pixels, names, channels[:, -1], k, batch, progress)
     return _with_tiles(f, layer, pixels, names, channels[:, -1], found, shape, field, rule, value_range)
 
@@ -145,8 +151,7 @@ def _search(
 
 
 def _layer(f: Callable[[Array], Any], images: Array, position: int) -> Array:
-    activation = jax.tree.leaves(f(images))[position]
-    return activation.astype(jnp.promote_types(activation.dtype, jnp.float32))
+    return wide(jax.tree.leaves(f(images))[position])
 
 
 def _step(

@@ -79,7 +79,7 @@ def windowed(
     """
     program, result = jax.make_jaxpr(f, return_shape=True)(images)
     operands, report = located(program, result)
-    check_report(report, others)
+    check_report(report, rule, others)
     graph = Equations(program, whole=is_activation)
     target = graph.results[position]
     if images.ndim != 4 or any(equation.kind in ("enter", "leave") for equation in graph.list):

@@ -9,7 +9,7 @@ import pytest
 from frameworks import every_framework, plain
 from jax.tree_util import Partial
 
-from cnnjax import InputError
+from cnnjax import InputError, models
 from cnnjax.analysis import correspondence, occlusion, project
 
 EVALUATED = jax.jit(plain)
@@ -106,6 +106,22 @@ def test_where_the_square_covers_what_counts():
 def test_bad_input(options, message, without_type_checks):
     with pytest.raises(InputError, match=message):
         occlusion(plain, **{"image": IMAGE, "layer": "hidden", "logits": "0", **options})
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_a_network_without_a_rectifier_has_a_gradient():
+    model = models.lenet5(num_classes=3)
+    image = RNG.random((28, 28, 1)).astype(np.float32)
+    f = Partial(model.apply, model.init(jax.random.key(0), image[None]))
+    panels = occlusion(f, image, "c3", size=28, stride=28, rule="gradient")
+    maps, pull = jax.vjp(lambda x: f(x)[1]["c3"], image[None])
+    first = np.unravel_index(np.asarray(maps[0, :, :, panels.channel]).argmax(), maps.shape[1:3])
+    one = jnp.zeros_like(maps).at[0, *first, panels.channel].set(maps[0, *first, panels.channel])
+    np.testing.assert_allclose(panels.projection, pull(one)[0][0], rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match=r"rule='deconvnet'.*tanh.*rule='gradient' needs none"):
+        occlusion(f, image, "c3")
+    with pytest.raises(InputError, match="unknown rule 'relu'"):
+        occlusion(f, image, "c3", rule="relu")  # pyright: ignore[reportArgumentType]
 
 
 def test_correspondence_is_its_definition():

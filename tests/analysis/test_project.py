@@ -377,6 +377,20 @@ def two_layers(x):
 SMALL = image_of(4, 4, 3)
 
 
+@pytest.mark.parametrize("activation", [jnp.tanh, lambda x: x])
+def test_a_gradient_needs_no_rectifier(activation):
+    weights = kernel(3, 3, 3, 4)
+
+    def f(x):
+        return activation(ops.conv(activation(ops.avg_pool(x, 2)), weights))
+
+    image = image_of(6, 6, 3)
+    y, pull = jax.vjp(f, image[None])
+    expected = pull(jnp.zeros_like(y).at[0, 1, 2, 3].set(y[0, 1, 2, 3]))[0][0]
+    found = project(f, image, unit=(1, 2, 3), rule="gradient")
+    np.testing.assert_allclose(found.pictures[0], expected, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -394,8 +408,11 @@ SMALL = image_of(4, 4, 3)
         (dict(image=SMALL * 255), "outside .*divide pixels by 255"),
         (dict(image=np.where(SMALL > 0.5, np.nan, SMALL)), "NaN or infinity"),
         (dict(rule="deconv"), "unknown rule 'deconv'"),
+        (dict(others="drop"), "unknown others='drop'"),
         (dict(batch_size=0), "batch_size=0 must be positive"),
-        (dict(f=lambda x: x * 2, layer=None), "no rectifier"),
+        (dict(f=lambda x: x * 2, layer=None), "no rectifier.*rule='gradient' needs none"),
+        (dict(f=lambda x: jnp.tanh(x), layer=None, rule="guided"), "no rectifier.*tanh.*rule='gradient' needs none"),
+        (dict(f=lambda x: jnp.tanh(x), layer=None, rule="gradient", others="refuse"), "no rectifiers: tanh"),
     ],
 )
 def test_bad_input(arguments, message, without_type_checks):
