@@ -11,9 +11,11 @@ from jaxtyping import Array
 from cnnjax.analysis.compiled import compiled
 from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.intervene import intervene
+from cnnjax.analysis.names import named
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.project import Unit, ValueRange
 from cnnjax.analysis.scores import Attribution, Scores, of_each
-from cnnjax.analysis.unit import find_layer
+from cnnjax.analysis.unit import find_layer, paths_of
 from cnnjax.errors import InputError
 
 
@@ -30,31 +32,42 @@ def grad_cam(
 ) -> Attribution:
     """Where the maps of a layer speak for a class: `relu(Σ_c α_c A_c)`, `α_c` the mean over the map of `∂s / ∂A_c`.
 
-    A are the activations that f returns under the name `maps`, (batch, *space, channels), "conv5"; s is the unit's
-    value in `layer`, "logits", as in `Scores`: by default the most probable class. The result has one channel. It has
-    the images' size, by linear interpolation of the map over the whole image, or without `resize` the map's.
+    A is the activation of f with the key or path `maps`, (batch, *space, channels), "conv5"; s is the unit's value in
+    `layer`, by default the network's output, as in `Scores`: by default the most probable class. The result has one
+    channel. It has the images' size, by linear interpolation of the map over the whole image, or without `resize` the
+    map's.
 
     Raises InputError as `saliency` does, and for `maps` that are unknown, no maps or not what the unit is made of.
     Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", section 3.
     """
     scores = Scores(f, images, layer, unit, value_range=value_range, batch_size=batch_size)
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(name: str, a: Array) -> Array:
-        shapes[name] = a.shape
-        return a
-
-    jax.eval_shape(intervene(f, note), scores.images)
-    name = list(shapes)[find_layer(maps, list(shapes))]
-    if len(shapes[name]) != scores.images.ndim or 0 in shapes[name]:
-        raise InputError(
-            f"maps={maps!r} has shape {shapes[name]}: expected maps like the images, (batch, *space, channels)"
-        )
+    name = _find_maps(f, scores.images, maps)
     cam = compiled(_cam, f, static=("name", "position"))
     values, found = scores.evaluate(cam, scores.images, name=name)
     if resize:
         found = np.asarray(jax.image.resize(found, (*scores.images.shape[:-1], 1), "linear"))
     return scores.attribution(found, values)
+
+
+def _find_maps(f: Callable[[Array], Any], images: Array, maps: str) -> str:
+    """What `intervene` calls the maps with that key or path.
+
+    Raises InputError, naming the maps that there are, where it is none of them.
+    """
+    program, result = jax.make_jaxpr(f, return_shape=True)(images)
+    flow = Dataflow(program)
+    names = [named(result, flow)[value][0] for value in flow.results]
+    paths, shapes = paths_of(result), [leaf.shape for leaf in jax.tree.leaves(result)]
+    fitting = [i for i, shape in enumerate(shapes) if len(shape) == images.ndim and 0 not in shape]
+    choices = [paths[i] for i in fitting]
+    keys = [path.rpartition("/")[-1] for path in paths]
+    called = [i for i, path in enumerate(paths) if path == maps] or [i for i, key in enumerate(keys) if key == maps]
+    if called and not {*called} & {*fitting}:
+        raise InputError(
+            f"maps={maps!r} has shape {shapes[called[0]]}: expected maps like the images, (batch, *space, channels), "
+            f"as {', '.join(choices) or 'f returns none'}"
+        )
+    return names[fitting[find_layer(maps, choices)]]
 
 
 def _cam(f: Callable[[Array], Any], images: Array, index: Array, position: int, name: str) -> tuple[Array, Array]:
@@ -81,5 +94,5 @@ def _cam(f: Callable[[Array], Any], images: Array, index: Array, position: int, 
             f"the unit is not made of {name!r}: name maps before it, and return them as the next layer reads"
         )
     gradient, (values, maps) = jax.grad(total, has_aux=True)(zeros)
-    weights = gradient.mean(tuple(range(1, maps.ndim - 1)), keepdims=True)
-    return values, jax.nn.relu((weights * maps).sum(-1, keepdims=True))
+    weights = wide(gradient).mean(tuple(range(1, maps.ndim - 1)), keepdims=True)
+    return values, jax.nn.relu((weights * wide(maps)).sum(-1, keepdims=True))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from cnnjax import runtime
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.compiled import compiled
-from cnnjax.analysis.norms import norm
+from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.project import batches
 from cnnjax.analysis.transforms import Transform
 from cnnjax.analysis.unit import checked_labels, find_logits
@@ -66,7 +66,7 @@ def confidence_curve(
 ) -> Float[np.ndarray, "transforms images"]:
     """The probability of each image's right class, by softmax, under each transform: the figure's last column.
 
-    `logits` names the activation (batch, classes), None where f returns one array. Raises InputError as
+    `logits` names the activation (batch, classes), by default the network's output. Raises InputError as
     `invariance_curve` does, and for labels that do not fit.
     """
     images = _checked(images, transforms)
@@ -75,7 +75,7 @@ def confidence_curve(
     activate, found = compiled(_activations, f), np.zeros((len(transforms), len(images)))
     for x, rows in _batches(images):
         for t, transform in enumerate(transforms):
-            probabilities = np.asarray(jax.nn.softmax(activate(transform(x))[position]))
+            probabilities = np.asarray(jax.nn.softmax(wide(activate(transform(x))[position])))
             found[t, rows] = probabilities[np.arange(len(rows)), labels[rows]]
     return found
 
@@ -106,7 +106,7 @@ def _activations(f: Callable[[Array], Any], images: Array) -> list[Array]:
 
 @jax.jit
 def _distances(moved: list[Array], reference: list[Array]) -> list[Float[Array, " batch"]]:
-    pairs = zip(moved, reference, strict=True)
+    pairs = zip(map(wide, moved), map(wide, reference), strict=True)
     return [norm(a - b, _units(a)) / norm(b, _units(b)) for a, b in pairs]
 
 

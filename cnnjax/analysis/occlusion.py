@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.project import Projector, ValueRange, batches, checked_images
-from cnnjax.analysis.relu_rules import Rule
+from cnnjax.analysis.relu_rules import Rule, check_rule
 from cnnjax.analysis.unit import find_activation, find_logits
 from cnnjax.errors import InputError
 
@@ -47,7 +48,7 @@ def occlusion(
     layer: str,
     *,
     label: int | None = None,
-    logits: str = "logits",
+    logits: str | None = None,
     channel: int | None = None,
     size: int | None = None,
     stride: int | None = None,
@@ -63,9 +64,10 @@ def occlusion(
     is a quarter of the shorter side, at a stride of a quarter of its own. `fill` is its value, one or one for each
     channel. Squares are drawn, and all their images evaluated, in compiled batches: `batch_size` images at a time.
 
-    `f` takes images (batch, height, width, channels) and returns activations, one of them `logits` (batch, classes) and
-    one `layer`, maps (batch, rows, columns, channels). `label` is the right class, by default the most probable. Given
-    as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
+    `f` takes images (batch, height, width, channels) and returns activations, one of them `logits` (batch, classes), by
+    default the network's output, and one `layer`, maps (batch, rows, columns, channels). `label` is the right class, by
+    default the most probable. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture
+    share one compilation.
 
     Raises InputError as `project` does, and for a label, channel, size, stride or fill that does not fit.
     Source: Zeiler & Fergus 2014, section 4.2.
@@ -83,12 +85,14 @@ def occlusion(
     colour = np.asarray(fill, images.dtype)
     if colour.shape not in ((), (images.shape[-1],)) or not np.isfinite(colour).all():
         raise InputError(f"fill={fill}: give one finite value, or one for each of {images.shape[-1]} channels")
+    check_rule(rule)
     at = _positions(f, images, layer, logits)
     watch = compiled(_watched, f, static=("size", "at"))
     totals, outside = (np.asarray(part[0]) for part in _of_image(f, images, at))
     channel, label = (
         _chosen(name, value, of) for name, value, of in (("channel", channel, totals), ("label", label, outside))
     )
+    picture = Projector(f, layer, rule, value_range=value_range)(np.asarray(images[0]), channel)
     options: dict[str, Any] = dict(size=size, at=at)
     starts, centres = zip(*(_grid(n, size, stride) for n in images.shape[1:3]), strict=True)
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.int32)
@@ -101,7 +105,6 @@ def occlusion(
     ]
     shape = tuple(map(len, starts))
     total, probability, prediction = (np.concatenate(of).reshape(shape) for of in zip(*parts, strict=True))
-    picture = Projector(f, layer, rule, value_range=value_range)(np.asarray(images[0]), channel)
     open_probability = np.asarray(jax.nn.softmax(outside))[label]
     return Occlusion(
         np.asarray(images[0]),
@@ -138,7 +141,7 @@ def _grid(n: int, size: int, stride: int) -> tuple[Int[np.ndarray, " cells"], Fl
     return starts, starts + (size - 1) / 2
 
 
-def _positions(f: Callable[[Array], Any], images: Array, layer: str, logits: str) -> tuple[int, int]:
+def _positions(f: Callable[[Array], Any], images: Array, layer: str, logits: str | None) -> tuple[int, int]:
     """Where the maps and the logits are among the arrays that f returns."""
     struct = jax.ShapeDtypeStruct(images.shape, images.dtype)
     position, shape = find_activation(f, struct, layer)
@@ -161,7 +164,7 @@ def _of_image(f: Callable[[Array], Any], images: Array, at: tuple[int, int]) -> 
 
 def _answers(f: Callable[[Array], Any], images: Array, at: tuple[int, int]) -> tuple[Array, Array]:
     """The sum of each map, and the logits."""
-    maps, logits = (jax.tree.leaves(f(images))[position] for position in at)
+    maps, logits = (wide(jax.tree.leaves(f(images))[position]) for position in at)
     return maps.sum((1, 2)), logits
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.norms import wide
 from cnnjax.analysis.unit import checked_labels, find_logits
 from cnnjax.errors import InputError
 
@@ -44,9 +45,9 @@ def deletion(
     """The probability of each image's class as its pixels become background, the most important first.
 
     `importance` (batch, *space) ranks the pixels; of equals the first in row-major order goes first. `labels` (batch,)
-    are by default the most probable classes of the images. `logits` names that activation of f, (batch, classes), None
-    where f returns one array. `background` is a number or images that can be broadcast: what stands in for nothing
-    changes the result, so say which. All that is compared must have the same. Compare with a random order.
+    are by default the most probable classes of the images. `logits` names that activation of f, (batch, classes), by
+    default the network's output. `background` is a number or images that can be broadcast: what stands in for nothing
+    changes the result, so report it, and use the same for all that you compare. Compare with a random order.
 
     Raises InputError for images that are no float images or not finite, for importance, labels or background that do
     not fit, and unless 0 < steps <= pixels. Source: Petsiuk, Das & Saenko 2018, "RISE", section 4.2.
@@ -92,7 +93,8 @@ def _curve(
     logits: str | None,
     steps: int,
 ) -> PerturbationCurve:
-    importance = np.asarray(importance)
+    # In floats: of unsigned numbers there are no negative ones to rank by.
+    importance = np.asarray(importance, np.float64)
     if importance.shape != images.shape[:-1] or np.isnan(importance).any():
         raise InputError(
             f"importance has shape {importance.shape}: expected numbers {images.shape[:-1]}, none of them NaN"
@@ -120,4 +122,4 @@ def _probabilities(
     f: Callable[[Array], Any], start: Array, end: Array, rank: Array, count: Array, position: int
 ) -> Float[Array, "batch classes"]:
     mixed = jnp.where(rank[..., None] < count, end, start)
-    return jax.nn.softmax(jax.tree.leaves(f(mixed))[position])
+    return jax.nn.softmax(wide(jax.tree.leaves(f(mixed))[position]))

@@ -32,9 +32,10 @@ class Scores:
     """One unit of an activation for each image, as functions of the images to evaluate and differentiate.
 
     `f` takes images (batch, height, width, channels), or signals (batch, length, channels), that do not meet in it.
-    `layer` is the activation's key or path, None where f returns one array. `unit` is an int, the channel, of whose map
-    it is the first maximum of each image; an index tuple; an array (batch,) or (batch, axes) with one for each image;
-    or None for the largest of the whole activation, of logits the most probable class.
+    `layer` is the activation's key or path; None is the network's output: the only array that f returns, the one with
+    the key "logits", or the first of a tuple. `unit` is an int, the channel, of whose map it is the first maximum of
+    each image; an index tuple; an array (batch,) or (batch, axes) with one for each image; or None for the largest of
+    the whole activation, of logits the most probable class.
 
     Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
     Raises InputError for images of the wrong shape, dtype or `value_range` or not finite, for an unknown layer, a unit
@@ -56,7 +57,7 @@ class Scores:
             raise InputError(f"batch_size={batch_size} must be positive")
         self.images, self._batch_size = checked_images(images, value_range), batch_size
         struct = jax.ShapeDtypeStruct(self.images.shape, self.images.dtype)
-        self.position, shape = find_activation(f, struct, layer)
+        self.position, shape = find_activation(f, struct, layer, output=True)
         self._value = compiled(_value, f, static=("position",))
         self._gradient = compiled(_gradient, f, static=("position", "rule"))
         self._rule: Rule = rule

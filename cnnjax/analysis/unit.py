@@ -26,23 +26,24 @@ def unit_response(
     Raises InputError for images that are none or not finite, an unknown layer and a unit that there is not.
     """
     struct = image_struct(finite_images(images))
-    paths, _ = jax.tree.flatten_with_path(jax.eval_shape(f, struct))
-    shapes = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in paths}
-    position = find_layer(layer, list(shapes))
-    index = _checked_unit(unit, list(shapes.values())[position], space=struct.shape[1:-1])
+    result = jax.eval_shape(f, struct)
+    position = find_layer(layer, paths_of(result))
+    index = _checked_unit(unit, jax.tree.leaves(result)[position].shape, space=struct.shape[1:-1])
     return lambda x: jax.tree.leaves(f(x))[position][:, *index], index
 
 
 def find_activation(
-    f: Callable[[jax.Array], Any], images: jax.ShapeDtypeStruct, layer: str | None
+    f: Callable[[jax.Array], Any], images: jax.ShapeDtypeStruct, layer: str | None, *, output: bool = False
 ) -> tuple[int, tuple[int, ...]]:
     """The position of a layer among the arrays that f returns, and its shape without the batch axis; f is only traced.
 
+    None stands for the only activation; with `output` for the network's output, see `find_output`.
     Raises InputError as `find_layer` does, and for an activation without units for each image.
     """
-    paths = jax.tree.leaves_with_path(jax.eval_shape(f, images))
-    position = find_layer(layer, [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths])
-    shape, count = paths[position][1].shape, images.shape[0]
+    result = jax.eval_shape(f, images)
+    paths = paths_of(result)
+    position = find_output(paths) if output and layer is None else find_layer(layer, paths)
+    shape, count = jax.tree.leaves(result)[position].shape, images.shape[0]
     if len(shape) < 2 or shape[0] != count or 0 in shape:
         raise InputError(f"layer {layer!r} has shape {shape}: it has no units for each of {count} images")
     return position, shape[1:]
@@ -51,9 +52,10 @@ def find_activation(
 def find_logits(f: Callable[[jax.Array], Any], images: Any, layer: str | None) -> tuple[int, int]:
     """The position of the logits (batch, classes) among the arrays that f returns, and how many classes there are.
 
+    None stands for the network's output, see `find_output`.
     Raises InputError as `find_activation` does, and for an activation of another rank.
     """
-    position, shape = find_activation(f, jax.ShapeDtypeStruct(images.shape, images.dtype), layer)
+    position, shape = find_activation(f, jax.ShapeDtypeStruct(images.shape, images.dtype), layer, output=True)
     if len(shape) != 1:
         raise InputError(f"layer {layer!r} has shape {(len(images), *shape)}: expected logits (batch, classes)")
     return position, shape[0]
@@ -70,11 +72,31 @@ def checked_labels(labels: Any, count: int, classes: int) -> np.ndarray:
     return labels
 
 
+def paths_of(result: Any) -> list[str]:
+    """What the arrays of a result are called by path: "1/conv1"; "output" where it is one array."""
+    paths = jax.tree.leaves_with_path(result)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
+
+
+def find_output(names: list[str]) -> int:
+    """The position of a network's output among what it returns: the only array, the one with the key "logits", or the
+    first of a tuple.
+
+    Raises InputError where there is none of these.
+    """
+    logits = [i for i, name in enumerate(names) if name.rpartition("/")[-1] == "logits"]
+    if len(logits) == 1 or len(names) == 1:
+        return [*logits, 0][0]
+    return find_layer("0" if "0" in names else None, names)
+
+
 def find_layer(layer: str | None, names: list[str]) -> int:
     """The position of a layer among activations that go by these paths: by its path, or by its key.
 
     None stands for the only one. Raises InputError for one that there is not, with near names, or that is ambiguous.
     """
+    if not names:
+        raise InputError("f returns no activation that could be taken: return the one that you want to know about")
     keys = [name.rpartition("/")[-1] for name in names]
     known = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
     if layer is None:
@@ -86,7 +108,9 @@ def find_layer(layer: str | None, names: list[str]) -> int:
         return found[0]
     if found:
         raise InputError(f"layer={layer!r} is ambiguous: give the path, one of {', '.join(names[i] for i in found)}")
-    near = difflib.get_close_matches(layer, {*names, *keys}, n=3)
+    # What is named here is accepted: a key that several activations have is not.
+    near = difflib.get_close_matches(layer, [*names, *(key for key in {*keys} if keys.count(key) == 1)], n=3)
+    near = list(dict.fromkeys(near))
     raise InputError(f"no layer {layer!r}: " + (f"perhaps {' or '.join(near)}" if near else f"one of {known}"))
 
 

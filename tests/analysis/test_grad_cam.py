@@ -1,12 +1,14 @@
 """Grad-CAM against its definition on a network whose last layer is known: there it is the class activation map."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from frameworks import HEAD, every_framework, plain
 
 from cnnjax import InputError
-from cnnjax.analysis import grad_cam
+from cnnjax.analysis import Shift, confidence_curve, deletion, grad_cam, occlusion, saliency
 
 IMAGES = np.random.default_rng(0).random((3, 6, 5, 1)).astype(np.float32)
 
@@ -51,3 +53,50 @@ def test_maps_that_the_unit_is_not_made_of():
     for maps in (lambda x: 2 * x, lambda x: x.astype(jnp.float16)):
         with pytest.raises(InputError, match="not made of 'maps'"):
             grad_cam(lambda x: {"maps": maps(x), "logits": x.sum((1, 2))}, IMAGES, "maps", "logits", 0)  # noqa: B023
+
+
+def two_maps(x):
+    hidden, after = x * 2, x**2 * 3
+    return after.mean((1, 2)) + hidden.sum((1, 2)), {"first": {"hidden": hidden}, "second": [after, x.mean((1, 2))]}
+
+
+def test_every_name_that_an_error_lists_is_accepted():
+    images = np.concatenate([IMAGES, IMAGES[..., :1] / 2], -1)
+    for wrong in ("conv9", "2", "0"):
+        with pytest.raises(InputError) as caught:
+            grad_cam(two_maps, images, wrong)
+        listed = re.split(r"one of |channels\), as ", str(caught.value))[1].split(", ")
+        assert listed == ["1/first/hidden", "1/second/0"]
+    for name in (*listed, "hidden"):
+        grad_cam(two_maps, images, name)
+    with pytest.raises(InputError) as caught:
+        saliency(two_maps, images, "conv9")
+    for name in str(caught.value).partition("one of ")[2].split(", "):
+        saliency(two_maps, images, name, 0)
+
+
+def test_the_unit_is_by_default_the_most_probable_class():
+    images = jnp.asarray(IMAGES)
+    label = np.asarray(plain(images)[0]).argmax(1)
+    expected = grad_cam(plain, images, "hidden", "0", label)
+    np.testing.assert_array_equal(grad_cam(plain, images, "hidden").maps, expected.maps)
+    np.testing.assert_array_equal(grad_cam(plain, images, "1/hidden").units[:, 0], label)
+
+    def with_name(x):
+        logits, activations = plain(x)
+        return {"first": x.sum((1, 2)), **activations, "logits": logits}
+
+    named = grad_cam(with_name, images, "hidden")
+    np.testing.assert_allclose(named.values, expected.values, rtol=1e-6)
+    np.testing.assert_array_equal(saliency(plain, images).maps, saliency(plain, images, "0", label).maps)
+    np.testing.assert_array_equal(
+        confidence_curve(plain, images, label, [Shift((0, 0))]),
+        confidence_curve(plain, images, label, [Shift((0, 0))], "0"),
+    )
+    np.testing.assert_array_equal(
+        deletion(plain, images, images[..., 0], steps=2).probability,
+        deletion(plain, images, images[..., 0], logits="0", steps=2).probability,
+    )
+    assert occlusion(plain, images[0], "hidden").label == label[0]
+    with pytest.raises(InputError, match="returns 2 activations: name the layer, one of a, b"):
+        grad_cam(lambda x: {"a": x, "b": x.sum((1, 2))}, images, "a")
