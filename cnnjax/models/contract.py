@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from cnnjax.errors import InputError
+from cnnjax.ops.padding import as_int
 
 Activations = dict[str, Array]
 """Every layer's output by name, in forward order. Inside `jit`, what is not used costs nothing."""
@@ -26,11 +27,17 @@ def check_images(images: Array) -> None:
 def check_fields(model: nn.Module, *, positive: Sequence[str], widths: Sequence[int] | None = None) -> None:
     """Raise `InputError`, naming the field, unless the `positive` fields and the `widths` are positive integers."""
     kind = type(model).__name__
-    if widths is not None and (not widths or min(widths) < 1):
-        raise InputError(f"{kind}: widths={tuple(widths)} must name at least one width, each at least 1")
+    if widths is not None and not (isinstance(widths, Sequence) and widths and all(map(_counts, widths))):
+        shown = tuple(widths) if isinstance(widths, Sequence) else widths
+        raise InputError(f"{kind}: widths={shown!r} must name at least one width, each at least 1 and an integer")
     for name in positive:
-        if getattr(model, name) < 1:
-            raise InputError(f"{kind}: {name}={getattr(model, name)} must be at least 1")
+        if not _counts(getattr(model, name)):
+            raise InputError(f"{kind}: {name}={getattr(model, name)!r} must be at least 1 and an integer")
+
+
+def _counts(value: Any) -> bool:
+    count = as_int(value)
+    return count is not None and count >= 1
 
 
 def check_choice(model: nn.Module, name: str, choices: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 from safetensors.numpy import save
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.layers.precision import at_least_float32
@@ -26,6 +27,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 COLOURS = 3
 
 
+@checked()
 def load_weights(
     name: str, path: str | os.PathLike, *, in_chans: int | None = None, key: Key[Array, ""] | None = None, **fields: Any
 ) -> tuple[nn.Module, PyTree]:
@@ -89,7 +91,7 @@ def load_weights(
     drawn = _head(model, in_chans, key) if anew else {}
     if anew:
         held = "no head" if classes is None else f"a head for {classes} classes"
-        warnings.warn(f"{path} has {held}: one for {shapes[head[0]][0]} classes is drawn anew", stacklevel=2)
+        warnings.warn(f"{path} has {held}: one for {shapes[head[0]][0]} classes is drawn anew", stacklevel=3)
 
     def variable(tensor: Tensor) -> Array:
         if tensor.path in drawn:
@@ -100,6 +102,7 @@ def load_weights(
     return model, jax.tree.map(variable, expected)
 
 
+@checked()
 def save_weights(name: str, path: str | os.PathLike, variables: PyTree, **fields: Any) -> None:
     """Write `variables` to a safetensors file under the names of torchvision, for PyTorch and `load_weights`.
 

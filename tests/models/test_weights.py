@@ -263,6 +263,22 @@ def test_channels_that_cannot_be_are_refused(tmp_path):
     assert "in_chans=0 must be at least 1" in error_of(models.load_weights, "resnet18", path, in_chans=0, **NARROW)
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (dict(in_chans="1"), "in_chans='1' must be an int"),
+        (dict(key=0), "key=0 must be a random key; give jax.random.key(0)"),
+        (dict(num_classes=0), "ResNet: num_classes=0 must be at least 1 and an integer"),
+        (dict(num_classes="ten"), "ResNet: num_classes='ten' must be at least 1 and an integer"),
+        (dict(widths=(2, 3, 4, 5.5)), "ResNet: widths=(2, 3, 4, 5.5) must name at least one width"),
+        (dict(groups=2), "ResNet: groups=2, width_per_group=64 are of bottleneck blocks"),
+    ],
+)
+def test_arguments_that_cannot_be(fields, said, tmp_path, without_type_checks):
+    save_file(narrow("resnet18"), tmp_path / "a.safetensors")
+    assert said in error_of(models.load_weights, "resnet18", tmp_path / "a.safetensors", **NARROW | fields)
+
+
 def test_a_filter_that_is_not_the_networks_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file(narrow("resnet18"), path)
