@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from cnnjax.analysis.relu_rules import Rule, sent_back
 from cnnjax.analysis.windows import Signal, Space, Units, cut, read_by
-from cnnjax.ops.windows import at_place, window_views
+from cnnjax.ops.windows import Slide, at_place
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -102,6 +102,6 @@ def unpool(signal: Signal, at: Units, place: Array, axis: int, size: int, stride
     axes[axis - 1] = read_by(axes[axis - 1], size, stride, before)
     chosen, values = cut(place, signal.axes, at), signal.values
     operand = jax.ShapeDtypeStruct((len(values), *(a.size for a in axes), values.shape[-1]), values.dtype)
-    forward = lambda x: at_place(window_views(x, axis, size, stride, (0, 0), 0.0), chosen)  # noqa: E731
+    forward = lambda x: at_place(x, Slide(axis, size, stride), chosen)  # noqa: E731
     (back,) = jax.linear_transpose(forward, operand)(values)
     return Signal(back, (axes[0], axes[1]))

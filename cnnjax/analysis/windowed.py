@@ -18,7 +18,7 @@ from cnnjax.analysis.rectifier_forms import array_of, is_activation
 from cnnjax.analysis.rectifiers import located
 from cnnjax.analysis.relu_rules import Others, Rule, check_report
 from cnnjax.analysis.windows import Axis, Signal, Space, fitted, spread, summed
-from cnnjax.ops.windows import first_maximum
+from cnnjax.ops.windows import Slide, first_maximum
 
 NHWC_HWIO = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 """The dimension numbers of convolutions of maps (batch, height, width, channels)."""
@@ -232,7 +232,7 @@ def _pool_steps(equation: Equation, x: Array, made: int, residuals: list[Array])
     for axis, into, source in zip(pooled, arrays, arrays[1:], strict=False):
         size, pair = windows[axis], tuple(padding[axis])
         space = x.shape[1], x.shape[2]
-        x, place = first_maximum(x, axis, size, strides[axis], pair)
+        x, place = first_maximum(x, Slide(axis, size, strides[axis], pair))
         residuals.append(place)
         steps.append(
             Step(rules.unpool, source, into, space, (len(residuals) - 1,), (axis, size, strides[axis], pair[0]))

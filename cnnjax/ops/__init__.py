@@ -8,12 +8,12 @@ Arrays are positional, the rest is keyword-only. k' = d (k − 1) + 1 is a windo
 - `conv_transpose`: `⟨conv(x), y⟩ = ⟨x, conv_transpose(y)⟩`, the adjoint
 - `conv_matrix`: `y = A x`, the matrix written out
 - `pad`: `y[i] = x[i − before]`, outside the map 0, the opposite border or the mirror image
-- `output_size`: `⌊(n + before + after − k') / s⌋ + 1`
+- `output_size`: `⌊(n + before + after − k') / s⌋ + 1`; with `ceil_mode`, of pools, rounded up
 - `resolve_padding`: "same" is `before = (k' − 1) // 2`, `after = k' // 2`; likewise for every other `Padding`
-- `max_pool`, `global_max_pool`: `y[i] = max_j x[s i + j − before]`; the gradient goes to the first of equals
-- `avg_pool`, `global_avg_pool`: `y[i] = Σ_j x[s i + j − before] / |window|`; zeros of the padding count
+- `max_pool`, `global_max_pool`: `y[i] = max_j x[s i + d j − before]`; the gradient goes to the first of equals
+- `avg_pool`, `global_avg_pool`: `y[i] = Σ_j x[s i + j − before] / |window|`; zeros of the padding count, or not
 - `lp_pool`: `y[i] = (Σ_j |x[s i + j − before]|^p)^(1/p)`
-- `max_pool_with_switches`: `max_pool` and `switches[i] = argmax_j x[s i + j − before]`, j in row-major order
+- `max_pool_with_switches`: `max_pool` and `switches[i] = argmax_j x[s i + d j − before]`, j in row-major order
 - `max_unpool`: `x[n] = Σ y[i]` over the windows i whose switch names n: the transpose of `max_pool` at these switches
 - `avg_unpool`: `⟨avg_pool(x), y⟩ = ⟨x, avg_unpool(y)⟩`, the adjoint
 - `blur_pool`: `y[i] = Σ_j C(taps − 1, j) / 2^(taps − 1) x[s i + j − before]`, in the plane for each axis

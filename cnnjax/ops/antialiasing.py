@@ -11,8 +11,8 @@ from jaxtyping import Array, Num
 from cnnjax.door import checked
 from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
-from cnnjax.ops.padding import Padding, ResolvedPadding, as_int, fill_border
-from cnnjax.ops.pooling import max_pool, resolve_windows
+from cnnjax.ops.padding import Padding, ResolvedPadding, as_int, fill_border, spatial_shape
+from cnnjax.ops.pooling import check_poolable, max_pool, resolve_slides
 from cnnjax.ops.windows import window_views
 
 
@@ -43,17 +43,17 @@ def blur_pool(
     count = as_int(taps)
     if count is None or count not in range(2, 8):
         raise InputError(f"taps={in_line(taps)} must be an int from 2 to 7; 3 is the usual filter (1, 2, 1) / 4.")
-    _, stride, resolved = resolve_windows(x, count, stride, padding)
+    check_poolable(x)
+    slides, fill = resolve_slides(spatial_shape(x), count, stride, padding)
     weights = [math.comb(count - 1, j) / 2 ** (count - 1) for j in range(count)]
     y = x.astype(np.promote_types(x.dtype, np.float32))
     # Filtering by slices, forward and gradient, took 2 ms on two CPU cores for 3 taps and stride 2 on 32×32×32×64;
     # a depthwise convolution 240 ms, one of a single channel with the channels in the batch 42 ms.
-    for axis, pair in enumerate(resolved.pairs, start=1):
-        if resolved.fill != "zero":
-            others = ((0, 0),) * (axis - 1), ((0, 0),) * (len(stride) - axis)
-            y = fill_border(y, ResolvedPadding((*others[0], pair, *others[1]), resolved.fill))
-            pair = 0, 0
-        views = window_views(y, axis, count, stride[axis - 1], pair, 0.0)
+    for slide in slides:
+        if fill != "zero":
+            y = fill_border(y, ResolvedPadding(tuple(s.pair if s is slide else (0, 0) for s in slides), fill))
+            slide = slide._replace(pair=(0, 0))
+        views = window_views(y, slide, 0.0)
         y = functools.reduce(jnp.add, [weight * view for weight, view in zip(weights, views, strict=True)])
     return y.astype(x.dtype)
 

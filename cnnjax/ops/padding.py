@@ -82,6 +82,7 @@ def resolve_padding(
     input_size: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
+    ceil_mode: bool = False,
 ) -> ResolvedPadding:
     """Turn a padding argument into explicit pairs, one per axis.
 
@@ -92,8 +93,11 @@ def resolve_padding(
     - "full": `(k' − 1) + (k' − 1)`;
     - "same_xla": `max((⌈n / s⌉ − 1) s + k' − n, 0)`, split evenly, an odd one after.
 
+    What the last window reaches beyond these with `ceil_mode` (see `output_size`) is not padding and not counted here.
+
     Raises InputError for an unknown name, a malformed or negative amount, a reflection as wide as the map, and a window
-    larger than the padded map. Source: Dumoulin & Visin 2016, sections 2 and 5.1.
+    larger than the padded map, with `ceil_mode` by the stride or more. Source: Dumoulin & Visin 2016, sections 2 and
+    5.1.
     """
     rank = len(input_size)
     kernel_size = per_axis(kernel_size, rank, name="kernel_size")
@@ -109,13 +113,13 @@ def resolve_padding(
     else:
         fill = "zero"
         pairs = _explicit(padding, rank)
-    for size, pair, window in zip(input_size, pairs, windows, strict=True):
+    for size, pair, window, step in zip(input_size, pairs, windows, stride, strict=True):
         if fill == "reflect" and max(pair) >= size:
             raise InputError(
                 f"padding='reflect' needs {max(pair)} positions beyond the border, but the map has only {size}, "
                 f"of which {size - 1} can be mirrored; use a smaller window or padding='circular'."
             )
-        if window > size + sum(pair):
+        if window > size + sum(pair) + (step - 1 if ceil_mode else 0):
             raise InputError(
                 f"the window spans {window} positions, more than the {size + sum(pair)} of the padded map "
                 f"({pair[0]} + {size} + {pair[1]}); use a smaller window or more padding than {padding!r}."
@@ -187,15 +191,30 @@ def pad(
 
 
 @checked("n", "k", "stride", "dilation")
-def output_size(n: int, k: int, *, stride: int = 1, padding: Padding = "same", dilation: int = 1) -> int:
+def output_size(
+    n: int, k: int, *, stride: int = 1, padding: Padding = "same", dilation: int = 1, ceil_mode: bool = False
+) -> int:
     """The number of outputs along one axis of a convolution or pooling: the resolution formula.
 
     `o = ⌊(n + before + after − d (k − 1) − 1) / s⌋ + 1`
 
+    With `ceil_mode`, as pools take it, the quotient is rounded up: positions at the end that fill no window are read by
+    one that reaches beyond them, unless it would start after the map.
+
     n is the input size, k the window size. An explicit `padding` is one pair: `((before, after),)`.
-    Raises InputError as `resolve_padding` does. Source: Dumoulin & Visin 2016, relations 6 and 15.
+    Raises InputError as `resolve_padding` does. Source: Dumoulin & Visin 2016, relations 6 and 15; of `ceil_mode`,
+    PyTorch.
     """
     (n,), (k,) = per_axis(n, 1, name="n"), per_axis(k, 1, name="k")
     (stride,), (dilation,) = per_axis(stride, 1, name="stride"), per_axis(dilation, 1, name="dilation")
-    resolved = resolve_padding(padding, kernel_size=(k,), input_size=(n,), stride=(stride,), dilation=(dilation,))
-    return (n + sum(resolved.pairs[0]) - dilation * (k - 1) - 1) // stride + 1
+    resolved = resolve_padding(
+        padding, kernel_size=(k,), input_size=(n,), stride=(stride,), dilation=(dilation,), ceil_mode=ceil_mode
+    )
+    (pair,), span = resolved.pairs, dilation * (k - 1) + 1
+    return (n + sum(pair) + (beyond(n, span, stride, pair) if ceil_mode else 0) - span) // stride + 1
+
+
+def beyond(n: int, span: int, stride: int, pair: tuple[int, int]) -> int:
+    """How many positions after the padded map the last window of `ceil_mode` reaches."""
+    whole, rest = divmod(n + sum(pair) - span, stride)
+    return stride - rest if rest and (whole + 1) * stride < n + pair[0] else 0

@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,8 @@ from jaxtyping import Array, Num
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.ops.padding import Padding, ResolvedPadding, fill_border, per_axis, resolve_padding, spatial_shape
-from cnnjax.ops.windows import at_place, blocks, first_maximum, window_views
+from cnnjax.ops.padding import Padding, ResolvedPadding, beyond, fill_border, per_axis, resolve_padding, spatial_shape
+from cnnjax.ops.windows import Parts, Slide, blocks, first_maximum, fold, reduce_window
 
 
 @checked()
@@ -24,28 +23,29 @@ def max_pool(
     *,
     stride: int | Sequence[int] | None = None,
     padding: Padding = "valid",
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
 ) -> Num[Array, "batch *resolution channels"]:
     """Take the maximum of each window.
 
-    `y[b, i, c] = max_j x[b, s i + j − before, c]`; where other paddings put a zero there is −∞ here, so it never wins.
+    `y[b, i, c] = max_j x[b, s i + d j − before, c]`; where other paddings put a zero there is −∞ here, so it never
+    wins.
 
-    x is (batch, length, channels) or (batch, height, width, channels), floating point. window and stride are an int or
-    one int per axis; without a stride the windows do not overlap. Sizes follow `output_size`: rows at the end that fill
-    no window are not read. The gradient goes to the first of equal maxima, in row-major order. NaN is the maximum.
+    x is (batch, length, channels) or (batch, height, width, channels), floating point. window, stride and dilation are
+    an int or one int per axis; without a stride, it is the window. Sizes follow `output_size`: rows at the end that
+    fill no window are not read, unless by `ceil_mode`. The gradient goes to the first of equal maxima, in row-major
+    order, and never into padding. NaN is the maximum.
 
-    Raises InputError for a shape or dtype that does not fit, for padding as wide as the window, and as
+    Raises InputError for a shape or dtype that does not fit, for a window of nothing but padding, and as
     `resolve_padding` does. Source: Dumoulin & Visin 2016, section 3.
     """
-    x, window, stride, pairs = prepare(x, window, stride, padding)
-    check_maxima(padding, window, pairs)
-    if stride == window and not any(sum(pair) for pair in pairs):
-        return _max_of_blocks(x, window)
-    if jax.default_backend() != "cpu":  # where nobody has measured what is below, and the compiler's rule is in use
-        return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *stride, 1), ((0, 0), *pairs, (0, 0)))
+    x, slides = prepare(x, window, stride, padding, dilation=dilation, ceil_mode=ceil_mode)
+    check_occupied(x.shape, slides, padding)
+    if all(s.size in (s.stride, x.shape[s.axis]) and s[3:] == ((0, 0), 1, 0) for s in slides):
+        return _max_of_blocks(x, tuple(slide.size for slide in slides))
     # The last axis first: of equal maxima the first in the row, then the first row, is the first in row-major order.
-    for axis in reversed(range(len(window))):
-        along = _max_along if window[axis] <= _LONGEST_VIEWED else _largest_along
-        x = along(x, axis + 1, window[axis], stride[axis], pairs[axis])
+    for slide in reversed(slides):
+        x = _max_along(x, slide)
     return x
 
 
@@ -56,23 +56,56 @@ def avg_pool(
     *,
     stride: int | Sequence[int] | None = None,
     padding: Padding = "valid",
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Num[Array, "batch *resolution channels"]:
-    """Take the mean of each window, in which zeros of the padding count.
+    """Take the mean of each window.
 
-    `y[b, i, c] = (1 / |window|) Σ_j x[b, s i + j − before, c]`: a convolution whose weights are all `1 / |window|`.
+    `y[b, i, c] = (1 / |window|) Σ_j x[b, s i + j − before, c]`: a convolution whose weights are all `1 / |window|`, for
+    which zeros of the padding count. With count_include_pad=False the mean is over the positions on the map alone. A
+    border that continues the map always counts, and what `ceil_mode` reaches beyond the padded map never does.
 
     x is (batch, length, channels) or (batch, height, width, channels), floating point; the sum is taken in float32 at
     least. window and stride are an int or one int per axis; without a stride the windows do not overlap. Sizes follow
-    `output_size`: rows at the end that fill no window are not read.
+    `output_size`: rows at the end that fill no window are not read, unless by `ceil_mode`.
 
-    Raises InputError for a shape or dtype that does not fit, and as `resolve_padding` does.
-    Source: Dumoulin & Visin 2016, section 3.
+    Raises InputError for a shape or dtype that does not fit, for a window of nothing but padding where that does not
+    count, and as `resolve_padding` does. Source: Dumoulin & Visin 2016, section 3.
     """
-    x, window, stride, pairs = prepare(x, window, stride, padding)
+    x, slides = prepare(x, window, stride, padding, ceil_mode=ceil_mode)
+    if not count_include_pad:
+        check_occupied(x.shape, slides, padding)
     # In bfloat16 a running sum stops growing after some 256 equal terms.
-    wide = x.astype(np.promote_types(x.dtype, np.float32))
-    total = lax.reduce_window(wide, 0.0, lax.add, (1, *window, 1), (1, *stride, 1), ((0, 0), *pairs, (0, 0)))
-    return (total / math.prod(window)).astype(x.dtype)
+    total = x.astype(np.promote_types(x.dtype, np.float32))
+    if all(slide.size <= _LONGEST_SUMMED for slide in slides):
+        total = reduce_window(total, slides, 0.0, lax.add)
+    else:
+        for slide in slides:
+            (total,) = fold((total,), slide, (0.0,), _sum_along, _sum_of_both)
+    counts = window_sizes(x.shape, slides, with_padding=count_include_pad)
+    return (total / (counts.flat[0] if len(np.unique(counts)) == 1 else counts).astype(total.dtype)).astype(x.dtype)
+
+
+# XLA adds up whole windows, and again for the gradient. Forward and gradient, 8×64×64×32 on one CPU core, that way and
+# folded: 16×16/1 280 and 8 ms, 16×16/4 180 and 2, 32×32/4 870 and 2.
+_LONGEST_SUMMED = 8
+
+
+def _sum_along(parts: Parts, axis: int) -> Parts:
+    return (jnp.sum(parts[0], axis),)
+
+
+def _sum_of_both(first: Parts, second: Parts) -> Parts:
+    return (first[0] + second[0],)
+
+
+def window_sizes(shape: tuple[int, ...], slides: Sequence[Slide], *, with_padding: bool) -> np.ndarray:
+    """Of each window the positions that count: on the map, or on the padded map."""
+    counts = np.ones((1,) * len(shape))
+    for slide in slides:
+        inside = slide.inside(shape[slide.axis], pair=slide.pair if with_padding else (0, 0))
+        counts = counts * np.expand_dims(inside, [axis for axis in range(len(shape)) if axis != slide.axis])
+    return counts
 
 
 @checked()
@@ -88,36 +121,67 @@ def global_avg_pool(x: Num[Array, "batch *space channels"]) -> Num[Array, "batch
 
 
 def prepare(
-    x: Array, window: int | Sequence[int], stride: int | Sequence[int] | None, padding: Padding
-) -> tuple[Array, tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
+    x: Array,
+    window: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: Padding,
+    *,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, list[Slide]]:
     """Check the arguments, extend `x` where the border has content, and leave the padding that has none."""
-    window, stride, resolved = resolve_windows(x, window, stride, padding)
-    if resolved.fill == "zero":
-        return x, window, stride, resolved.pairs
-    return fill_border(x, resolved), window, stride, ((0, 0),) * len(window)
+    check_poolable(x)
+    slides, fill = resolve_slides(spatial_shape(x), window, stride, padding, dilation=dilation, ceil_mode=ceil_mode)
+    if fill == "zero":
+        return x, slides
+    pairs = tuple(slide.pair for slide in slides)
+    return fill_border(x, ResolvedPadding(pairs, fill)), [slide._replace(pair=(0, 0)) for slide in slides]
 
 
-def resolve_windows(
-    x: Array, window: int | Sequence[int], stride: int | Sequence[int] | None, padding: Padding
-) -> tuple[tuple[int, ...], tuple[int, ...], ResolvedPadding]:
-    """Check the arguments; window, stride and padding for each axis."""
-    input_size = spatial_shape(x)
+def check_poolable(x: Array) -> None:
+    """Raise InputError for a map of another rank or dtype."""
+    spatial_shape(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(f"x is {x.dtype}; pooling needs floating point. Decode uint8 images to float in [0, 1] first.")
+
+
+def resolve_slides(
+    input_size: tuple[int, ...],
+    window: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: Padding,
+    *,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> tuple[list[Slide], str]:
+    """Check the arguments; the windows along each spatial axis, and what fills the border."""
     rank = len(input_size)
     window = per_axis(window, rank, name="window")
     stride = window if stride is None else per_axis(stride, rank, name="stride")
-    resolved = resolve_padding(padding, kernel_size=window, input_size=input_size, stride=stride, dilation=(1,) * rank)
-    return window, stride, resolved
+    dilation = per_axis(dilation, rank, name="dilation")
+    pairs, fill = resolve_padding(
+        padding, kernel_size=window, input_size=input_size, stride=stride, dilation=dilation, ceil_mode=ceil_mode
+    )
+    slides = []
+    for axis, (n, k, s, pair, d) in enumerate(zip(input_size, window, stride, pairs, dilation, strict=True), start=1):
+        slide = Slide(axis, k, s, pair, d)
+        if ceil_mode:
+            slide = slide._replace(beyond=beyond(n, slide.span, slide.stride, slide.pair))
+        # A single window has no next one: no program is made for a stride far beyond the map.
+        furthest = n + sum(slide.pair) + slide.beyond - slide.span
+        slides.append(slide._replace(stride=min(slide.stride, furthest + 1)))
+    return slides, fill
 
 
-def check_maxima(padding: Padding, window: tuple[int, ...], pairs: tuple[tuple[int, int], ...]) -> None:
-    """Refuse windows that could lie in the padding altogether."""
-    if any(max(pair) >= k for pair, k in zip(pairs, window, strict=True)):
-        raise InputError(
-            f"padding={padding!r} is as wide as the window {window}; a window of nothing but padding has no maximum. "
-            "Pad less than the window size."
-        )
+def check_occupied(shape: tuple[int, ...], slides: Sequence[Slide], padding: Padding) -> None:
+    """Refuse windows that lie in the padding altogether."""
+    for slide in slides:
+        if not slide.inside(shape[slide.axis]).all():
+            size = f"{slide.size}" + (f" with dilation {slide.dilation}" if slide.dilation > 1 else "")
+            raise InputError(
+                f"padding={padding!r} makes a window of {size} out of nothing but padding, which has no maximum and no "
+                "mean. Pad less than the window size."
+            )
 
 
 # XLA derives max pooling by select_and_scatter, which the CPU runs element by element: forward and gradient of 2×2 on
@@ -149,27 +213,15 @@ def _max_of_blocks_jvp(window: tuple[int, ...], primals: tuple[Array], tangents:
 #   3×3/2, 32×55×55×64   508 → 41 ms, PyTorch 76      3×3/2, 64×32×32×32               52 →   9 ms, PyTorch 36
 #   3×3/2, 64×27×27×192  755 → 62 ms, PyTorch 72      3×3/1, 32×28×28×64, padded by 1 180 →  19 ms, PyTorch 24
 #   3×3/2, 128×13×13×256 377 → 36 ms, PyTorch 62      3×3/2, 16×112×112×64, by 1      857 → 141 ms, PyTorch 67
-# Both axes at once, a view for each of nine places, took 1.4 to 2 times as long. A longer window has more views to
-# compile: 1 s at 32 along both axes (run time 46 → 9 ms against select_and_scatter along each axis), 2 s at 64 (40 →
-# 7 ms), 4 s at 128 (36 → 48 ms).
-_LONGEST_VIEWED = 32
-
-
-def _largest_along(x: Array, axis: int, window: int, stride: int, pair: tuple[int, int]) -> Array:
-    def at_axis(value: Any, elsewhere: Any) -> tuple[Any, ...]:
-        return tuple(value if a == axis else elsewhere for a in range(x.ndim))
-
-    return lax.reduce_window(x, -jnp.inf, lax.max, at_axis(window, 1), at_axis(stride, 1), at_axis(pair, (0, 0)))
-
-
-_max_along = jax.custom_jvp(_largest_along, nondiff_argnums=(1, 2, 3, 4))
+# Both axes at once, a view for each of nine places, took 1.4 to 2 times as long. The program is the same on every
+# platform: XLA's own rule sends part of the gradient into the padding, and past NaN.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _max_along(x: Array, slide: Slide) -> Array:
+    return reduce_window(x, [slide], -jnp.inf, lax.max)
 
 
 @_max_along.defjvp
-def _max_along_jvp(
-    axis: int, window: int, stride: int, pair: tuple[int, int], primals: tuple[Array], tangents: tuple[Array]
-) -> tuple[Array, Array]:
+def _max_along_jvp(slide: Slide, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     """Pick the tangent of the first maximum in each window, as `_max_of_blocks_jvp` does."""
-    (x,), (tangent,) = primals, tangents
-    y, place = first_maximum(x, axis, window, stride, pair)
-    return y, at_place(window_views(tangent, axis, window, stride, pair, 0.0), place)
+    (y, _), (moved, _) = jax.jvp(functools.partial(first_maximum, slide=slide), primals, tangents)
+    return y, moved

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.ops.padding import PAD_MODES, Padding, per_axis, resolve_padding, spatial_shape
-from cnnjax.ops.pooling import avg_pool, check_maxima, max_pool, prepare
-from cnnjax.ops.windows import at_place, first_maximum, window_views
+from cnnjax.ops.padding import PAD_MODES, Padding, per_axis, spatial_shape
+from cnnjax.ops.pooling import avg_pool, check_occupied, max_pool, prepare, resolve_slides
+from cnnjax.ops.windows import Slide, at_place, first_maximum
 
 Overlap = Literal["add", "overwrite", "max"]
 """What becomes of several values put on one position: their sum, the one of the last window, or the largest."""
@@ -28,24 +28,26 @@ def max_pool_with_switches(
     *,
     stride: int | Sequence[int] | None = None,
     padding: Padding = "valid",
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
 ) -> tuple[Float[Array, "batch *resolution channels"], Int[Array, "batch *resolution channels"]]:
     """Take the maximum of each window, as `max_pool` does, and its place there, which `max_unpool` needs.
 
-    `switches[b, i, c] = argmax_j x[b, s i + j − before, c]`, int32, j counted in row-major order inside the window: row
-    `j // width` and column `j % width`. Of equal maxima, and of several NaNs, it is the first. It is never a place in
-    zero padding.
+    `switches[b, i, c] = argmax_j x[b, s i + d j − before, c]`, int32, j counted in row-major order inside the window:
+    row `j // width` and column `j % width`. Of equal maxima, and of several NaNs, it is the first. It is never a place
+    in zero padding.
 
     Arguments, sizes and errors are those of `max_pool`. Source: Zeiler & Fergus 2014, section 2.1.
     """
-    y = max_pool(x, window, stride=stride, padding=padding)
-    x, window, stride, pairs = prepare(lax.stop_gradient(x), window, stride, padding)
+    options: dict[str, Any] = {"dilation": dilation, "ceil_mode": ceil_mode}
+    y = max_pool(x, window, stride=stride, padding=padding, **options)
+    x, slides = prepare(lax.stop_gradient(x), window, stride, padding, **options)
     # The last axis first, as in `max_pool`. One row chooses a column; the window chooses a row, and takes its column.
-    x, place = first_maximum(x, len(window), window[-1], stride[-1], pairs[-1])
+    x, place = first_maximum(x, slides[-1])
     switches = place.astype(jnp.int32)
-    if len(window) == 2:
-        along = 1, window[0], stride[0], pairs[0]
-        _, place = first_maximum(x, *along)
-        switches = at_place(window_views(switches, *along, 0), place) + place.astype(jnp.int32) * window[1]
+    if len(slides) == 2:
+        _, place = first_maximum(x, slides[0])
+        switches = at_place(switches, slides[0], place) + place.astype(jnp.int32) * slides[1].size
     return y, switches
 
 
@@ -58,11 +60,13 @@ def max_unpool(
     window: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
     padding: Padding = "valid",
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
     overlap: Overlap = "add",
 ) -> Float[Array, "batch *space channels"]:
     """Put each value back on the position that its switch names, and 0 on the positions that no window chose.
 
-    `x[b, n, c] = Σ y[b, i, c]` over the windows i that chose n: those with `s i + switches[b, i, c] − before = n`, or
+    `x[b, n, c] = Σ y[b, i, c]` over the windows i that chose n: those with `s i + d switches[b, i, c] − before = n`, or
     with a position of a circular or reflected border there that shows n.
 
     Windows that overlap can choose the same position. With overlap "add" it gets their sum: the transpose of
@@ -71,7 +75,7 @@ def max_unpool(
 
     y is (batch, length, channels) or (batch, height, width, channels), floating point; switches has its shape, with
     values from 0 to the window's size less one, as `max_pool_with_switches` gives them for a map of spatial size
-    input_size (an int or one int per axis) and the same window, stride and padding. The result is
+    input_size (an int or one int per axis) and the same window and options. The result is
     (batch, *input_size, channels). What lands in zero padding is lost.
 
     Raises InputError where y or switches are not of the shape that pooling gives on such a map, for an unknown overlap,
@@ -80,12 +84,11 @@ def max_unpool(
     resolution = spatial_shape(y, name="y")
     rank = len(resolution)
     input_size = per_axis(input_size, rank, name="input_size")
-    window = per_axis(window, rank, name="window")
-    stride = window if stride is None else per_axis(stride, rank, name="stride")
-    resolved = resolve_padding(padding, kernel_size=window, input_size=input_size, stride=stride, dilation=(1,) * rank)
-    check_maxima(padding, window, resolved.pairs)
-    sizes = zip(input_size, window, stride, resolved.pairs, strict=True)
-    _check_pooled(y, tuple((n + sum(pair) - k) // s + 1 for n, k, s, pair in sizes), input_size, window)
+    slides, fill = resolve_slides(input_size, window, stride, padding, dilation=dilation, ceil_mode=ceil_mode)
+    if fill == "zero":
+        check_occupied((1, *input_size, 1), slides, padding)
+    sizes = zip(input_size, slides, strict=True)
+    _check_pooled(y, tuple(slide.count(n) for n, slide in sizes), input_size, window)
     if switches.shape != y.shape:
         raise InputError(f"switches has shape {switches.shape}, y {y.shape}; each value of y needs its switch.")
     if overlap not in get_args(Overlap):
@@ -97,12 +100,10 @@ def max_unpool(
     # A scatter, since its program does not grow with the window and it folds every border alike. A sum of maps, each
     # with the values of one place in the window, was not faster throughout. Scatter and sum, on two busy CPU cores:
     # 3×3/2 onto 32×55×55×64 26 and 32 ms, onto 8×112×112×64 padded by 1 60 and 35, 2×2/2 onto 64×32×32×32 8 and 3.
-    places = jnp.unravel_index(switches.astype(jnp.int32), window)
+    places = jnp.unravel_index(switches.astype(jnp.int32), tuple(slide.size for slide in slides))
     positions = [
-        _sources(n, pair, resolved.fill)[s * iota(axis) + place]
-        for axis, (n, pair, s, place) in enumerate(
-            zip(input_size, resolved.pairs, stride, places, strict=True), start=1
-        )
+        _sources(n, slide, fill)[slide.stride * iota(slide.axis) + slide.dilation * place]
+        for n, slide, place in zip(input_size, slides, places, strict=True)
     ]
     return _scatter(y, (iota(0), *positions, iota(rank + 1)), input_size, overlap)
 
@@ -115,6 +116,8 @@ def avg_unpool(
     input_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
     padding: Padding = "valid",
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Float[Array, "batch *space channels"]:
     """Spread each value evenly over its window: the adjoint of `avg_pool`.
 
@@ -122,13 +125,20 @@ def avg_unpool(
     neither overlap nor leave gaps it is nearest-neighbour up-sampling by the window, divided by |window|.
 
     y is (batch, length, channels) or (batch, height, width, channels), floating point; input_size, an int or one int
-    per axis, is the spatial size of the map that was pooled with the same window, stride and padding. The result is
+    per axis, is the spatial size of the map that was pooled with the same window and options. The result is
     (batch, *input_size, channels).
 
     Raises InputError where y is not of the shape that `avg_pool` gives on such a map, and as `avg_pool` does.
     """
     input_size = per_axis(input_size, len(spatial_shape(y, name="y")), name="input_size")
-    pool = functools.partial(avg_pool, window=window, stride=stride, padding=padding)
+    pool = functools.partial(
+        avg_pool,
+        window=window,
+        stride=stride,
+        padding=padding,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+    )
     x = jax.ShapeDtypeStruct((y.shape[0], *input_size, y.shape[-1]), y.dtype)
     _check_pooled(y, jax.eval_shape(pool, x).shape[1:-1], input_size, window)
     (unpooled,) = jax.linear_transpose(pool, x)(y)
@@ -147,12 +157,11 @@ def _check_pooled(
         )
 
 
-def _sources(n: int, pair: tuple[int, int], fill: str) -> Int[Array, " padded"]:
+def _sources(n: int, slide: Slide, fill: str) -> Int[Array, " padded"]:
     """The position inside 0..n−1 that each position of the padded axis shows, or n where it shows none."""
     numbers = jnp.arange(n, dtype=jnp.int32)
-    if fill == "zero":
-        return jnp.pad(numbers, pair, constant_values=n)
-    return jnp.pad(numbers, pair, mode=PAD_MODES[fill])
+    shown = jnp.pad(numbers, slide.pair, mode=PAD_MODES[fill], **({"constant_values": n} if fill == "zero" else {}))
+    return jnp.pad(shown, (0, slide.beyond), constant_values=n)
 
 
 def _scatter(y: Array, at: tuple[Array, ...], input_size: tuple[int, ...], overlap: Overlap) -> Array:
