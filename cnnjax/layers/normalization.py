@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnjax.errors import InputError
-from cnnjax.layers.precision import at_least_float32
+from cnnjax.layers.precision import at_least_float32, normalisation
 
 NormName = Literal["batch", "layer", "group", "none"]
 
@@ -55,9 +55,7 @@ class Norm(nn.Module):
         if self.kind == "none":
             return x
         wide = at_least_float32(self.dtype)
-        fields: dict[str, Any] = dict(
-            scale_init=self.scale_init, dtype=wide, param_dtype=wide, force_float32_reductions=False, name=self.kind
-        )
+        fields = dict(scale_init=self.scale_init, name=self.kind, **normalisation(self.dtype))
         if self.kind == "batch":
             norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, **fields)
         elif self.kind == "layer":

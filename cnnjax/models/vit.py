@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, StochasticDepth, lecun_normal, standardize
-from cnnjax.layers.precision import at_least_float32
+from cnnjax.layers.precision import at_least_float32, normalisation
 from cnnjax.models.contract import Activations, check_fields, check_images
 
 narrow = nn.initializers.truncated_normal(0.02)
@@ -159,9 +159,8 @@ def attention(
 
 def normalised(x: Float[Array, "*batch width"], dtype: Any, *, name: str) -> Float[Array, "*batch width"]:
     """Layer normalisation over the last axis, in float32 at least, as `dtype`."""
-    wide = at_least_float32(dtype)
-    norm = nn.LayerNorm(EPSILON, dtype=wide, param_dtype=wide, force_float32_reductions=False, name=name)
-    return norm(x.astype(wide)).astype(dtype)
+    norm = nn.LayerNorm(EPSILON, name=name, **normalisation(dtype))
+    return norm(x.astype(at_least_float32(dtype))).astype(dtype)
 
 
 vit_tiny = functools.partial(ViT, width=192, depth=12, heads=3)

@@ -1,5 +1,7 @@
 """Normalisation and blocks against NumPy written out."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,47 @@ def test_layer_and_group_norm(kind, groups):
     parts = x.reshape(2, 25, groups, 48 // groups)
     mean, var = parts.mean((1, 3), keepdims=True), parts.var((1, 3), keepdims=True)
     np.testing.assert_allclose(y, ((parts - mean) / np.sqrt(var + 1e-6)).reshape(x.shape), atol=1e-4)
+
+
+def normalised(x, axes, epsilon):
+    x = np.asarray(x, np.float64)
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + epsilon)
+
+
+@pytest.mark.parametrize("mean", [3000.0, -3e5])
+@pytest.mark.parametrize("kind", ["batch", "layer", "group"])
+def test_a_deviation_of_one_is_kept_beside_a_mean_a_thousand_times_as_large(kind, mean):
+    # Two seeds at once, as trainings of several do. Deviations of 8 at 3e5, where float32 holds 1/32.
+    deviation = 1 if abs(mean) < 1e4 else 8
+    x = np.stack([draw(16, 14, 14, 8, seed=seed) * np.float32(deviation) + np.float32(mean) for seed in (0, 1)])
+    norm = layers.Norm(kind)
+
+    @jax.jit
+    @jax.vmap
+    def run(x):
+        y, stats = norm.apply(norm.init(KEY, x, train=False), x, train=True, mutable=["batch_stats"])
+        return y, stats.get("batch_stats")
+
+    y, stats = run(x)
+    groups, axes = (8, (1, 2, 3)) if kind == "batch" else (8 if kind == "group" else 1, (2, 3, 5))
+    parts = x if kind == "batch" else x.reshape(2, 16, 14, 14, groups, -1)
+    expected = normalised(parts, axes, 1e-5 if kind == "batch" else 1e-6).reshape(x.shape)
+    # The mean itself is a sum in float32, off by some units in its last place. PyTorch's is too.
+    np.testing.assert_allclose(y, expected, atol=4 * np.spacing(np.float32(abs(mean))) / deviation)
+    np.testing.assert_allclose(np.std(y, axis=(1, 2, 3)) if kind == "batch" else np.std(y), 1, atol=4e-4)
+    if kind == "batch":
+        var = np.var(np.asarray(x, np.float64), (1, 2, 3))
+        np.testing.assert_allclose(stats["batch"]["var"], 0.9 + 0.1 * var, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "axes"), [("batch", (0, 1, 2)), ("layer", (1, 2, 3))])
+def test_bfloat16_maps_are_normalised_in_float32(kind, axes):
+    # bfloat16 holds 64 and its neighbours 1/2 apart.
+    x = jnp.round(2 * draw(16, 8, 8, 4)).astype(jnp.bfloat16) / 2 + jnp.bfloat16(64)
+    norm = layers.Norm(kind, dtype=jnp.bfloat16)
+    y = jax.jit(functools.partial(norm.init_with_output, train=True))(KEY, x)[0]
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(y, np.float64), normalised(x, axes, 1e-5), rtol=2**-8, atol=1e-3)
 
 
 @pytest.mark.parametrize("downsample", ["max", "average"])
