@@ -16,6 +16,7 @@ from cnnjax import runtime
 from cnnjax.analysis.norms import wide, wide_dtype
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.errors import InputError
 
 Leaves = list[Float[Array, "batch ..."]]
@@ -45,7 +46,7 @@ class OrbitActivations:
             # A program of its own goes away with this object, and the parameters that f holds with it.
             self._evaluate = runtime.jit(functools.partial(_evaluated, orbit.apply, f))
         transformed = jax.eval_shape(orbit.apply, self.images, orbit.identity)
-        paths, self._structure = jax.tree.flatten_with_path(jax.eval_shape(f, transformed))
+        paths, self._structure = jax.tree.flatten_with_path(shapes_of(f, transformed))
         check_returns_arrays(paths)
         self._names = [keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
         for name, (_, leaf) in zip(self._names, paths, strict=True):

@@ -21,6 +21,7 @@ from cnnjax.analysis.gradient_flow import NotFiniteError
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.errors import InputError
 from cnnjax.intervals import Interval, over_images
 
@@ -111,7 +112,7 @@ def _take(a: Any, rows: slice, size: int) -> Any:
 
 def _checked(classify: Partial, images: jax.ShapeDtypeStruct) -> int:
     """How many of such images to classify at once; `InputError` unless `classify` maps them to logits."""
-    logits = jax.eval_shape(classify, images)
+    logits = shapes_of(classify, images)
     if getattr(logits, "shape", ())[:1] != images.shape[:1] or len(logits.shape) != 2:
         found = jax.tree.map(lambda leaf: leaf.shape, logits)
         raise InputError(f"classify gives {found} for {images.shape[0]} images: expected logits, (images, classes)")

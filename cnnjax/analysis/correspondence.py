@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.errors import InputError
 
 
@@ -51,7 +52,7 @@ def correspondence(f: Callable[[Array], Any], images: Any, covered: Any) -> Any:
     same = (images == covered).reshape(len(images), -1).all(1)
     if same.any():
         raise InputError(f"image {int(same.argmax())} is the same in images and covered: nothing of it is covered")
-    paths, structure = jax.tree.flatten_with_path(jax.eval_shape(f, images))
+    paths, structure = jax.tree.flatten_with_path(shapes_of(f, images))
     check_returns_arrays(paths)
     for path, leaf in paths:
         if leaf.shape[:1] != images.shape[:1]:

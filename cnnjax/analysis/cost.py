@@ -12,6 +12,7 @@ from jax.tree_util import DictKey
 from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.names import named
 from cnnjax.analysis.receptive_field import image_struct
+from cnnjax.analysis.traced import program_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ def cost(f: Callable[..., Any], images: Any, params: Any = None) -> Cost:
     Raises InputError for images of another rank or dtype, or without a pixel.
     """
     images = image_struct(images)
-    traced, result = jax.make_jaxpr(f, return_shape=True)(*(() if params is None else (params,)), images)
+    traced, result = program_of(f, *(() if params is None else (params,)), images)
     flow = Dataflow(traced)
     if params is None:
         # Constants that f makes itself, such as the mean of pixels, are no `jax.Array` while it is traced.

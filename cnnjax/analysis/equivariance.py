@@ -14,6 +14,7 @@ from cnnjax import runtime
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.maps import Layout, layouts
 from cnnjax.analysis.norms import norm, wide
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Rotation, Transform
 from cnnjax.errors import InputError
 
@@ -70,14 +71,14 @@ def plan_comparison(
             "well, (batch, *space, channels). How much class scores change as images move is measured by consistency "
             "and translation_sensitivity_map"
         )
-    outputs = jax.tree.leaves(jax.eval_shape(f, x))
+    outputs = jax.tree.leaves(shapes_of(f, x))
     for layout, leaf in zip(plan, outputs, strict=True):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise InputError(
                 f"activation {layout.name} is {leaf.dtype}, whose differences have no norm: leave it out of what f "
                 "returns, or convert it to floats"
             )
-    of_moved = jax.tree.leaves(jax.eval_shape(f, jax.eval_shape(transform, x)))
+    of_moved = jax.tree.leaves(shapes_of(f, jax.eval_shape(transform, x)))
     for layout, leaf, other in zip(plan, outputs, of_moved, strict=True):
         expected = jax.eval_shape(functools.partial(moved, layout=layout, transform=transform), leaf)
         actual = jax.eval_shape(layout.spatial, other)

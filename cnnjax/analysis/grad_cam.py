@@ -15,6 +15,7 @@ from cnnjax.analysis.names import named
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.project import Unit, ValueRange
 from cnnjax.analysis.scores import Attribution, Scores, of_each
+from cnnjax.analysis.traced import program_of
 from cnnjax.analysis.unit import find_layer, paths_of
 from cnnjax.errors import InputError
 
@@ -54,7 +55,7 @@ def _find_maps(f: Callable[[Array], Any], images: Array, maps: str) -> str:
 
     Raises InputError, naming the maps that there are, where it is none of them.
     """
-    program, result = jax.make_jaxpr(f, return_shape=True)(images)
+    program, result = program_of(f, images)
     flow = Dataflow(program)
     names = [named(result, flow)[value][0] for value in flow.results]
     paths, shapes = paths_of(result), [leaf.shape for leaf in jax.tree.leaves(result)]

@@ -17,6 +17,7 @@ from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.intervene import intervene
 from cnnjax.analysis.names import named
 from cnnjax.analysis.norms import norm
+from cnnjax.analysis.traced import program_of
 from cnnjax.errors import InputError
 
 
@@ -132,7 +133,7 @@ def gradient_flow(loss: Callable[..., Any], params: Any, batch: Any) -> Gradient
 
 def _signals(loss: Callable[..., Any], params: Any, batch: Any) -> tuple[Array, tuple[Signal, ...], tuple[Signal, ...]]:
     """The loss, and the signals of the parameters and of the activations in forward order."""
-    program, result = jax.make_jaxpr(loss, return_shape=True)(params, batch)
+    program, result = program_of(loss, params, batch)
     has_activations = isinstance(result, tuple) and len(result) == 2
     _check_scalar(result[0] if has_activations else result)
     flow = Dataflow(program)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Inexact
+from jaxtyping import Array, Bool, Float, Inexact, PRNGKeyArray
 
 from cnnjax.analysis.unit import unit_response
 from cnnjax.errors import InputError
@@ -19,7 +19,7 @@ def influence(
     unit: int | Sequence[int] | None = None,
     *,
     probes: int = 8,
-    key: jax.Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Bool[np.ndarray, "*space"]:
     """Where in the image the derivative of one unit is not zero, for any image, channel or probe.
 

@@ -14,6 +14,7 @@ from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.evaluate import evaluate, opened, run
 from cnnjax.analysis.multiply_adds import Program, programs
 from cnnjax.analysis.names import named
+from cnnjax.analysis.traced import program_of
 from cnnjax.errors import InputError
 
 Edit = Callable[[str, jax.Array], Any]
@@ -47,7 +48,7 @@ def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
     """
 
     def edited_f(*args: Any, **options: Any) -> Any:
-        program, result = jax.make_jaxpr(functools.partial(f, **options), return_shape=True)(*args)
+        program, result = program_of(functools.partial(f, **options), *args)
         flow = Dataflow(program)
         found = named(result, flow)
         names = [found[value][0] for value in flow.results]

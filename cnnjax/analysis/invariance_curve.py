@@ -15,6 +15,7 @@ from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.compiled import compiled
 from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.project import batches
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Transform
 from cnnjax.analysis.unit import checked_labels, find_logits
 from cnnjax.errors import InputError
@@ -37,7 +38,7 @@ def invariance_curve(f: Callable[[Array], Any], images: Any, transforms: Sequenc
     Source: Zeiler & Fergus 2014, section 4.1, figure 5.
     """
     images = _checked(images, transforms)
-    paths, structure = jax.tree.flatten_with_path(jax.eval_shape(f, images))
+    paths, structure = jax.tree.flatten_with_path(shapes_of(f, images))
     check_returns_arrays(paths)
     names = [keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
     for name, (_, leaf) in zip(names, paths, strict=True):

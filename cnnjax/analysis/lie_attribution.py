@@ -20,6 +20,7 @@ from cnnjax.analysis.lie_derivative import batches, failure, mean_square, prepar
 from cnnjax.analysis.maps import Layout
 from cnnjax.analysis.names import named
 from cnnjax.analysis.norms import wide
+from cnnjax.analysis.traced import program_of
 from cnnjax.analysis.unit import find_layer
 from cnnjax.errors import InputError
 
@@ -104,7 +105,7 @@ class _Plan(NamedTuple):
 
 
 def _plan(f: Callable[[jax.Array], Any], x: np.ndarray, layout: Any, layer: str | None) -> _Plan:
-    program, result = jax.make_jaxpr(f, return_shape=True)(x)
+    program, result = program_of(f, x)
     flow = Dataflow(program)
     names = {value: name for value, (name, _) in named(result, flow).items()}
     order = list(names)

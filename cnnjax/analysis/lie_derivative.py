@@ -17,6 +17,7 @@ from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.generators import Generator
 from cnnjax.analysis.maps import Layout, layouts
 from cnnjax.analysis.norms import wide
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.errors import InputError
 
 
@@ -106,7 +107,7 @@ def prepare(f: Callable[[jax.Array], Any], images: Any, action: Generator) -> tu
     """The images, the generator and the layouts of f's activations, all of them checked; f is traced, not run."""
     x = finite_images(images)
     action.check(jax.ShapeDtypeStruct(x.shape, x.dtype))
-    leaves = jax.tree.leaves_with_path(jax.eval_shape(f, x))
+    leaves = jax.tree.leaves_with_path(shapes_of(f, x))
     check_returns_arrays(leaves)
     for path, leaf in leaves:
         if leaf.shape[:1] != x.shape[:1] or not jnp.issubdtype(leaf.dtype, jnp.floating):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from cnnjax import runtime
 from cnnjax.analysis.activations import finite_images
@@ -17,6 +17,7 @@ from cnnjax.analysis.linear_rules import Form, Term, forms
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.reach.known import Known
 from cnnjax.analysis.receptive_field import image_struct
+from cnnjax.analysis.traced import program_of, shapes_of
 from cnnjax.errors import InputError
 
 
@@ -52,7 +53,7 @@ def is_linear(f: Callable[[jax.Array], Any], images: Any) -> Any:
     Raises InputError for images of another rank or dtype, or without a pixel.
     """
     images = image_struct(images)
-    program, result = jax.make_jaxpr(f, return_shape=True)(images)
+    program, result = program_of(f, images)
     found = forms(program, [Term(Known(images.shape, images.dtype, frozenset()), Form.LINEAR)])
     return jax.tree.unflatten(jax.tree.structure(result), [_named(term.form) for term in found])
 
@@ -81,7 +82,7 @@ class LinearityError:
     """`‖g(a x + b y) − a g(x) − b g(y)‖` over `‖g(a x + b y)‖ + ‖a g(x)‖ + ‖b g(y)‖`, with `g(x) = f(x) − f(0)`."""
 
 
-def linearity_error(f: Callable[[Array], Any], images: Any, *, key: jax.Array | None = None) -> Any:
+def linearity_error(f: Callable[[Array], Any], images: Any, *, key: PRNGKeyArray | None = None) -> Any:
     """The `LinearityError` of every array that `f` returns, as a tree like `f`'s result.
 
     x are the images and y is normal noise with their mean and standard deviation, drawn from `key` (by default that of
@@ -95,7 +96,7 @@ def linearity_error(f: Callable[[Array], Any], images: Any, *, key: jax.Array | 
     pixels = wide(x)
     y = (pixels.mean() + pixels.std() * jax.random.normal(noise, x.shape, pixels.dtype)).astype(x.dtype)
     a, b = jax.random.uniform(factors, (2,), x.dtype, 0.5, 2.0) * jnp.array([-1, 1], x.dtype)
-    paths, structure = jax.tree.flatten_with_path(jax.eval_shape(f, x))
+    paths, structure = jax.tree.flatten_with_path(shapes_of(f, x))
     evaluate = runtime.jit(lambda x: jax.tree.leaves(f(x)))
     points = [evaluate(point) for point in (jnp.zeros_like(x), x, y, x + y, a * x, a * x + b * y)]
     results = []

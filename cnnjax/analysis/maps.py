@@ -11,6 +11,7 @@ from jax.tree_util import keystr
 
 from cnnjax.analysis.reach import Number
 from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.errors import InputError
 
 
@@ -41,7 +42,7 @@ def layouts(f: Callable[[jax.Array], Any], images: Any) -> Any:
 
     Raises InputError, naming the activation, where neither is clear.
     """
-    fields, results = receptive_field(f, images), jax.eval_shape(f, images)
+    fields, results = receptive_field(f, images), shapes_of(f, images)
     paths, structure = jax.tree.flatten_with_path(results)
     names = [keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
     shapes = [leaf.shape for _, leaf in paths]

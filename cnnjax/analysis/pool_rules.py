@@ -18,6 +18,7 @@ from cnnjax.analysis.evaluate import Run, evaluate, opened, run
 from cnnjax.analysis.multiply_adds import Program, programs
 from cnnjax.analysis.primitives import CONTROL
 from cnnjax.analysis.relu_rules import with_programs
+from cnnjax.analysis.traced import program_of
 from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
 
@@ -44,7 +45,7 @@ def with_pool_rule(f: Callable[..., Any], overlap: Overlap) -> Callable[..., Any
 
     @functools.wraps(f)
     def ruled(*args: Any) -> Any:
-        program, result = jax.make_jaxpr(f, return_shape=True)(*args)
+        program, result = program_of(f, *args)
         if not _has_pool(program):
             raise InputError(f"f has no max pool to give overlap={overlap!r} to: leave it out")
         values = _rewritten(overlap, program, list(map(jnp.asarray, jax.tree.leaves(args))))

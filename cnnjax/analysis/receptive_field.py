@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax.analysis.reach import Number, Summary, Value, follow, nothing, summarize
+from cnnjax.analysis.traced import program_of
 from cnnjax.errors import InputError
 
 Interval = tuple[int, int]
@@ -106,7 +107,7 @@ def receptive_field(f: Callable[[jax.Array], Any], images: Any) -> Any:
     Source: Araujo, Norris & Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks".
     """
     images = image_struct(images)
-    program, result = jax.make_jaxpr(f, return_shape=True)(images)
+    program, result = program_of(f, images)
     values = follow(program, [Value.images(images.shape, images.dtype)])
     fields = [_field(value, images.shape[1:-1]) for value in values]
     return jax.tree.unflatten(jax.tree.structure(result), fields)

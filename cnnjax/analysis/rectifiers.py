@@ -5,7 +5,6 @@ import heapq
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr
 
@@ -13,6 +12,7 @@ from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.equations import Equation, Equations, Place
 from cnnjax.analysis.names import named
 from cnnjax.analysis.rectifier_forms import array_of, classified, is_activation
+from cnnjax.analysis.traced import program_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def rectifiers(f: Callable[..., Any], *args: Any) -> Rectifiers:
 
     `args` may be `jax.ShapeDtypeStruct`s.
     """
-    program, result = jax.make_jaxpr(f, return_shape=True)(*args)
+    program, result = program_of(f, *args)
     return located(program, result).report
 
 

@@ -14,6 +14,7 @@ from cnnjax.analysis.equations import Place
 from cnnjax.analysis.evaluate import Run, evaluate, opened, run
 from cnnjax.analysis.multiply_adds import Program, programs
 from cnnjax.analysis.rectifiers import Rectifiers, located
+from cnnjax.analysis.traced import program_of
 from cnnjax.errors import InputError
 
 Rule = Literal["gradient", "deconvnet", "guided"]
@@ -46,7 +47,7 @@ def with_relu_rule(f: Callable[..., Any], rule: Rule, *, others: Others = "keep"
 
     @functools.wraps(f)
     def ruled(*args: Any) -> Any:
-        program, result = jax.make_jaxpr(f, return_shape=True)(*args)
+        program, result = program_of(f, *args)
         operands, report = located(program, result)
         check_report(report, rule, others)
         values = _evaluate(rule, program, list(map(jnp.asarray, jax.tree.leaves(args))), operands)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.dataflow import Dataflow
+from cnnjax.analysis.traced import program_of
 from cnnjax.errors import InputError
 
 Explain = Callable[[Callable[[Array], Any], Any], Any]
@@ -94,7 +95,7 @@ def _layers(apply: Callable[..., Any], params: Any, fresh: Any, images: np.ndarr
     shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (params, fresh)]
     if structure != jax.tree.structure(fresh) or shapes[0] != shapes[1]:
         raise InputError("fresh has other parameters than params: draw them by the same initialiser with another key")
-    flow = Dataflow(jax.make_jaxpr(apply)(params, images))
+    flow = Dataflow(program_of(apply, params, images)[0])
     first = [flow.first_read(i) for i in flow.inputs[: len(paths)]]
     order: dict[str, list[int]] = {}
     for i in sorted(range(len(paths)), key=lambda i: first[i], reverse=True):

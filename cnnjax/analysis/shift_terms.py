@@ -17,6 +17,7 @@ from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.equivariance import Layouts, evaluation, moved, plan_comparison, ratio, transformed
 from cnnjax.analysis.maps import Layout
 from cnnjax.analysis.norms import norm, wide
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Shift
 from cnnjax.errors import InputError
 
@@ -110,7 +111,7 @@ def _planned(f: Callable[[jax.Array], Any], x: Any, shift: Shift) -> tuple[Any, 
         raise InputError(f"shift={shift!r} must be a Shift: of other transforms the terms cannot be told apart")
     plan, structure = plan_comparison(f, x, shift)
     around = dataclasses.replace(shift, fill="circular")
-    return structure, *_walks(plan, jax.tree.leaves(jax.eval_shape(f, x)), around, x.shape[1:-1])
+    return structure, *_walks(plan, jax.tree.leaves(shapes_of(f, x)), around, x.shape[1:-1])
 
 
 def _walks(

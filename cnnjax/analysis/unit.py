@@ -9,6 +9,7 @@ import numpy as np
 
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.receptive_field import image_struct
+from cnnjax.analysis.traced import shapes_of
 from cnnjax.errors import InputError
 
 Response = Callable[[jax.Array], jax.Array]
@@ -26,7 +27,7 @@ def unit_response(
     Raises InputError for images that are none or not finite, an unknown layer and a unit that there is not.
     """
     struct = image_struct(finite_images(images))
-    result = jax.eval_shape(f, struct)
+    result = shapes_of(f, struct)
     position = find_layer(layer, paths_of(result))
     index = _checked_unit(unit, jax.tree.leaves(result)[position].shape, space=struct.shape[1:-1])
     return lambda x: jax.tree.leaves(f(x))[position][:, *index], index
@@ -40,7 +41,7 @@ def find_activation(
     None stands for the only activation; with `output` for the network's output, see `find_output`.
     Raises InputError as `find_layer` does, and for an activation without units for each image.
     """
-    result = jax.eval_shape(f, images)
+    result = shapes_of(f, images)
     paths = paths_of(result)
     position = find_output(paths) if output and layer is None else find_layer(layer, paths)
     shape, count = jax.tree.leaves(result)[position].shape, images.shape[0]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
@@ -17,6 +16,7 @@ from cnnjax.analysis.multiply_adds import Program, equations, programs
 from cnnjax.analysis.rectifier_forms import array_of, is_activation
 from cnnjax.analysis.rectifiers import located
 from cnnjax.analysis.relu_rules import Others, Rule, check_report
+from cnnjax.analysis.traced import program_of
 from cnnjax.analysis.windows import Axis, Signal, Space, fitted, spread, summed
 from cnnjax.ops.windows import Slide, first_maximum
 
@@ -77,7 +77,7 @@ def windowed(
 
     Raises InputError as `with_relu_rule` does.
     """
-    program, result = jax.make_jaxpr(f, return_shape=True)(images)
+    program, result = program_of(f, images)
     operands, report = located(program, result)
     check_report(report, rule, others)
     graph = Equations(program, whole=is_activation)
