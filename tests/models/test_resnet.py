@@ -30,8 +30,6 @@ def count(params):
         (models.resnet50, 25_557_032),
         (models.resnet101, 44_549_160),
         (models.resnet152, 60_192_808),
-        (models.resnext50_32x4d, 25_028_904),
-        (models.wide_resnet50_2, 68_883_240),
         (models.resnet50_lpf4, 25_557_032),
     ],
 )
