@@ -7,7 +7,7 @@ import numpy as np
 
 from cnnjax.data.cache import cached
 from cnnjax.data.config import EMBEDDED, DataConfig, validate
-from cnnjax.data.sources.source import Arrays, Progress, Source
+from cnnjax.data.sources.source import Arrays, Progress, Source, check_memory
 from cnnjax.errors import InputError
 
 SHOWN_CLASSES = 10
@@ -125,10 +125,14 @@ def _split(arrays: Arrays, split: str, canvas: int | None) -> Split:
 
 
 def centre(images: np.ndarray, canvas: int) -> np.ndarray:
-    """Place images (n, height, width, channels) in the middle of black images (n, canvas, canvas, channels)."""
+    """Place images (n, height, width, channels) in the middle of black images (n, canvas, canvas, channels).
+
+    Raises `InputError` where memory cannot hold them.
+    """
     count, height, width, channels = images.shape
     if (height, width) == (canvas, canvas):
         return images
+    check_memory(count, canvas, channels)
     placed = np.zeros((count, canvas, canvas, channels), images.dtype)
     top, left = (canvas - height) // 2, (canvas - width) // 2
     placed[:, top : top + height, left : left + width] = images

@@ -78,3 +78,17 @@ def test_whole_numbers_of_any_kind_are_taken():
         assert random_crop(KEY, IMAGES, padding=padding).shape == IMAGES.shape
     assert Augmentation(crop=np.float32(2)).as_arrays().crop == 2
     assert load(DataConfig(train_images=np.int64(20), test_images=np.int32(20))).train.images.shape[0] == 20
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DataConfig("shapes", train_images=10**12),
+        DataConfig("coloured_shapes", test_images=2**62),
+        DataConfig("digits", size=8, canvas=2**14),
+    ],
+)
+def test_more_than_memory_can_hold_is_refused_before_it_is_drawn(config, monkeypatch):
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**23}.get)
+    with pytest.raises(InputError, match=r"pixels take .* GB, and the machine has 34 GB; give fewer"):
+        load(config)

@@ -91,7 +91,7 @@ def test_other_files_are_not_written_over(photo, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine" / "table.md").write_text("precious")
     with pytest.raises(SystemExit, match="2"):
         command(monkeypatch, jigsaw, "--image", photo, "--piece", 8, "--out", tmp_path / "mine")
-    assert "is no run; name a new or empty directory" in capsys.readouterr().err
+    assert "is not a run; name a new or empty directory" in capsys.readouterr().err
     assert (tmp_path / "mine" / "table.md").read_text() == "precious"
 
 

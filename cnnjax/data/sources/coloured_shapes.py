@@ -7,7 +7,7 @@ import numpy as np
 from cnnjax.data import coloured, shapes
 from cnnjax.data.config import DataConfig
 from cnnjax.data.sources.shapes import BLOCK
-from cnnjax.data.sources.source import Arrays, Progress, Source
+from cnnjax.data.sources.source import Arrays, Progress, Source, check_memory
 from cnnjax.errors import InputError
 
 SIZE = 32
@@ -22,7 +22,7 @@ def open_source(config: DataConfig) -> Source:
     """Describe pictures of 32×32 (or `config.size`) pixels with a shape in their middle; the class is hue and kind.
 
     Shapes stay inside the central three quarters of the height and the width; the background fills the picture.
-    Raises `InputError` for a size at which shapes cannot be told apart.
+    Raises `InputError` for a size at which shapes cannot be told apart, and for more images than memory can hold.
     """
     side = config.size or SIZE
     inside = 3 * side // 4
@@ -30,6 +30,7 @@ def open_source(config: DataConfig) -> Source:
         least = -(-4 * shapes.MIN_SIZE // 3)
         raise InputError(f"shapes cannot be told apart in pictures of {side} pixels; use data.size {least} or more")
     counts = {"train": config.train_images or TRAIN, "test": config.test_images or TEST}
+    check_memory(sum(counts.values()), side, 3)
     scenes = {
         split: np.asarray(shapes.sample(jax.random.key(seed), counts[split], size=inside))
         for seed, split in enumerate(counts)

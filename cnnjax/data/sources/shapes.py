@@ -6,7 +6,7 @@ import numpy as np
 
 from cnnjax.data import shapes
 from cnnjax.data.config import DataConfig
-from cnnjax.data.sources.source import Arrays, Progress, Source
+from cnnjax.data.sources.source import Arrays, Progress, Source, check_memory
 
 SIZE = 20
 CANVAS = 32
@@ -20,10 +20,11 @@ BLOCK = 500
 def open_source(config: DataConfig) -> Source:
     """Describe shapes that stay inside the central 20×20 (or `config.size`) pixels of a 32×32 canvas.
 
-    Raises `InputError` for a size at which shapes cannot be told apart.
+    Raises `InputError` for a size at which shapes cannot be told apart, and for more images than memory can hold.
     """
     size, canvas = config.size or SIZE, config.canvas or CANVAS
     counts = {"train": config.train_images or TRAIN, "test": config.test_images or TEST}
+    check_memory(sum(counts.values()), canvas, 1)
     scenes = {
         split: np.asarray(shapes.sample(jax.random.key(seed), counts[split], size=size))
         for seed, split in enumerate(counts)

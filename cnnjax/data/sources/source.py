@@ -1,5 +1,6 @@
 """What every source of images gives: a description before any image is decoded, and a way to read them."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,18 @@ class Source:
     note: str
     read: Callable[[Progress | None], Arrays]
     key: Mapping[str, object] | None = None
+
+
+def check_memory(count: int, side: int, channels: int) -> None:
+    """Raise `InputError` for so many images of `side`×`side` pixels that the machine's memory cannot hold them."""
+    if not hasattr(os, "sysconf"):
+        return
+    needed, there = count * side**2 * channels, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise InputError(
+            f"{count:,} images of {side}×{side} pixels take {needed / 1e9:,.0f} GB, and the machine has "
+            f"{there / 1e9:,.0f} GB; give fewer (data.train_images, data.test_images) or smaller ones (data.canvas)"
+        )
 
 
 def mixed_order(count: int) -> np.ndarray:
