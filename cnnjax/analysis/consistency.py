@@ -62,15 +62,12 @@ def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> 
     is traced anew, for what it closes over may have changed. `examples` is an array of images, or any pytree with a
     leading example axis that `orbit.apply` turns into images.
     """
-    if not isinstance(orbit, Orbit):
-        raise InputError(f"{orbit!r} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
-    n = _count(examples)
+    n, most, _ = _sizes(classify, examples, orbit)
     members = np.concatenate([orbit.identity[None], orbit.parameters])
     if isinstance(classify, Partial):
         probabilities_of = _shared_probabilities(orbit.apply)
     else:
         classify, probabilities_of = Partial(classify), _probabilities(orbit.apply)
-    most = _checked(classify, image_struct(jax.eval_shape(orbit.apply, examples, orbit.identity)))
     batch = min(n, most)
     together = min(max(1, most // batch), len(members))
     classes = np.empty((len(members), n), np.int32)
@@ -92,6 +89,17 @@ def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> 
     return Predictions(classes, variation)
 
 
+def _sizes(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> tuple[int, int, int]:
+    """How many examples there are, how many images to classify at once, and how many classes.
+
+    Raises InputError where these do not go together.
+    """
+    if not isinstance(orbit, Orbit):
+        raise InputError(f"{orbit!r} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
+    n = _count(examples)
+    return n, *_checked(classify, image_struct(jax.eval_shape(orbit.apply, examples, orbit.identity)))
+
+
 def _count(examples: Any) -> int:
     """How many examples there are; raises InputError for none, and for numbers that are not finite."""
     leaves = jax.tree.leaves(examples)
@@ -110,13 +118,16 @@ def _take(a: Any, rows: slice, size: int) -> Any:
     return a[np.where(index < rows.stop, index, rows.start)]
 
 
-def _checked(classify: Partial, images: jax.ShapeDtypeStruct) -> int:
-    """How many of such images to classify at once; `InputError` unless `classify` maps them to logits."""
+def _checked(classify: Callable[[Array], Array], images: jax.ShapeDtypeStruct) -> tuple[int, int]:
+    """How many of such images to classify at once, and how many classes there are.
+
+    Raises InputError unless `classify` maps the images to logits.
+    """
     logits = shapes_of(classify, images)
     if getattr(logits, "shape", ())[:1] != images.shape[:1] or len(logits.shape) != 2:
         found = jax.tree.map(lambda leaf: leaf.shape, logits)
         raise InputError(f"classify gives {found} for {images.shape[0]} images: expected logits, (images, classes)")
-    return runtime.evaluation_batch(images.shape[1] * images.shape[2])
+    return runtime.evaluation_batch(images.shape[1] * images.shape[2]), logits.shape[1]
 
 
 def classify_all(classify: Callable[[Array], Array], images: np.ndarray) -> np.ndarray:
@@ -126,7 +137,7 @@ def classify_all(classify: Callable[[Array], Array], images: np.ndarray) -> np.n
     classes_of = _shared_classes
     if not isinstance(classify, Partial):
         classify, classes_of = Partial(classify), runtime.jit(functools.partial(_classes))
-    batch = min(len(images), _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32)))
+    batch = min(len(images), _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32))[0])
     parts = [
         classes_of(classify, _take(images, slice(start, len(images)), batch)) for start in range(0, len(images), batch)
     ]
@@ -159,9 +170,13 @@ def image_columns(
 
     `among` `(transforms,)` bool takes a part of the orbit; without a path the flip rate is left out.
     """
-    if labels.shape != predictions.classes.shape[1:]:
-        raise InputError(f"labels have shape {labels.shape} for {predictions.classes.shape[1]} images: one for each")
-    keep = np.ones(len(orbit.parameters), bool) if among is None else among
+    _check_labels(labels, predictions.classes.shape[1])
+    keep = np.ones(len(orbit.parameters), bool) if among is None else np.asarray(among)
+    if keep.dtype != bool or keep.shape != (len(orbit.parameters),) or not keep.any():
+        raise InputError(
+            f"among is {keep.dtype}{keep.shape} with {keep.sum()} transforms: give a bool for each of "
+            f"{len(orbit.parameters)}, at least one of them true"
+        )
     answers, reference = predictions.classes[1:][keep], predictions.classes[0]
     right, agree = answers == labels, answers == reference
     whole = np.concatenate([reference[None], answers])
@@ -182,6 +197,18 @@ def image_columns(
         flips = np.concatenate([walk[1:] != walk[:-1] for walk in steps])
         columns["flips"] = flips.mean(0)
     return {name: np.asarray(values, np.float64) for name, values in columns.items()}
+
+
+def _check_labels(labels: np.ndarray, count: int, classes: int | None = None) -> None:
+    """Raise InputError unless there is a class for each image, and one of the logits' where these are known."""
+    if labels.shape != (count,):
+        raise InputError(f"labels have shape {labels.shape} for {count} images: give one for each")
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"labels are {labels.dtype}: give the number of each image's class, an integer")
+    if (labels < 0).any() or (classes is not None and (labels >= classes).any()):
+        wrong = labels[(labels < 0) | (labels >= (np.inf if classes is None else classes))][0]
+        below = "" if classes is None else f" and below the {classes} classes of the logits"
+        raise InputError(f"label {wrong} is not a class: give numbers from 0{below}")
 
 
 def scores(means: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,11 +252,18 @@ def consistency(
     """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
 
     Each has its mean over the images, and the 95 % bootstrap interval over them. See `predict` for `classify` and
-    `images`, and `scores` for what is returned. `labels` is int `(images,)`. How the scores differ between networks is
-    another question: train several, and give their means to `study.over_seeds`.
+    `images`, and `scores` for what is returned. `labels` is int `(images,)`, classes of the logits. How the scores
+    differ between networks is another question: train several, and give their means to `study.over_seeds`.
+
+    Raises InputError as `predict` does, and for a label that is not a class of the logits.
     """
+    if labels is not None:
+        # Before all images are classified.
+        labels = np.asarray(labels)
+        count, _, classes = _sizes(classify, images, transforms)
+        _check_labels(labels, count, classes)
     predictions = predict(classify, images, transforms)
-    truth = predictions.classes[0] if labels is None else np.asarray(labels)
+    truth = predictions.classes[0] if labels is None else labels
     columns = {name: values[None] for name, values in image_columns(predictions, truth, transforms).items()}
     every = scores({name: values.mean() for name, values in columns.items()})
     wanted = [name for name in every if labels is not None or name in LABEL_FREE]

@@ -126,7 +126,17 @@ def cover(
     size: int,
     fill: Float[Array, "*channels"],
 ) -> Float[Array, "batch height width channels"]:
-    """Each image with a square of `size` pixels covered. `corners`, its first row and column, may lie outside."""
+    """Each image with a square of `size` pixels covered. `corners`, its first row and column, may lie outside.
+
+    Raises InputError unless `size` is a whole number of pixels, at least 1, and for corners or a fill that do not fit.
+    """
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise InputError(f"size={size} must be a whole number of pixels, at least 1")
+    if images.ndim != 4 or corners.shape != (len(images), 2) or fill.shape not in ((), images.shape[-1:]):
+        raise InputError(
+            f"images {images.shape}, corners {corners.shape} and fill {fill.shape}: expected (batch, height, width, "
+            "channels), a row and a column for each image, and one value or one for each channel"
+        )
     rows, columns = (jnp.arange(n)[None] - corners[:, i : i + 1] for i, n in enumerate(images.shape[1:3]))
     inside = [(d >= 0) & (d < size) for d in (rows, columns)]
     covered = inside[0][:, :, None, None] & inside[1][:, None, :, None]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ from cnnjax import ops
 from cnnjax.errors import InputError
 
 Fill = Literal["zero", "circular", "crop"]
+
+MOST = 10_000
+"""Transforms in an orbit, for every image is evaluated under each of them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,9 +42,11 @@ def shifts(max_shift: int, *, fill: Fill = "zero") -> Orbit:
     Pixels that come in are `"zero"`, or those that left (`"circular"`); with `"crop"` a window smaller than the image
     by 2 max_shift moves over it, so all pixels are real, and the identity is the middle window. Parameters are (dy,
     dx) in pixels, the content's movement down and right. Paths are the rows and the columns of the grid.
+
+    Raises InputError for more than 10,000 transforms, which is 49 pixels; as do the other orbits.
     """
-    if not isinstance(max_shift, int) or max_shift < 1:
-        raise InputError(f"max_shift={max_shift} must be at least 1 pixel, a whole number")
+    max_shift = _whole("max_shift", max_shift, 1, "pixel")
+    _check_count(f"max_shift={max_shift}", (2 * max_shift + 1) ** 2 - 1, f"{(math.isqrt(MOST + 1) - 1) // 2} pixels")
     if fill not in ("zero", "circular", "crop"):
         raise InputError(f"unknown fill {fill!r}: one of 'zero', 'circular', 'crop'")
     apply = _crop_of(max_shift) if fill == "crop" else _shift_of(fill, max_shift)
@@ -59,8 +65,8 @@ def subpixel_shifts(parts: int = 4) -> Orbit:
 
     Circular, and without an interpolation kernel. Parameters are (dy, dx) in pixels. Paths run along rows and columns.
     """
-    if parts < 2:
-        raise InputError(f"parts={parts} must be at least 2")
+    parts = _whole("parts", parts, 2, "part")
+    _check_count(f"parts={parts}", parts**2 - 1, f"{math.isqrt(MOST + 1)} parts")
     steps = list(itertools.product(range(parts), range(parts)))  # (0, 0) comes first: its index is 0, the identity's
     grid = np.arange(parts * parts).reshape(parts, parts)
     paths = tuple(tuple(map(int, line)) for line in (*grid, *grid.T))
@@ -73,11 +79,30 @@ def rotations(step: int | float = 15) -> Orbit:
 
     Bilinear, zero outside; quarter turns are exact. The path is the circle, closed.
     """
+    if 0 < step < 360 / (MOST + 1):
+        raise InputError(
+            f"rotation step {step} makes more than {MOST:,} transforms, and every image is evaluated under each: give "
+            "a larger step, or an Orbit of your own with the angles that you want"
+        )
     count = round(360 / step) if step > 0 else 0
     if count < 2 or abs(count * step - 360) > 1e-6:
         raise InputError(f"rotation step {step} must divide 360 degrees into at least 2 parts")
     degrees = np.arange(1, count, dtype=np.float32) * np.float32(step)
     return Orbit("rotation", degrees, np.zeros((), np.float32), _rotate, "bilinear", ((*range(count), 0),))
+
+
+def _whole(name: str, value: Any, least: int, unit: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name}={value} must be at least {least} {unit}{'s' * (least > 1)}, a whole number")
+    return int(value)
+
+
+def _check_count(setting: str, count: int, most: str) -> None:
+    if count > MOST:
+        raise InputError(
+            f"{setting} makes {count:,} transforms, more than {MOST:,}, and every image is evaluated under each: give "
+            f"at most {most}, or an Orbit of your own with fewer parameters"
+        )
 
 
 def quarter_turns(orbit: Orbit) -> np.ndarray:

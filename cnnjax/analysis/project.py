@@ -164,6 +164,10 @@ def checked_images(images: Any, value_range: ValueRange) -> Array:
     Raises InputError for images of the wrong shape or dtype, not finite or outside the range.
     """
     struct = image_struct(images)
+    if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
+        raise InputError(
+            f"value_range={value_range}: give the least and the greatest value of a pixel, or None for any"
+        )
     values = np.asarray(images, np.float64)
     if not np.isfinite(values).all():
         raise InputError("the image contains NaN or infinity: repair or drop it")

@@ -86,8 +86,11 @@ class ReceptiveField:
         index = tuple(unit) if isinstance(unit, Sequence) else (unit,) * len(self.units)
         # Where all units are alike, it does not matter which one is meant.
         limits = [math.inf if n == 1 and stride == 0 else n for n, stride in zip(self.units, self.stride, strict=True)]
-        if len(index) != len(limits) or not all(0 <= u < n for u, n in zip(index, limits, strict=True)):
-            raise InputError(f"unit={unit!r}: give an index for each of {len(limits)} image axes, below {self.units}")
+        whole = all(isinstance(u, int | np.integer) for u in index)
+        if len(index) != len(limits) or not whole or not all(0 <= u < n for u, n in zip(index, limits, strict=True)):
+            raise InputError(
+                f"unit={unit!r}: give a whole index for each of {len(limits)} image axes, below {self.units}"
+            )
         return tuple(min(u, n - 1) for u, n in zip(index, self.units, strict=True))
 
 

@@ -37,6 +37,8 @@ def class_selectivity(activations: ArrayLike, labels: ArrayLike) -> ClassSelecti
             f"activations of shape {values.shape} and labels of shape {classes.shape}: expected (images, ..., units) "
             "and (images,)"
         )
+    if classes.dtype.kind not in "iub":
+        raise InputError(f"labels are {classes.dtype}: give whole numbers, one for each class")
     if not (np.isfinite(values).all() and (values >= 0).all()):
         raise InputError("activations are negative or not finite somewhere: give those after a rectifier")
     pooled = values.mean(tuple(range(1, values.ndim - 1)))

@@ -17,6 +17,7 @@ from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.equivariance import Layouts, evaluation, moved, plan_comparison, ratio, transformed
 from cnnjax.analysis.maps import Layout
 from cnnjax.analysis.norms import norm, wide
+from cnnjax.analysis.orbits import MOST
 from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Shift
 from cnnjax.errors import InputError
@@ -54,7 +55,8 @@ def shift_terms(f: Callable[[jax.Array], Any], images: Any, shift: Shift) -> Any
     activations without spatial axes, whose stride is that of all maps that f returns, taken together. f is evaluated
     `lcm_a(n_a / gcd(n_a, offset_a))` times and three more, over the image axes a: for a shift by one pixel, n times.
 
-    Raises InputError as `equivariance_error` does, for an offset that is not whole, and for a map that cannot be
+    Raises InputError as `equivariance_error` does, for an offset that is not whole or takes more than 10,000 steps
+    round the image, and for a map that cannot be
     shifted round, its units times its stride not being the size of the image, as behind "valid" convolutions.
     """
     x = jnp.asarray(finite_images(images))
@@ -123,6 +125,11 @@ def _walks(
             f"offset={around.offset}: give whole pixels; other shifts do not come back to where they began"
         )
     steps = math.lcm(*(n // math.gcd(n, int(d)) for n, d in zip(space, around.offset, strict=True)))
+    if steps > MOST:
+        raise InputError(
+            f"offset={around.offset} comes back after {steps:,} steps in images of {space}, f being evaluated in each: "
+            f"shift along one axis, or crop the images until there are at most {MOST:,}"
+        )
     each = [[Fraction(int(d)) / s for d, s in zip(around.offset, layout.stride, strict=False)] for layout in plan]
     together = math.lcm(*(u.denominator for units in each for u in units))
     walks = []

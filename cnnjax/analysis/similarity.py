@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -25,7 +26,7 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> Float[Array, "
     estimators without bias, and then differs from 0 by chance alone, below it, too; it takes four images.
 
     x and y are floats, (images, *unit) and (images, *other). NaN where all images have the same activations.
-    Raises InputError for different numbers of images, and for fewer than two (unbiased: four).
+    Raises InputError for different numbers of images, for fewer than two (unbiased: four), and for NaN or infinity.
     Source: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited", eq. 4; unbiased: Song et
     al. 2012, "Feature Selection via Dependence Maximization", eq. 5, as Nguyen et al. 2021 use it.
     """
@@ -55,9 +56,14 @@ def _kernels(arrays: Iterable[ArrayLike], unbiased: bool) -> Iterator[Array]:
     """The centred kernel of each array, divided by its norm and in one row: the alignment of two is their product."""
     least = 4 if unbiased else 2
     for each in arrays:
-        x = wide(jnp.asarray(each))
+        x = jnp.asarray(each)
+        if x.ndim == 0 or not jnp.issubdtype(x.dtype, jnp.number) or jnp.iscomplexobj(x):
+            raise InputError(f"activations are {x.dtype} of shape {x.shape}: give real numbers, (images, *unit)")
         if len(x) < least:
             raise InputError(f"{len(x)} images are too few to compare activations over: give {least} or more")
+        x = wide(x)
+        if not isinstance(x, Tracer) and not jnp.isfinite(x).all():
+            raise InputError("activations contain NaN or infinity: their alignment means nothing; repair the network")
         yield (_unbiased if unbiased else _biased)(x.reshape(len(x), -1))
 
 

@@ -82,10 +82,13 @@ def top_activations(
     a batch.
     """
     pixels = _checked(images, value_range)
-    if not 1 <= k <= len(pixels):
-        raise InputError(f"k={k} must be at least 1, and at most the {len(pixels)} images of the dataset")
+    if not isinstance(k, int | np.integer) or not 1 <= k <= len(pixels):
+        raise InputError(
+            f"k={k} must be at least 1, and at most the {len(pixels)} images of the dataset, a whole number"
+        )
     names = _names(index, len(pixels))
-    batch = min(len(pixels), batch_size or runtime.evaluation_batch(int(np.prod(pixels.shape[1:-1]))))
+    usual = runtime.evaluation_batch(int(np.prod(pixels.shape[1:-1])))
+    batch = min(len(pixels), usual if batch_size is None else batch_size)
     if batch < 1:
         raise InputError(f"batch_size={batch_size} must be positive")
     struct = jax.ShapeDtypeStruct((2, *pixels.shape[1:]), _floats(pixels[:0]).dtype)

@@ -37,7 +37,7 @@ class Shift:
     resampler: Resampler = "fourier"
 
     def __post_init__(self) -> None:
-        if np.ndim(self.offset) != 1:
+        if np.ndim(self.offset) != 1 or not all(map(_is_number, self.offset)):
             raise InputError(f"offset={self.offset} must have a number of pixels for each image axis, as (0, 1)")
         # Plain numbers: arrays and lists could not be compared by `jit`.
         object.__setattr__(self, "offset", tuple(d if isinstance(d, int) else float(d) for d in self.offset))
@@ -99,7 +99,7 @@ class Rotation:
     def check(self, images: jax.ShapeDtypeStruct) -> None:
         """Raise InputError where images of this shape cannot be turned so."""
         _check_plane(images, "rotation")
-        if not math.isfinite(self.degrees):
+        if not _is_number(self.degrees) or not math.isfinite(self.degrees):
             raise InputError(f"degrees={self.degrees} must be a finite angle")
         _check_resampling(self.fill, self.order)
         if self.group is not None:
@@ -160,7 +160,7 @@ class Scale:
     def check(self, images: jax.ShapeDtypeStruct) -> None:
         """Raise InputError where images of this shape cannot be zoomed so."""
         _check_plane(images, "scaling")
-        if not 0 < self.factor < math.inf:
+        if not _is_number(self.factor) or not 0 < self.factor < math.inf:
             raise InputError(f"factor={self.factor} must be positive and finite: above 1 enlarges, below 1 shrinks")
         most = max(images.shape[1:-1])
         if not 1 / most < self.factor < most:
@@ -204,6 +204,10 @@ def _check_resampling(fill: str, order: int) -> None:
 def _known(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         raise InputError(f"unknown {name}={value!r}: one of {', '.join(map(repr, choices))}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _times(space: Sequence[int]) -> str:

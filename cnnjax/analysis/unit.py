@@ -125,6 +125,9 @@ def _checked_unit(
             raise InputError(f"the activation of shape {shape} has no spatial axes and so no middle: give the unit")
         return tuple((n - 1) // 2 for n in shape[1:-1])
     index = tuple(unit) if isinstance(unit, Sequence) else (unit,)
-    if len(index) >= len(shape) or not all(0 <= i < n for i, n in zip(index, shape[1:], strict=False)):
-        raise InputError(f"unit={unit!r}: give up to {len(shape) - 1} indices, from 0 and below {shape[1:]}")
+    whole = all(isinstance(i, int | np.integer) for i in index)
+    if len(index) >= len(shape) or not whole or not all(0 <= i < n for i, n in zip(index, shape[1:], strict=False)):
+        raise InputError(
+            f"unit={unit!r}: give up to {len(shape) - 1} indices, whole numbers from 0 and below {shape[1:]}"
+        )
     return index
