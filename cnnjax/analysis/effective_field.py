@@ -60,6 +60,10 @@ class EffectiveField:
     def radius(self, mass: float | int = 0.95) -> float:
         """The radius of the smallest disc about the centre that holds this share of the mass.
 
+        It is not the size that Luo et al. 2016 report, which is a count: the root of the number of pixels that weigh
+        more than 1 − 95.45 % of what the centre does. For a Gaussian of standard deviation σ that is a side of 4.4 σ;
+        the disc that holds 95 % of it has a radius of 2.4 σ.
+
         Raises InputError unless 0 < mass <= 1.
         """
         if not 0 < mass <= 1:

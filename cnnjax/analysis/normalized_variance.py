@@ -54,7 +54,10 @@ def normalized_variance(f: Callable[[Array], Any], images: Any, orbit: Orbit) ->
     """The `NormalizedVariance` of every array that `f` returns, as a tree like `f`'s result.
 
     For a unit a, an element of an activation after its batch axis, images x and transforms t, the identity among them:
-    `mean_x std_t a(T_t x) / mean_t std_x a(T_t x)`, standard deviations being those of the unbiased variance.
+    `mean_x std_t a(T_t x) / mean_t std_x a(T_t x)`, standard deviations being those of the unbiased variance. In spite
+    of the name no variances are divided: the source's published code takes deviations, too, and a ratio of variances is
+    about the square of this. That code can average or add up a map over space before it measures; here each position is
+    a unit, whose ratios `by_channel` averages. For the other, have f return means over space.
 
     `f` takes float images (batch, height, width, channels) and returns arrays with the batch as their first axis; the
     transforms are those of `orbit`. Memory is that of the activations of `2 · transforms` images and of one batch,

@@ -50,7 +50,8 @@ def deletion(
     changes the result, so report it, and use the same for all that you compare. Compare with a random order.
 
     Raises InputError for images that are no float images or not finite, for importance, labels or background that do
-    not fit, and unless 0 < steps <= pixels. Source: Petsiuk, Das & Saenko 2018, "RISE", section 4.2.
+    not fit, and unless 0 < steps <= pixels. Source: Petsiuk, Das & Saenko 2018, "RISE", section 4.2; the code published
+    with it exchanges 224 pixels a step in images of 224×224, here there are `steps` steps of equal shares.
     """
     images, background = _checked(images, background)
     return _curve(f, images, background, images, importance, labels, logits, steps)
@@ -68,7 +69,9 @@ def insertion(
 ) -> PerturbationCurve:
     """The probability of each image's class as its pixels replace the background, the most important first.
 
-    Everything is as for `deletion`. The source starts from blurred images, so that edges of squares say nothing.
+    Everything is as for `deletion`, the `background` of 0 too. There it differs from the source, which starts from
+    blurred images, so that the borders of what is filled in say nothing. Give blurred images as `background` to compare
+    with its numbers; the code published with it blurs by a Gaussian of 5 pixels, cut to 11×11.
     """
     images, background = _checked(images, background)
     return _curve(f, background, images, images, importance, labels, logits, steps)

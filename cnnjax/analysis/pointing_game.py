@@ -14,8 +14,10 @@ def pointing_game(
 ) -> Bool[np.ndarray, " batch"]:
     """Whether the maximum of each map lies on its object, or no further than `tolerance` pixels from it.
 
-    Of several maxima the first in row-major order counts; a constant map points nowhere and misses. The mean over
-    images is the accuracy; compare it with that of the image's centre, and with the share of the image that the object
+    Distances are Euclidean. Of several maxima the first in row-major order counts; a constant map points nowhere and
+    misses. The mean over images is the accuracy. The source's is another one: the mean over classes of each class's
+    accuracy, so that frequent classes do not decide. Average the images of each class first to compare with its
+    numbers. Compare also with the accuracy of the image's centre, and with the share of the image that the object
     covers, which is a random point's.
 
     importance and truth are (batch, *space). Raises InputError where their shapes differ, for NaN, an object without a

@@ -3,9 +3,9 @@
 First table: the mean distance that PatchMatch reaches in five iterations, relative to the exact nearest patches', and
 its speed, with the images' preparation and without. Second: the central hole of 64×64 pixels in ten images of
 256×256, filled by cnnjax, PyPatchMatch, OpenCV and scikit-image, in turn in one process, with several keys where
-chance has a part. PSNR rewards blur, so two more numbers stand beside it: sharpness, the gradient's energy in the
-hole relative to the truth's (1 is right), and coherence, the mean distance of the hole's patches to the nearest known
-one, in grey levels.
+chance has a part. PSNR rewards blur, so two more numbers stand beside it: sharpness, the gradient's energy between
+pixels of the hole relative to the truth's (1 is right; the seam, from a pixel of the hole to a known one, does not
+count), and coherence, the mean distance of the hole's patches to the nearest known one, in grey levels.
 
     python -m experiments.benchmarks.priors
 
