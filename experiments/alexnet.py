@@ -27,8 +27,9 @@ from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common.images import load_images
+from experiments.common.images import check_moves, load_images
 from experiments.common.network import prove_size
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.alexnet import report
 
@@ -105,6 +106,7 @@ def run(config: Config) -> Path:
     with open_run("alexnet", config, out=config.out) as directory:
         with Progress(len(cells)) as progress:
             dataset = load_images(config.data, progress)
+            check_moves(dataset, crop=config.crop)
             if (channels := dataset.train.images.shape[-1]) != 3:
                 raise InputError(
                     f"the images of {dataset.name} have {channels} channel: the colour of filters needs red, green and "
@@ -156,6 +158,7 @@ def _check(config: Config) -> None:
             raise InputError(f"{name}={getattr(config, name)} must be at least 1")
     if config.crop < 0 or not 0 <= config.flip <= 1:
         raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
+    check_ranges(config)
 
 
 if __name__ == "__main__":

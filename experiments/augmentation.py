@@ -33,9 +33,10 @@ from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common.images import load_images
+from experiments.common.images import check_moves, load_images
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.augmentation import invariance_report, reach_report
 from experiments.parts.augmentation.reach_report import Reach
@@ -147,6 +148,7 @@ def run(config: Config) -> Path:
     with open_run("augmentation", config, out=config.out) as directory:
         with Progress(len(cells)) as progress:
             dataset = load_images(config.data, progress, max_shift=config.protocol.max_shift)
+            check_moves(dataset, crop=config.crop)
             config.train.steps_per_epoch(len(dataset.train.images))
             models = {network: build(network, dataset) for network in (c.config.network(config.network) for c in cells)}
             for model in models.values():
@@ -213,6 +215,7 @@ def _check(config: Config) -> None:
             f"crop={config.crop} and rotation={config.rotation} must not be negative, "
             f"and flip={config.flip} must lie in [0, 1]"
         )
+    check_ranges(config)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from cnnjax import runtime
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.borders import report
 from experiments.parts.borders.red_green import RedGreenNet, red_green
@@ -102,6 +103,7 @@ def _check(config: Config) -> None:
             f"test_images={config.test_images} of {config.images} training images: two test sets are training images, "
             "so give at most as many"
         )
+    check_ranges(config)
 
 
 if __name__ == "__main__":

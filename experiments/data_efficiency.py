@@ -42,8 +42,9 @@ from cnnjax.data import DataConfig, Dataset, Split
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common.images import load_images
+from experiments.common.images import check_moves, load_images
 from experiments.common.network import NetworkConfig, build
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.data_efficiency import report
 from experiments.parts.data_efficiency.local_network import LocalNetwork
@@ -195,6 +196,7 @@ def network(config: Config, kind: Kind, width: float, dataset: Dataset) -> nn.Mo
 
 def _load(config: Config, progress: Progress) -> Dataset:
     dataset = load_images(config.data, progress, max_shift=config.move)
+    check_moves(dataset, move=config.move)
     if not config.move:
         return dataset
     if dataset.margin < config.move:
@@ -237,6 +239,7 @@ def _check(config: Config) -> None:
     for name, kinds in (("mlp", ("mlp",)), ("cnn", ("all_conv", "resnet")), ("vit", ("vit",))):
         if getattr(config, name).name not in kinds:
             raise InputError(f"{name}.name={getattr(config, name).name} must be {' or '.join(kinds)}")
+    check_ranges(config)
 
 
 if __name__ == "__main__":

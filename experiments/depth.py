@@ -30,9 +30,10 @@ from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common.images import load_images
+from experiments.common.images import check_moves, load_images
 from experiments.common.network import NetworkConfig, blocks_of, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.depth import report
 from experiments.parts.depth.cells import DepthPlan, measure_depth
@@ -112,6 +113,7 @@ def run(config: Config) -> Path:
     with open_run("depth", config, out=config.out) as directory:
         with Progress(2 * len(cells)) as progress:
             dataset = load_images(config.data, progress)
+            check_moves(dataset, crop=config.crop)
             if config.images > (count := len(dataset.train.images)):
                 raise InputError(f"images={config.images} of {count} training images: give fewer")
             config.train.steps_per_epoch(count)
@@ -163,6 +165,7 @@ def _check(config: Config) -> None:
             raise InputError(f"{name}={getattr(config, name)} must be at least 1")
     if config.crop < 0 or not 0 <= config.flip <= 1:
         raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
+    check_ranges(config)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from experiments.common.images import load_images
 from experiments.common.kept import folder_of
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import classifier
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, check_same_data, trained
 from experiments.common.traced import activations_of, shapes_of
 from experiments.parts.effective_field import report
@@ -84,6 +85,8 @@ def run(config: Config) -> Path:
     with open_run("effective_field", config, out=config.out) as directory:
         with Progress(len(cells) + 1) as progress:
             dataset = load_images(config.data, progress)
+            if config.images > (count := len(dataset.test.images)):
+                raise InputError(f"images={config.images} of {count} test images: give fewer")
             config.train.steps_per_epoch(len(dataset.train.images))
             model = build(config.network, dataset)
             fields = stage_fields(model, dataset)
@@ -118,6 +121,7 @@ def _check(config: Config) -> None:
     for name in ("channels", "images", "seeds"):
         if getattr(config, name) < 1:
             raise InputError(f"{name}={getattr(config, name)} must be at least 1")
+    check_ranges(config)
 
 
 def stage_fields(model: nn.Module, dataset: Dataset) -> dict[str, analysis.ReceptiveField]:

@@ -25,9 +25,10 @@ from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common.images import load_images
+from experiments.common.images import check_moves, load_images
 from experiments.common.kept import folder_of
 from experiments.common.network import NetworkConfig, build
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, sweep
 from experiments.parts.features import report
 from experiments.parts.features.cells import CELL, Extent, measure_all
@@ -80,6 +81,7 @@ def run(config: Config) -> Path:
     with open_run("features", config, out=config.out) as directory:
         with Progress(2 + 2 * config.seeds) as progress:
             dataset = load_images(config.data, progress)
+            check_moves(dataset, crop=config.crop)
             for name, split in (("images", "test"), ("probe_images", "train")):
                 if (asked := getattr(config, name)) > (there := len(getattr(dataset, split).images)):
                     raise InputError(f"{name}={asked} of {there} {split} images: give fewer")
@@ -105,6 +107,7 @@ def _check(config: Config) -> None:
         raise InputError(f"top={config.top} of images={config.images}: give fewer of the first, or more of the second")
     if config.crop < 0 or not 0 <= config.flip <= 1:
         raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
+    check_ranges(config)
 
 
 if __name__ == "__main__":

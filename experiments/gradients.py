@@ -31,6 +31,7 @@ from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, blocks_of, build
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import check_same_data
 from experiments.parts.gradients import report
 from experiments.parts.gradients.cells import GradientPlan, measure_all
@@ -178,6 +179,7 @@ def _check(config: Config) -> None:
     for name in ("images", "seeds", "train_seeds"):
         if getattr(config, name) < 1:
             raise InputError(f"{name}={getattr(config, name)} must be at least 1")
+    check_ranges(config)
 
 
 if __name__ == "__main__":

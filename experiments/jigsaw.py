@@ -27,6 +27,7 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.priors import jigsaw, load_image
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
+from experiments.common.ranges import check_ranges
 from experiments.parts.jigsaw import figures
 from experiments.parts.jigsaw.answer import measures
 
@@ -58,6 +59,7 @@ class Config:
 
 def run(config: Config) -> Path:
     """Cut, mix and solve, print the table, draw the figure, and return the run directory."""
+    check_ranges(config)
     if config.patience < 0:
         raise InputError(f"patience={config.patience} must not be negative")
     runtime.configure()

@@ -26,6 +26,7 @@ from cnnjax.priors import jigsaw
 from cnnjax.study import Progress, main, markdown, open_run, over_seeds, print_table
 from experiments.benchmarks.jigsaw import DISSIMILARITIES, best_neighbours, photograph
 from experiments.common.kept import measured_once
+from experiments.common.ranges import check_ranges
 from experiments.parts.jigsaw.border_network import Learned, Spec, train
 
 
@@ -51,6 +52,7 @@ def run(config: Config) -> Path:
     """Train on each half, test on the other, print the table, and return the run directory."""
     if config.seeds < 1 or config.steps < 1:
         raise InputError(f"seeds={config.seeds} and steps={config.steps} must be at least 1")
+    check_ranges(config)
     halves = (config.one_half, config.other_half)
     if not all(halves) or set(config.one_half) & set(config.other_half):
         raise InputError("one_half and other_half must name at least one photograph each, and none in both")

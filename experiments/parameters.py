@@ -29,12 +29,17 @@ from cnnjax.files import write_atomic
 from cnnjax.study import Progress, Table, main, open_run, save
 from cnnjax.training import save_tree
 from experiments.common.catalogue import CATALOGUE, Network, find
+from experiments.common.ranges import check_ranges
 from experiments.common.tables import show_tables
 from experiments.common.traced import activations_of
 from experiments.parts.parameters import figures as parameter_figures
 from experiments.parts.parameters.figures import short
 
 GROWING = ("mlp", "all_cnn_c")
+
+
+LARGEST = 2**13
+"""Side of an image whose dense layers can still be counted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +121,9 @@ def _check(config: Config) -> None:
         )
     if config.size < 0 or min(config.sides) < 1:
         raise InputError(f"size={config.size} must not be negative, and sides={config.sides} must be at least 1")
+    check_ranges(config)
+    if max(config.sides) > LARGEST:
+        raise InputError(f"sides={config.sides} must be at most {LARGEST}")
 
 
 def count(network: Network) -> list[dict[str, Any]]:

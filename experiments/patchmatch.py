@@ -26,6 +26,7 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.priors.inpaint import Level, check
 from cnnjax.study import Progress, main, open_run, print_table, save
+from experiments.common.ranges import check_ranges
 from experiments.parts.patchmatch import figures
 
 ROCKET = (298, 118, 347, 118, 347, 352, 362, 360, 362, 405, 284, 405, 284, 360, 298, 352)
@@ -58,6 +59,7 @@ class Config:
 
 def run(config: Config) -> Path:
     """Fill the hole, write the result and a figure of the levels, and return the run directory."""
+    check_ranges(config)
     image = priors.load_image(config.image)
     hole = hole_of(config, image.shape[:2])
     check(image, hole, config.patch_size)

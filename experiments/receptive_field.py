@@ -34,6 +34,7 @@ from cnnjax import analysis, runtime
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, Table, main, open_run, save
 from experiments.common.catalogue import Network, find
+from experiments.common.ranges import check_memory, check_ranges
 from experiments.common.tables import show_tables
 from experiments.common.traced import activations_of
 from experiments.parts.parameters.figures import short
@@ -109,6 +110,9 @@ def _check(config: Config) -> None:
         raise InputError(f"model has {', '.join(sorted(twice))} more than once: give every name once")
     if config.side < 0:
         raise InputError(f"side={config.side} must not be negative")
+    check_ranges(config)
+    # As measured, whatever the network.
+    check_memory(200 * config.side**2, f"side={config.side}", "give a smaller one")
 
 
 def observe(network: Network) -> tuple[dict[str, analysis.ReceptiveField], analysis.Cost]:

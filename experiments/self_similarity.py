@@ -25,6 +25,7 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table, save
 from experiments.common.kept import folder_of
+from experiments.common.ranges import check_ranges
 from experiments.parts.self_similarity import figures as self_similarity_figures
 
 SOURCES = {
@@ -65,6 +66,7 @@ def run(config: Config) -> Path:
         raise InputError(
             f"side={config.side} is small for patches of {config.patch_size}; give at least four times as much"
         )
+    check_ranges(config)
     import pandas as pd
 
     images = {name: priors.central_square(priors.load_image(name), config.side) for name in config.images}

@@ -32,9 +32,10 @@ from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
 from cnnjax.study import Cell, Progress, grid, main, open_run
 from cnnjax.training import TrainConfig
-from experiments.common.images import load_images
+from experiments.common.images import check_moves, load_images
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, prove, tasks
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.parts.stride import report
 from experiments.parts.stride.cells import StridePlan, measure_terms
@@ -129,6 +130,9 @@ def run(config: Config) -> Path:
     with open_run("stride", config, out=config.out) as directory:
         with Progress(2 * len(cells)) as progress:
             dataset = load_images(config.data, progress)
+            check_moves(dataset, farthest=config.farthest)
+            if config.terms_images > (count := len(dataset.test.images)):
+                raise InputError(f"terms_images={config.terms_images} of {count} test images: give fewer")
             config.train.steps_per_epoch(len(dataset.train.images))
             side = min(dataset.test.images.shape[1:3])
             if max(map(abs, config.terms_shift)) >= side:
@@ -189,6 +193,7 @@ def _check(config: Config) -> None:
         raise InputError(f"farthest={config.farthest} must not be negative, and flip={config.flip} must lie in [0, 1]")
     if "rotation" in config.protocol.orbits:
         raise InputError("protocol.orbits has rotation: this experiment is about shifts")
+    check_ranges(config)
 
 
 if __name__ == "__main__":

@@ -40,9 +40,10 @@ from cnnjax.errors import InputError
 from cnnjax.study import Progress, RunDirectory, main, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.cell import WEIGHTS
-from experiments.common.images import load_images
+from experiments.common.images import check_moves, load_images
 from experiments.common.kept import folder_of
 from experiments.common.network import NetworkConfig, build
+from experiments.common.ranges import check_ranges
 from experiments.common.sweep import CellPlan, check_same, check_same_data, trained
 from experiments.parts.receptive_field.figures import shown
 from experiments.parts.visualise import checks, page, views
@@ -165,6 +166,7 @@ def _check(config: Config) -> None:
         raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
     if twice := {name for name in config.layer if config.layer.count(name) > 1}:
         raise InputError(f"layer has {', '.join(sorted(twice))} more than once: give every name once")
+    check_ranges(config)
 
 
 def _count(config: Config) -> int:
@@ -193,6 +195,7 @@ def _trained(
     directory: RunDirectory, config: Config, progress: Progress
 ) -> tuple[Subject, dict[str, analysis.ReceptiveField]]:
     dataset = load_images(config.data, progress, max_shift=config.crop)
+    check_moves(dataset, crop=config.crop)
     config.train.steps_per_epoch(len(dataset.train.images))
     model = build(config.network, dataset)
     images = subjects.of_dataset(dataset)

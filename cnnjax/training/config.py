@@ -65,7 +65,12 @@ class TrainConfig:
 
     def total_steps(self, images: int) -> int:
         """Steps in all, for a training set of `images` images."""
-        return self.steps_per_epoch(images) * self.passes(images)
+        total = self.steps_per_epoch(images) * self.passes(images)
+        if total >= 2**31:
+            raise InputError(
+                f"train.epochs={self.passes(images)} are {total} steps: give fewer, for less than 2^31 steps"
+            )
+        return total
 
     def hyper(self, images: int) -> "Hyper":
         """The numeric settings as arrays, for a training set of `images` images."""

@@ -1,15 +1,18 @@
 """A network as command-line options."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from cnnjax import models
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample, NormName
+from experiments.common.ranges import check_memory
 from experiments.common.traced import shapes_of
 
 
@@ -128,7 +131,10 @@ def prove_size(model: nn.Module, dataset: Dataset, *, name: str) -> None:
     """Raise `InputError` where the network called `name` cannot take the images, without running it."""
     shape = dataset.train.images.shape[1:]
     try:
-        shapes_of(model, shape)
+        _, variables = shapes_of(model, shape)
     except InputError as error:
         height, width, _ = shape
         raise InputError(f"network {name} cannot take images of {height}×{width} pixels: {error}") from error
+    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
+    # The parameters, their gradient, the momentum and what comes of them.
+    check_memory(16 * numbers, f"training the network {name} of {numbers:,} parameters", "give smaller widths")

@@ -15,6 +15,7 @@ from jaxtyping import Array, PyTree
 from cnnjax import analysis
 from cnnjax.data import Dataset, shapes
 from cnnjax.errors import InputError
+from experiments.common.ranges import check_ranges
 from experiments.common.traced import shapes_of
 
 OrbitName = Literal["shift_zero", "shift_circular", "rotation", "shift_subpixel", "shift_crop"]
@@ -34,6 +35,7 @@ class ProtocolConfig:
     """The families of transforms to measure."""
 
     def __post_init__(self):
+        check_ranges(self, "protocol.")
         if self.images < 1:
             raise InputError(f"protocol.images={self.images} must be at least 1")
         if not self.orbits:

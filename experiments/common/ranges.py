@@ -1,0 +1,81 @@
+"""What the numbers of an experiment may be, by the names of their options: refused before any work, not on the way."""
+
+import dataclasses
+import os
+import typing
+from typing import Any
+
+from cnnjax.errors import InputError
+
+RANGES: dict[str, tuple[int | float, int | float]] = {
+    # Networks, and how often each is drawn.
+    **dict.fromkeys(("seeds", "train_seeds", "draws"), (1, 1000)),
+    **dict.fromkeys(("depth", "depths", "train_depths", "activation_depth", "heads"), (1, 1000)),
+    **dict.fromkeys(("widths", "channels", "features", "dense_widths"), (1, 2**16)),
+    **dict.fromkeys(("kernel_size", "kernel_sizes", "factors", "stem_stride"), (1, 1000)),
+    "dropout": (0, 1),
+    # Training.
+    "epochs": (1, 10**6),
+    "batch_size": (1, 2**20),
+    "steps": (1, 10**7),
+    # Augmentation: pixels, degrees either way, a probability, shares of both.
+    **dict.fromkeys(("crop", "farthest", "move"), (0, 2**13)),
+    "rotation": (0, 360),
+    "flip": (0, 1),
+    "strengths": (0, 1),
+    # What is measured, and how closely.
+    **dict.fromkeys(("size", "canvas", "patch_size", "piece"), (0, 2**13)),
+    "max_shift": (1, 100),
+    "rotation_step": (0.1, 180),
+    "terms_shift": (-(2**13), 2**13),
+    **dict.fromkeys(("images", "test_images", "train_images", "probe_images"), (1, 10**8)),
+    **dict.fromkeys(("terms_images", "check_images", "top", "maps", "k"), (1, 10**6)),
+    **dict.fromkeys(("side", "sides"), (0, 2**20)),
+    "moments": (1, 1000),
+    "snapshots": (0, 10**6),
+    "layers": (2, 1000),
+    "splits": (1, 10**6),
+    "cells": (1, 100),
+    "patience": (0, 10**6),
+}
+"""The least and the most: beyond is nonsense, or more than any machine can do."""
+
+
+def check_ranges(config: Any, prefix: str = "") -> None:
+    """Raise `InputError` for a number of a config dataclass, or of one within it, that is out of its `RANGES`.
+
+    Also for text or a number in place of a switch, which a notebook may give.
+    """
+    kinds = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        name, value = f"{prefix}{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            check_ranges(value, f"{name}.")
+        if kinds[field.name] is bool and not isinstance(value, bool):
+            raise InputError(f"{name}={value!r} must be True or False")
+        if field.name not in RANGES or not {int, float} & set(_parts(kinds[field.name])):
+            continue
+        least, most = RANGES[field.name]
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if number is None or (field.name == "widths" and isinstance(number, float)):  # factors of widths
+                continue
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise InputError(f"{name}={number!r} must be a number from {least} to {most}")
+            if not least <= number <= most:
+                bound = f"at least {least}" if number < least else f"at most {most}"
+                raise InputError(f"{name}={value} must be {bound}")
+
+
+def _parts(kind: Any) -> list[Any]:
+    return [kind, *(part for inner in typing.get_args(kind) for part in _parts(inner))]
+
+
+def check_memory(needed: int | float, what: str, remedy: str) -> None:
+    """Raise `InputError` where `what` needs more bytes than this machine has, where that is known."""
+    if not hasattr(os, "sysconf"):
+        return
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise InputError(
+            f"{what} takes about {needed / 2**30:.3g} GiB of memory, and this machine has {there / 2**30:.3g}: {remedy}"
+        )
