@@ -122,8 +122,8 @@ def _report(
         f"Borders whose best fit is the true neighbour, in percent, pieces of {config.piece} pixels. Learned: "
         f"networks of {config.steps} steps, tested on photographs that they never saw."
     )
-    print_table(rows, title="Right best neighbours", caption=about)
-    write_atomic(path, markdown(rows, caption=about))
+    print_table(rows, title="Right best neighbours", caption=about, percent=True)
+    write_atomic(path, markdown(rows, caption=about, percent=True))
 
 
 if __name__ == "__main__":

@@ -89,9 +89,7 @@ def run(config: Config) -> Path:
         if config.result is not None:
             _write_image(config.result, filled)
         rows = _rows(levels)
-        print_table(
-            rows, title=f"Levels of {config.image}", caption="Energy: see cnnjax.priors.inpaint.", scale=1, digits=3
-        )
+        print_table(rows, title=f"Levels of {config.image}", caption="Energy: see cnnjax.priors.inpaint.", digits=3)
         import pandas as pd
 
         directory.write_summary(pd.DataFrame(rows))

@@ -146,8 +146,8 @@ def _report(path: Path, rows: list[dict[str, Any]], config: Config) -> None:
         f"levels of 255; {len(rows)} images at {config.side}². Within an image, nearest patches are at least "
         f"{config.patch_size} pixels away."
     )
-    print_table(table, title="How near is the nearest patch?", caption=caption, scale=1)
-    write_atomic(path, markdown(table, caption=caption, scale=1))
+    print_table(table, title="How near is the nearest patch?", caption=caption)
+    write_atomic(path, markdown(table, caption=caption))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnjax.errors import InputError
 from cnnjax.files import read_file, write_atomic
-from cnnjax.study.table import as_text
+from cnnjax.study.table import Percent, as_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -26,8 +26,8 @@ class Table:
     title: str = ""
     caption: str = ""
     """What it shows; what ± means and how large n is follow by themselves."""
-    scale: int | float = 100
-    """What intervals and floats are multiplied by: 100 turns fractions into percent."""
+    percent: Percent = ()
+    """The columns whose fractions are shown in percent; True: all."""
     digits: int = 1
     """Digits after their point."""
 
@@ -98,7 +98,7 @@ def _shown(block: Block) -> dict[str, Any]:
     if isinstance(block, Picture):
         encoded = base64.b64encode(_png(block.png)).decode("ascii")
         return {"kind": "picture", "base64": encoded, "caption": block.caption, "alt": block.alt or block.caption}
-    header, body, meaning = as_text(block.rows, scale=block.scale, digits=block.digits)
+    header, body, meaning = as_text(block.rows, percent=block.percent, digits=block.digits)
     caption = " ".join(filter(None, [block.caption, meaning]))
     return {"kind": "table", "title": block.title, "header": header, "body": body, "caption": caption}
 

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnjax.errors import InputError
@@ -12,24 +12,29 @@ if TYPE_CHECKING:
     import pandas
 
 
+Percent = bool | Collection[str]
+"""The columns whose fractions are shown in percent; True: all."""
+
+
 def print_table(
     rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]",
     *,
     title: str,
     caption: str = "",
-    scale: int | float = 100,
+    percent: Percent = (),
     digits: int = 1,
 ) -> None:
     """Print `rows` as a table on the standard output: the first column labels the rows, the others are cells.
 
-    Intervals and floats are multiplied by `scale` (100 turns fractions into percent) and rounded to `digits`; text and
-    ints stand as they are. The caption goes on to say what ± means and how large n is. Raises InputError for no rows.
+    Intervals and floats are rounded to `digits`, those of the columns named in `percent` (True: of all) as percent of
+    1; text and ints stand as they are. The caption goes on to say what ± means and how large n is. Raises InputError
+    for no rows, and a column in `percent` that is not there.
     """
     import rich.box
     import rich.console
     import rich.table
 
-    header, body, meaning = as_text(rows, scale=scale, digits=digits)
+    header, body, meaning = as_text(rows, percent=percent, digits=digits)
     console = rich.console.Console(markup=False, highlight=False)
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for i, (name, *cells) in enumerate(zip(header, *body, strict=True)):
@@ -51,11 +56,11 @@ def markdown(
     rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]",
     *,
     caption: str = "",
-    scale: int | float = 100,
+    percent: Percent = (),
     digits: int = 1,
 ) -> str:
     """The table that `print_table` prints, as Markdown that is aligned in its source too; the caption follows it."""
-    header, body, meaning = as_text(rows, scale=scale, digits=digits)
+    header, body, meaning = as_text(rows, percent=percent, digits=digits)
     # A bar, as of |g|, would end the cell.
     header, *body = [[cell.replace("|", r"\|") for cell in row] for row in (header, *body)]
     widths = [max(3, *map(len, column)) for column in zip(header, *body, strict=True)]
@@ -77,14 +82,23 @@ def format_interval(interval: Interval, *, scale: int | float = 100, digits: int
 
 
 def as_text(
-    rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]", *, scale: int | float, digits: int
+    rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]", *, percent: Percent, digits: int
 ) -> tuple[list[str], list[list[str]], str]:
-    """The header, the cells as text, and what ± means in them; raises InputError for no rows."""
+    """The header, the cells as text, and what ± means in them.
+
+    Raises InputError for no rows, and where `percent` names a column that is not there.
+    """
     records: Any = rows if isinstance(rows, Sequence) else rows.to_dict("records")
     if not records:
         raise InputError("The table has no rows; did every cell of the experiment fail?")
     header = list(dict.fromkeys(name for record in records for name in record))
-    body = [[_text(record.get(name), scale, digits) for name in header] for record in records]
+    if not isinstance(percent, bool) and (unknown := [name for name in percent if name not in header]):
+        raise InputError(f"percent names {unknown[0]!r}, which is no column; there are {', '.join(map(str, header))}.")
+    scales = [100 if percent is True or (percent and name in percent) else 1 for name in header]
+    body = [
+        [_text(record.get(name), scale, digits) for name, scale in zip(header, scales, strict=True)]
+        for record in records
+    ]
     intervals = [value for record in records for value in record.values() if isinstance(value, Interval)]
     return [str(name) for name in header], body, _meaning(intervals)
 

@@ -175,8 +175,8 @@ def _report(directory: Any, rows: list[dict[str, Any]], best: list[dict[str, Any
         )
         tables.append((f"Type {kind}: {'mixed and turned' if kind == 2 else 'mixed'}", table, about))
     for title, table, caption in tables:
-        print_table(table, title=title, caption=caption)
-    texts = [f"{title}\n\n{markdown(table, caption=caption)}" for title, table, caption in tables]
+        print_table(table, title=title, caption=caption, percent=True)
+    texts = [f"{title}\n\n{markdown(table, caption=caption, percent=True)}" for title, table, caption in tables]
     write_atomic(directory.path / "table.md", "\n".join(texts))
 
 

@@ -86,8 +86,8 @@ def run(config: Config) -> Path:
             f"ratio: PyTorch's time over cnnjax's, median (quartiles) over rounds in turn; above 1 cnnjax is faster. "
             f"{threads} threads; jax {jax.__version__}, PyTorch {peer.torch.__version__}."
         )
-        print_table(shown, title="Operations against PyTorch", caption=caption, scale=1, digits=2)
-        write_atomic(directory.path / "table.md", markdown(shown, caption=caption, scale=1, digits=2))
+        print_table(shown, title="Operations against PyTorch", caption=caption, digits=2)
+        write_atomic(directory.path / "table.md", markdown(shown, caption=caption, digits=2))
         return directory.path
 
 

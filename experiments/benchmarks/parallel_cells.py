@@ -81,8 +81,8 @@ def run(config: Config) -> Path:
             "network, one after the other. Ratios: the time of one after the other over that side by side, median "
             "(quartiles) over rounds in turn; above 1 side by side is faster."
         )
-        print_table(rows, title="Cells side by side", caption=caption, scale=1, digits=2)
-        write_atomic(directory.path / "table.md", markdown(rows, caption=caption, scale=1, digits=2))
+        print_table(rows, title="Cells side by side", caption=caption, digits=2)
+        write_atomic(directory.path / "table.md", markdown(rows, caption=caption, digits=2))
         return directory.path
 
 

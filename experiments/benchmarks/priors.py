@@ -98,8 +98,8 @@ def run(config: Config) -> Path:
 
 
 def _show(title: str, rows: list[dict[str, Any]], about: str, *, digits: int) -> str:
-    print_table(rows, title=title, caption=about, scale=1, digits=digits)
-    return f"{title}\n\n{markdown(rows, caption=about, scale=1, digits=digits)}"
+    print_table(rows, title=title, caption=about, digits=digits)
+    return f"{title}\n\n{markdown(rows, caption=about, digits=digits)}"
 
 
 def _search(source_name: str, target_name: str, exclusion: int, *, repeats: int) -> list[dict[str, Any]]:

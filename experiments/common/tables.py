@@ -14,7 +14,7 @@ def show_tables(
     """Print the tables, below them `note` and which of the cells failed, and write all of that to `table.md`."""
     texts = []
     for table in tables:
-        form: dict[str, Any] = dict(caption=table.caption, scale=table.scale, digits=table.digits)
+        form: dict[str, Any] = dict(caption=table.caption, percent=table.percent, digits=table.digits)
         print_table(table.rows, title=table.title, **form)
         texts.append(f"**{table.title}**\n\n{markdown(table.rows, **form)}")
     failures = [f"{name} failed: {outcome.failure}" for name, outcome in (outcomes or {}).items() if outcome.failure]

@@ -39,7 +39,9 @@ def finished(tmp_path):
         run.write_summary(pd.DataFrame(rows))
         pd.DataFrame({"score": ["<b>"] * 150, "p": np.full(150, 0.0123456)}).to_csv(run.path / "tests.csv", index=False)
         table = [{"augmentation": "none", "accuracy": Interval(0.625, 0.5, 0.75, 2)}]
-        (run.path / "table.md").write_text("**Accuracy**\n\n" + markdown(table, caption="Of digits."), encoding="utf-8")
+        (run.path / "table.md").write_text(
+            "**Accuracy**\n\n" + markdown(table, caption="Of digits.", percent=True), encoding="utf-8"
+        )
         Image.new("RGB", (600, 300), COLOUR).save(run.figures / "green_field.png")
         return run.path
 
@@ -110,7 +112,7 @@ def test_several_runs_in_one_page(finished, tmp_path, monkeypatch):
 
 def test_markdown_comes_back():
     rows = [{"|a|": "x | y|", "b": 0.5, "b ": None}]
-    text = "**One**\n\n" + markdown(rows, caption="Two\nlines.") + "\nA last word.\n"
+    text = "**One**\n\n" + markdown(rows, caption="Two\nlines.", percent=True) + "\nA last word.\n"
     table, last = read_markdown(text)
     assert (table.title, table.caption, last) == ("One", "Two\nlines.", "A last word.")
     assert table.rows == [{"|a|": "x | y|", "b": "50.0", "b ": "–"}]

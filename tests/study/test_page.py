@@ -78,7 +78,7 @@ def test_pictures_come_whole_from_bytes_and_from_files(tmp_path):
 
 def test_a_table_reads_as_it_is_printed(tmp_path):
     frame = pd.DataFrame({"cell": ["none", "crop"], "accuracy": [Interval(0.973, 0.968, 0.976, 5), None], "n": [1, 2]})
-    text = written(tmp_path, Section("Scores", [Table(frame, caption="In percent.")]))
+    text = written(tmp_path, Section("Scores", [Table(frame, caption="In percent.", percent=True)]))
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", text)
     assert cells == ["cell", "accuracy", "n", "none", "97.3 ± 0.4", "1", "crop", "–", "2"]
     assert "In percent. ±: half the width of the 95 % bootstrap interval over n = 5 seeds." in text

@@ -23,7 +23,7 @@ def test_an_interval_reads_as_half_its_width():
 
 
 def test_the_printed_table(capsys):
-    print_table(ROWS, title="digits, all_conv", caption="Percent; protocol 1.")
+    print_table(ROWS, title="digits, all_conv", caption="Percent; protocol 1.", percent=True)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line] == [
         "digits, all_conv",
@@ -39,7 +39,7 @@ def test_the_printed_table(capsys):
 def test_a_wide_table_wraps_headers_and_tears_no_number(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     rows = [{"cell": "a", **{f"mean accuracy under shift {i}": Interval(0.9, 0.88, 0.93, 5) for i in range(9)}}]
-    print_table(rows, title="t")
+    print_table(rows, title="t", percent=True)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert sum(line.count("90.0 ± 2.5") for line in lines) == 9
     assert max(map(len, lines)) <= 9 * 13 + 8
@@ -69,7 +69,7 @@ def test_a_frame_prints_like_its_rows(capsys):
 
 
 def test_markdown_is_a_table():
-    text = markdown(ROWS, caption="MNIST.")
+    text = markdown(ROWS, caption="MNIST.", percent=["accuracy", "worst"])
     assert text == (
         "| augmentation |    accuracy | worst | parameters |\n"
         "| ------------ | ----------: | ----: | ---------: |\n"
@@ -96,7 +96,7 @@ def test_the_caption_states_n(intervals, meaning):
 
 
 def test_numbers_that_are_absent_are_dashes():
-    text = markdown([{"a": "x", "b": np.float64(math.nan)}, {"a": "y", "c": np.float64(0.25)}])
+    text = markdown([{"a": "x", "b": np.float64(math.nan)}, {"a": "y", "c": np.float64(0.25)}], percent=["c"])
     assert text.splitlines()[2:] == ["| x   |   – |    – |", "| y   |   – | 25.0 |"]
 
 
@@ -104,3 +104,15 @@ def test_a_table_without_rows_is_refused():
     for rows in ([], pd.DataFrame({"a": []})):
         with pytest.raises(InputError, match="has no rows"):
             print_table(rows, title="t")
+
+
+def test_numbers_are_shown_as_they_are_but_in_columns_that_are_percent():
+    rows = [{"cell": "a", "loss": 0.5, "accuracy": 0.5, "score": Interval(2.5, 2.0, 3.0, 5)}]
+    body = [markdown(rows, percent=percent).splitlines()[2].split("|")[2:-1] for percent in ((), ["accuracy"], True)]
+    assert [[cell.strip() for cell in row] for row in body] == [
+        ["0.5", "0.5", "2.5 ± 0.5"],
+        ["0.5", "50.0", "2.5 ± 0.5"],
+        ["50.0", "50.0", "250.0 ± 50.0"],
+    ]
+    with pytest.raises(InputError, match="percent names 'acuracy', which is no column; there are cell, loss"):
+        markdown(rows, percent=["acuracy"])

@@ -78,10 +78,8 @@ def write(
         for name in done
     ]
     tables = [
-        Table(
-            _shown(_separations(treatments, filters, apart)), "Do the towers separate?", SEPARATION, scale=1, digits=2
-        ),
-        Table(accuracies, "Accuracy, in percent", f"{dataset.note}."),
+        Table(_shown(_separations(treatments, filters, apart)), "Do the towers separate?", SEPARATION, digits=2),
+        Table(accuracies, "Accuracy, in percent", f"{dataset.note}.", percent=True),
     ]
     show_tables(run, tables, outcomes)
     if len(done) > 1 and seeds > 1:

@@ -148,4 +148,4 @@ def _tabulate(
     )
     if dataset.margin < protocol.max_shift and dataset.test.scenes is None:
         caption += " The margin is smaller than the shift: content leaves the frame."
-    show_tables(run, [Table(rows, "Invariance by augmentation, in percent", caption)], outcomes)
+    show_tables(run, [Table(rows, "Invariance by augmentation, in percent", caption, percent=True)], outcomes)

@@ -103,8 +103,8 @@ def write(
     )
     price = "Of one image; a step: of training, the median, with the backward pass, on this machine."
     tables = [
-        Table(reach, "Invariance inside and outside the trained range, in percent", about),
-        Table(cost, "What each network costs", price, scale=1),
+        Table(reach, "Invariance inside and outside the trained range, in percent", about, percent=True),
+        Table(cost, "What each network costs", price),
     ]
     show_tables(run, tables, outcomes)
     predictions = {name: outcome.predictions for name, outcome in outcomes.items() if outcome.predictions is not None}

@@ -60,7 +60,7 @@ def write(
         f"is right on at most {bound * 100:.1f} % of new images: further apart than units of the last map see, the "
         "order of two squares is unknown."
     )
-    table = Table([_row(padding, values) for padding, values in accuracies.items()], TITLE, caption)
+    table = Table([_row(padding, values) for padding, values in accuracies.items()], TITLE, caption, percent=True)
     show_tables(run, [table], outcomes)
     save(figure(accuracies, dataset, bound=bound), run.figures / "borders.png")
 

@@ -90,16 +90,19 @@ def write(
             _by_images(done),
             "Accuracy by number of training images, pixels as they are and permuted",
             f"{note}. {dataset.note}. Every training takes equally many steps.",
+            percent=True,
         ),
         Table(
             _differences(comparisons),
             f"What the order of the pixels is worth, and what the CNN is ahead of the MLP, in points, of {note}",
             "Differences of the same draws. p: that of the paired t test, by Holm's method for all rows.",
+            percent=True,
         ),
         Table(
             _by_cost(done, everything),
             f"Accuracy of all {everything:,} training images, by parameters and multiply-adds",
             "Multiply-adds: for one image, forward. Width: the factor of the network's own widths.",
+            percent=True,
         ),
     ]
     show_tables(run, tables, outcomes)

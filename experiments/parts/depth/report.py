@@ -65,10 +65,10 @@ def write(
         gradient_report.trained_row(_gradient_plan(plan, seeds), results[plan.cell.name].signal) for plan in done
     ]
     explained = f"{gradient_report.QUANTITIES} {gradient_report.FACTOR}"
-    tables = [Table(errors, "Errors, in percent", about)]
+    tables = [Table(errors, "Errors, in percent", about, percent=True)]
     if changes := _changes(done, results, columns):
-        tables.append(Table(changes, "What depth does to the error", change))
-    tables.append(Table(learning, "The learning signal, before and after training", explained, scale=1, digits=2))
+        tables.append(Table(changes, "What depth does to the error", change, percent=True))
+    tables.append(Table(learning, "The learning signal, before and after training", explained, digits=2))
     show_tables(run, tables, outcomes)
     _draw(run, done, results, columns, dataset, seeds)
 

@@ -53,7 +53,7 @@ def write(
             _layer_table(summary, fields),
         ),
     ]
-    show_tables(run, [Table(rows, title, about, scale=1, digits=2) for title, about, rows in tables])
+    show_tables(run, [Table(rows, title, about, digits=2) for title, about, rows in tables])
     figures = {
         "growth": effective_field_figures.growth(summary[summary["when"].isna()]),
         "stacks": effective_field_figures.stack_maps(

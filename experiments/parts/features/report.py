@@ -56,8 +56,8 @@ def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
     note = f"Images: {dataset.note}."
     about = " ".join(filter(None, [LAYERS, matches(found), note]))
     tables = [
-        Table(_layer_table(summary, found), "Layers, from the pixels to the logits", about),
-        Table(_unit_table(summary, found), "What units respond to", UNITS),
+        Table(_layer_table(summary, found), "Layers, from the pixels to the logits", about, percent=True),
+        Table(_unit_table(summary, found), "What units respond to", UNITS, percent=True),
     ]
     show_tables(run, tables)
     figures = {

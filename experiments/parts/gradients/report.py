@@ -63,7 +63,7 @@ def write(run: RunDirectory, plans: Sequence[GradientPlan], results: Mapping[str
         steps = results[of["training"][0].name].steps[-1]
         rows = [trained_row(plan, results[plan.name]) for plan in of["training"]]
         tables.append((f"Before and after {steps} steps of training", "As above.", rows))
-    show_tables(run, [Table(rows, title, about, scale=1, digits=2) for title, about, rows in tables])
+    show_tables(run, [Table(rows, title, about, digits=2) for title, about, rows in tables])
     for name, figure in figures.draw(plans, results, note=dataset.note).items():
         save(figure, run.figures / f"{name}.png")
 

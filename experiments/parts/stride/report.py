@@ -66,13 +66,13 @@ def write(
         "the scores under one shift, as a part of their norm; they add up as vectors. "
         f"{dataset.note.rstrip('.')}."
     )
-    tables = [Table(rows, "Downsampling, in percent", about)]
+    tables = [Table(rows, "Downsampling, in percent", about, percent=True)]
     if replaced := _replaced(done, columns, dataset):
         cost = (
             "A stride less the maximum pool, seed by seed, in percentage points; multiply-adds: those of the strided "
             "network, as a part of the pooled one's."
         )
-        tables.append(Table(replaced, "What a stride in place of pooling costs", cost))
+        tables.append(Table(replaced, "What a stride in place of pooling costs", cost, percent=True))
     show_tables(run, tables, outcomes, note=_exact(done, columns))
     save(scores_figure(rows, note=f"{dataset.note}."), run.figures / "scores.png")
     if terms:

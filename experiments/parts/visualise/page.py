@@ -45,7 +45,7 @@ def write(
     rows = layer_rows(subject, fields, found)
     run.write_summary(pd.DataFrame(rows))
     write_atomic(run.path / "checks.csv", pd.DataFrame(check_rows(found)).to_csv(index=False, lineterminator="\n"))
-    tables = {RESPONSES: Table(shown_layers(rows, found, subject))}
+    tables = {RESPONSES: Table(shown_layers(rows, found, subject), percent=True)}
     tables |= check_tables(found)
     tables = {title: dataclasses.replace(table, caption=CAPTIONS[title]) for title, table in tables.items()}
     show_tables(run, [dataclasses.replace(table, title=title) for title, table in tables.items()])

@@ -112,19 +112,22 @@ def check_tables(found: Found) -> dict[str, Table]:
         for which in ("trained", "untrained"):
             row[f"like the image, {which}"] = _mean(recovery[f"{rule}/{which}"])
         rows.append(row)
-    tables = {ROBUST: Table(rows, scale=1, digits=2)}
+    tables = {ROBUST: Table(rows, digits=2)}
     areas = found.checks["perturbation"]
     methods = list(dict.fromkeys(name.rpartition("/")[0] for name in areas))
     tables[AREAS] = Table(
         [
             {"method": name, **{kind: _mean(areas[f"{name}/{kind}"]) for kind in ("deletion", "insertion")}}
             for name in sorted(methods, key=_order)
-        ]
+        ],
+        percent=True,
     )
     if pointing := found.checks["pointing"]:
         names = sorted((name for name in pointing if name != "share"), key=_order)
         rows = [{"method": name, "hits": _mean(pointing[name])} for name in names]
-        tables[POINTING] = Table([*rows, {"method": "share of the image", "hits": float(pointing["share"].mean())}])
+        tables[POINTING] = Table(
+            [*rows, {"method": "share of the image", "hits": float(pointing["share"].mean())}], percent=True
+        )
     return tables
 
 
