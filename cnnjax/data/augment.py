@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops import rotate, shift
 
@@ -19,6 +20,7 @@ MOST_PIXELS = 2**30
 """Of a shift: twice as many are still counted in 32 bits."""
 
 
+@checked()
 def random_crop(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, padding: ScalarLike
 ) -> Float[Array, "batch height width channels"]:
@@ -31,6 +33,7 @@ def random_crop(
     return _unless_zero(padding, images, lambda: _moved(key, images, padding, "zero"))
 
 
+@checked()
 def random_shift(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, farthest: ScalarLike
 ) -> Float[Array, "batch height width channels"]:
@@ -43,6 +46,7 @@ def random_shift(
     return _unless_zero(farthest, images, lambda: _moved(key, images, farthest, "circular"))
 
 
+@checked()
 def random_rotation(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, degrees: ScalarLike
 ) -> Float[Array, "batch height width channels"]:
@@ -59,6 +63,7 @@ def random_rotation(
     return _unless_zero(degrees, images, turned)
 
 
+@checked()
 def random_flip(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, probability: ScalarLike
 ) -> Float[Array, "batch height width channels"]:

@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from cnnjax.data.augment import random_crop, random_flip, random_rotation, random_shift
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -50,6 +51,7 @@ class Augmentation:
         )
 
 
+@checked()
 def apply_augmentation(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], strengths: Augmentation
 ) -> Float[Array, "batch height width channels"]:

@@ -8,6 +8,7 @@ import numpy as np
 from cnnjax.data.cache import cached
 from cnnjax.data.config import EMBEDDED, DataConfig, validate
 from cnnjax.data.sources.source import Arrays, Progress, Source, check_memory
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 SHOWN_CLASSES = 10
@@ -59,6 +60,7 @@ class Dataset:
         return f"{total:,} classes, images to train + to test: {shown}"
 
 
+@checked()
 def load(config: DataConfig, *, max_shift: int = 0, progress: Progress | None = None) -> Dataset:
     """Read the images that `config` names, centred on their canvas with room for shifts of `max_shift` pixels.
 

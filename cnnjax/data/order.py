@@ -5,9 +5,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int32, PRNGKeyArray, ScalarLike
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 def epoch_order(seed_key: PRNGKeyArray, epoch: ScalarLike, n: int) -> Int32[Array, " n"]:
     """Return a permutation of `range(n)` that is a function of the seed and the epoch alone.
 

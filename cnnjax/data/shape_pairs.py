@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int, PRNGKeyArray
 
 from cnnjax.data.shapes import DOWN, KIND, KINDS, MIN_SIZE, RIGHT, render, sample
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 def shape_pairs(
     key: PRNGKeyArray, n: int, *, size: int = 20
 ) -> tuple[Float32[Array, "{n} canvas canvas 1"], Int[np.ndarray, "{n} 2"], Bool[np.ndarray, "{n} 2 canvas canvas"]]:

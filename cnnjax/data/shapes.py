@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Float32, PRNGKeyArray, ScalarLike
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 KIND, DOWN, RIGHT, DEGREES, RADIUS = range(5)
@@ -28,6 +29,7 @@ MIN_SIZE = 8
 Scenes = Float[Array | np.ndarray, "n 5"]
 
 
+@checked()
 def render(scenes: Scenes, *, canvas: int) -> Float32[Array, "n {canvas} {canvas} 1"]:
     """Draw scenes white on black as images in [0, 1], differentiable in position, angle and radius.
 
@@ -43,13 +45,18 @@ def render(scenes: Scenes, *, canvas: int) -> Float32[Array, "n {canvas} {canvas
     return jax.vmap(lambda scene: _draw(scene, canvas))(jnp.asarray(scenes, jnp.float32))[..., None]
 
 
+@checked()
 def move(
     scenes: Scenes, *, offset: tuple[ScalarLike, ScalarLike] = (0.0, 0.0), degrees: ScalarLike = 0.0
 ) -> Float32[Array, "n 5"]:
     """Turn the whole image about its centre by `degrees` counter-clockwise, then move it `offset` pixels (down, right).
 
     The same motion as `cnnjax.ops.rotate` followed by `cnnjax.ops.shift`, exact for any angle and fraction of a pixel.
+    Raises `InputError` for numbers that are not finite.
     """
+    for number in (*offset, degrees):
+        if not isinstance(number, Tracer) and not np.isfinite(number):
+            raise InputError(f"offset={offset} and degrees={degrees} must be finite")
     scenes = jnp.asarray(scenes, jnp.float32)
     degrees = jnp.asarray(degrees, jnp.float32)
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
@@ -59,6 +66,7 @@ def move(
     return moved.at[:, DEGREES].add(degrees)
 
 
+@checked()
 def sample(key: PRNGKeyArray, n: int, *, size: int = 20) -> Float32[Array, "{n} 5"]:
     """Draw `n` scenes whose shapes stay inside the central `size`×`size` pixels, every kind equally often.
 
@@ -78,6 +86,7 @@ def sample(key: PRNGKeyArray, n: int, *, size: int = 20) -> Float32[Array, "{n} 
     return jnp.concatenate([(index % len(KINDS)).astype(jnp.float32)[:, None], pose], axis=1)
 
 
+@checked()
 def area(kind: str) -> float:
     """Return the area of a shape of radius 1; raises `InputError` for a kind that is not one of `KINDS`."""
     if kind not in KINDS:

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 
 from cnnjax.data.decode import decode
 from cnnjax.data.require import require
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.files import printable
 from cnnjax.priors.checks import checked_image
@@ -39,6 +40,7 @@ TEXTURES = ("brick", "grass", "gravel")
 """Those of `CARRIED_IMAGES` that are textures."""
 
 
+@checked()
 def load_image(image: str | Path) -> Float32[np.ndarray, "height width 3"]:
     """The image of this name (see `CARRIED_IMAGES`) or in this file, RGB in [0, 1], upright.
 
@@ -64,6 +66,7 @@ def load_image(image: str | Path) -> Float32[np.ndarray, "height width 3"]:
     return pixels.astype(np.float32) / np.float32(255)
 
 
+@checked()
 def resize(image: Float32[np.ndarray, "height width *c"], size: tuple[int, int]) -> Float32[np.ndarray, "h w *c"]:
     """An image at (height, width) `size`, bicubic, smoothed first where it shrinks, its values kept within [0, 1].
 
@@ -77,6 +80,7 @@ def resize(image: Float32[np.ndarray, "height width *c"], size: tuple[int, int])
     return np.asarray(jnp.clip(resized, 0, 1))
 
 
+@checked()
 def central_square(image: Float32[np.ndarray, "height width *c"], side: int) -> Float32[np.ndarray, "{side} {side} *c"]:
     """The largest square in the middle of an image, resized to `side` pixels.
 

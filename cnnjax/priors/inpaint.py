@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Key, Shaped
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import check_unit_range, checked_mask, with_channels
 from cnnjax.priors.hole import (
@@ -40,6 +41,7 @@ class Level(NamedTuple):
     energies: list[float]
 
 
+@checked()
 def inpaint(
     image: Float[Array | np.ndarray, "height width *c"],
     mask: Shaped[Array | np.ndarray, "height width"],

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from cnnjax.door import checked
 from cnnjax.priors.patches import (
     GRAIN,
     MOST_NEIGHBOURS,
@@ -20,6 +21,7 @@ _TARGETS, _SOURCES, _BLOCK = 1024, 4096, MOST_NEIGHBOURS  # patches in a tile of
 _FORBIDDEN = 2**31 - 1
 
 
+@checked()
 def nearest_patches(
     source: Float[Array, "source_height source_width *c"],
     target: Float[Array, "height width *c"],

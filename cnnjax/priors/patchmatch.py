@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.patch_features import space_of
 from cnnjax.priors.patches import NearestPatches, check_patches, quantize
 from cnnjax.priors.search import Prepared, prepare, search
 
 
+@checked()
 def patchmatch(
     source: Float[Array, "source_height source_width *c"],
     target: Float[Array, "height width *c"],

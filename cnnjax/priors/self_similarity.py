@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import checked_image
 from cnnjax.priors.patches import NearestPatches, check_patch_size, check_patches, mean_squared, quantize
@@ -13,6 +14,7 @@ from cnnjax.priors.patches import NearestPatches, check_patch_size, check_patche
 _FORBIDDEN = 2**31 - 1
 
 
+@checked()
 def similar_patches(
     image: Float[Array, "height width *c"], y: int, x: int, *, k: int = 8, patch_size: int = 7
 ) -> NearestPatches:
@@ -60,6 +62,7 @@ def _similar(image: Array, patch: Array, corner: Array, *, k: int) -> NearestPat
     return NearestPatches(position[None, None], distance[None, None])
 
 
+@checked()
 def phase_randomised(image: Float[Array, "height width *c"], key: Key[Array, ""]) -> Float[Array, "height width *c"]:
     """The image with its amplitude spectrum, and so its autocorrelation, but phases of chance: no structure.
 
@@ -76,6 +79,7 @@ def phase_randomised(image: Float[Array, "height width *c"], key: Key[Array, ""]
     return jnp.clip(changed, 0, 1).astype(image.dtype)
 
 
+@checked()
 def pixel_shuffled(image: Float[Array, "height width *c"], key: Key[Array, ""]) -> Float[Array, "height width *c"]:
     """The image's pixels in an order of chance: the same colours, nothing else.
 

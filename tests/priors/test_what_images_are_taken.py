@@ -220,3 +220,49 @@ PIECES = puzzle(IMAGE)
 def test_numbers_that_make_no_sense_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+OF_INTEGERS = {
+    "nearest_patches, k": lambda n: priors.nearest_patches(SOURCE, SOURCE, k=n),
+    "nearest_patches, patch_size": lambda n: priors.nearest_patches(SOURCE, SOURCE, patch_size=n),
+    "nearest_patches, exclusion": lambda n: priors.nearest_patches(SOURCE, SOURCE, exclusion=n),
+    "patchmatch, k": lambda n: priors.patchmatch(SOURCE, SOURCE, KEY, k=n),
+    "patchmatch, exclusion": lambda n: priors.patchmatch(SOURCE, SOURCE, KEY, exclusion=n),
+    "patchmatch, iterations": lambda n: priors.patchmatch(SOURCE, SOURCE, KEY, iterations=n),
+    "similar_patches, k": lambda n: priors.similar_patches(SOURCE, 0, 0, k=n),
+    "similar_patches, y": lambda n: priors.similar_patches(SOURCE, n, 0),
+    "inpaint, patch_size": lambda n: priors.inpaint(IMAGE, HOLE, KEY, patch_size=n),
+    "central_square, side": lambda n: priors.central_square(IMAGE, n),
+    "resize, size": lambda n: priors.resize(IMAGE, (n, 3)),
+    "cut, side": lambda n: jigsaw.cut(SOURCE, side=n),
+    "solve, patience": lambda n: jigsaw.solve(PIECES, (2, 2), KEY, patience=n),
+}
+
+
+@pytest.mark.parametrize("name", OF_INTEGERS)
+def test_a_whole_number_is_asked_for(name):
+    for value in (1.5, float("nan"), float("inf"), "3", None, True):
+        with pytest.raises(InputError, match=r"must be (an int|a tuple of 2 )"):
+            OF_INTEGERS[name](value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda key: priors.patchmatch(SOURCE, SOURCE, key),
+        lambda key: priors.inpaint(IMAGE, HOLE, key),
+        lambda key: priors.phase_randomised(SOURCE, key),
+        lambda key: priors.pixel_shuffled(SOURCE, key),
+        lambda key: jigsaw.shuffle(PIECES, key),
+        lambda key: jigsaw.solve(PIECES, (2, 2), key),
+    ],
+)
+def test_a_seed_is_not_a_key(call):
+    with pytest.raises(InputError, match=r"key=3 must be a random key; give jax.random.key\(3\)"):
+        call(3)
+
+
+def test_lists_are_images_and_masks():
+    found = priors.nearest_patches(IMAGE.tolist(), OTHER.tolist(), patch_size=3, mask=HOLE.tolist())
+    expected = priors.nearest_patches(SOURCE, jnp.asarray(OTHER), patch_size=3, mask=jnp.asarray(HOLE))
+    np.testing.assert_array_equal(found.position, expected.position)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from cnnjax.door import checked
+
 Dissimilarity = Callable[[Float[Array, "m side 2 channels"], Float[Array, "n side 2 channels"]], Float[Array, "m n"]]
 """How ill every border that faces right fits every border that faces left; 0 is best.
 
@@ -18,11 +20,13 @@ piece.
 """
 
 
+@checked()
 def facing_right(pieces: Float[Array, "n side side channels"], turns: int) -> Float[Array, "n side 2 channels"]:
     """The right borders of pieces that were turned by `turns` quarters anticlockwise."""
     return jnp.rot90(pieces, turns, axes=(1, 2))[:, :, -2:]
 
 
+@checked()
 def facing_left(pieces: Float[Array, "n side side channels"], turns: int) -> Float[Array, "n side 2 channels"]:
     """The left borders of pieces that were turned by `turns` quarters anticlockwise."""
     return jnp.rot90(pieces, turns, axes=(1, 2))[:, :, 1::-1]

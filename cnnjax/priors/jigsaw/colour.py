@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.door import checked
 from cnnjax.priors.checks import check_unit_range
 
 # IEC 61966-2-1 (sRGB): linear RGB to CIE XYZ, each row divided by the white point D65's own X, Y, Z.
@@ -10,6 +11,7 @@ _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.01
 _WHITE = (0.95047, 1.0, 1.08883)
 
 
+@checked()
 def rgb_to_lab(image: Float[Array, "*shape 3"]) -> Float[Array, "*shape 3"]:
     """SRGB in [0, 1] to CIE L*a*b* under D65: L* in [0, 100], a* and b* in about [−108, 98].
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import check_unit_range
 from cnnjax.priors.jigsaw.fits import Fits
@@ -25,6 +26,7 @@ class Diagnosis(NamedTuple):
     """Whether there are more loops than chance would close: five, or all that the grid has; in one row, none to see."""
 
 
+@checked()
 def diagnose(pieces: Float[Array, "n side side channels"], relative: Fits, grid: tuple[int, int]) -> Diagnosis:
     """Judge a puzzle from its pieces and their relative costs; raises InputError where these and the grid disagree."""
     if not len(pieces) == relative.pieces == grid[0] * grid[1] or min(grid) < 1:
@@ -41,6 +43,7 @@ def diagnose(pieces: Float[Array, "n side side channels"], relative: Fits, grid:
     return Diagnosis(twins, float(np.mean([right >= 0, down >= 0])), int(loops), structure and possible > 0)
 
 
+@checked()
 def best_buddies(relative: Float[np.ndarray, "states states"]) -> Int[np.ndarray, " states"]:
     """For every state its best buddy: the one that fits it best and that it fits best, both clearly; −1 for none.
 
@@ -57,6 +60,7 @@ def _closed_loops(right: Int[np.ndarray, " states"], down: Int[np.ndarray, " sta
     return (there >= 0) & (there == to_right[down]) & (right != down)
 
 
+@checked()
 def frames(pieces: Float[Array, "n side side channels"]) -> Int[np.ndarray, "n 4"]:
     """A number for the frame of each piece in each turn; equal numbers are equal frames (to 8 bits, two pixels deep).
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.jigsaw.borders import Dissimilarity, all_pairs
 from cnnjax.priors.jigsaw.colour import rgb_to_lab
@@ -19,6 +20,7 @@ _AXES = ((1, 1, 1), (0, 0, 1), (0, 1, 0), (1, 0, 0))
 _DUMMY_STEPS = ((0, 0, 0), *_AXES, *((-r, -g, -b) for r, g, b in _AXES))
 
 
+@checked()
 def colour_jump(
     right: Float[Array, "m side 2 channels"], left: Float[Array, "n side 2 channels"]
 ) -> Float[Array, "m n"]:
@@ -30,6 +32,7 @@ def colour_jump(
     return all_pairs(compare, right[:, :, 1], _last(left[:, :, 1]))
 
 
+@checked()
 def pomeranz(
     right: Float[Array, "m side 2 channels"],
     left: Float[Array, "n side 2 channels"],
@@ -68,6 +71,7 @@ class _Steps(NamedTuple):
     """A matrix L with L Lᵀ = S⁻¹."""
 
 
+@checked()
 def mahalanobis_gradient(
     right: Float[Array, "m side 2 channels"], left: Float[Array, "n side 2 channels"]
 ) -> Float[Array, "m n"]:
@@ -111,6 +115,7 @@ def _last(x: Array) -> Array:
     return jnp.moveaxis(x, 0, -1)
 
 
+@checked()
 def in_lab(dissimilarity: Dissimilarity) -> Dissimilarity:
     """A dissimilarity of RGB borders that compares them in L*a*b*."""
     return _InLab(dissimilarity)
@@ -126,6 +131,7 @@ class _InLab:
         return self.dissimilarity(rgb_to_lab(right), rgb_to_lab(left))
 
 
+@checked()
 def gradient_and_prediction(right: Float[Array, "m side 2 3"], left: Float[Array, "n side 2 3"]) -> Float[Array, "m n"]:
     """MGC times the L_0.3 norm of Pomeranz et al.'s prediction error in L*a*b*: `mahalanobis_gradient` · `pomeranz`¹⁶.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import check_unit_range
 from cnnjax.priors.jigsaw.borders import Dissimilarity, facing_left, facing_right
@@ -46,6 +47,7 @@ class Fits:
         return Fits(np.minimum(self.right, cap), np.minimum(self.down, cap), self.pieces)
 
 
+@checked()
 def fits(pieces: Float[Array, "n side side channels"], dissimilarity: Dissimilarity, *, rotate: bool = False) -> Fits:
     """The costs of all neighbours under a dissimilarity of borders; with `rotate`, in all turns of both.
 
@@ -83,6 +85,7 @@ def _below(right: Array, n: int) -> Array:
     return jnp.roll(right, (-n, -n), axis=(0, 1))
 
 
+@checked()
 def relative(table: Fits) -> Fits:
     """Every cost divided by the lowest cost of an alternative at either of its two borders.
 
@@ -108,6 +111,7 @@ def _relative(cost: Float[Array, "states states"]) -> Float[Array, "states state
     return (cost + little) / (jnp.minimum(along_rows, along_columns) + little)
 
 
+@checked()
 def agreed(relative: Fits, *, rounds: int = 4) -> Fits:
     """−log of how likely pieces are neighbours, given also what closes the 2×2 blocks they are in; 0 is certain.
 

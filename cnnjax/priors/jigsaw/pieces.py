@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import check_unit_range, checked_image
 
@@ -42,6 +43,7 @@ class Arrangement:
         return Arrangement(np.rot90(self.pieces, times), (np.rot90(self.turns, times) + times) % 4)
 
 
+@checked()
 def cut(image: Float[Array, "height width *channels"], *, side: int) -> Cut:
     """Cut an image into square pieces of `side` pixels, from its upper left corner.
 
@@ -65,6 +67,7 @@ def cut(image: Float[Array, "height width *channels"], *, side: int) -> Cut:
     return Cut(pieces, (rows, columns), (height - rows * side, width - columns * side))
 
 
+@checked()
 def shuffle(
     pieces: Float[Array, "pieces side side channels"], key: Key[Array, ""], *, rotate: bool = False
 ) -> Shuffled:
@@ -80,6 +83,7 @@ def shuffle(
     return Shuffled(turn(pieces[cells], -turns), cells, turns)
 
 
+@checked()
 def turn(
     pieces: Float[Array, "pieces side side channels"], turns: Int[Array, " pieces"]
 ) -> Float[Array, "pieces side side channels"]:
@@ -92,6 +96,7 @@ def turn(
     return every[turns % 4, jnp.arange(len(pieces))]
 
 
+@checked()
 def render(
     pieces: Float[Array, "pieces side side channels"], arrangement: Arrangement
 ) -> Float[Array, "height width channels"]:
@@ -108,6 +113,7 @@ def render(
     return laid.reshape(rows, columns, side, side, channels).swapaxes(1, 2).reshape(rows * side, columns * side, -1)
 
 
+@checked()
 def true_arrangement(shuffled: Shuffled, grid: tuple[int, int]) -> Arrangement:
     """The arrangement that restores the image; raises InputError for a grid that the pieces do not fill."""
     order = np.argsort(np.asarray(shuffled.cells))

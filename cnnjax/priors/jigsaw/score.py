@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.jigsaw.fits import Fits
 from cnnjax.priors.jigsaw.pieces import Arrangement
@@ -25,6 +26,7 @@ class Score(NamedTuple):
         return self.direct == 1
 
 
+@checked()
 def score(found: Arrangement, truth: Arrangement, *, labels: Int[np.ndarray, "n 4"] | None = None) -> Score:
     """Compare an arrangement with the true one.
 
@@ -50,6 +52,7 @@ def score(found: Arrangement, truth: Arrangement, *, labels: Int[np.ndarray, "n 
     return Score(direct, (right & wanted).total() / wanted.total())
 
 
+@checked()
 def right_cells(found: Arrangement, truth: Arrangement) -> tuple[Arrangement, np.ndarray]:
     """The arrangement turned as a whole so that most pieces are in their place, and which cells are."""
     whole = [found.turned(k) for k in range(4 if found.turns.any() or truth.turns.any() else 1)]
@@ -59,6 +62,7 @@ def right_cells(found: Arrangement, truth: Arrangement) -> tuple[Arrangement, np
     return whole[best], hits[best]
 
 
+@checked()
 def right_best_neighbours(table: Fits, truth: Arrangement) -> float:
     """The share of borders between true neighbours that fit the other best: how good costs are before any assembly.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import check_unit_range
 from cnnjax.priors.jigsaw.borders import Dissimilarity
@@ -49,6 +50,7 @@ class Solution:
         return self._cost.total(arrangement.turns % self._cost.turns * self._cost.pieces + place)
 
 
+@checked()
 def solve(
     pieces: Float[Array, "n side side 3"],
     grid: tuple[int, int],
