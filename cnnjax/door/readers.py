@@ -65,12 +65,19 @@ def reader(annotation: Any, *, own: bool = False) -> Reader:
 
 def _members(annotation: Any) -> tuple[bool, list[Any]]:
     """Whether None is one of the members of a union, and the others; what is not a union has one member."""
+    annotation = _meant(annotation)
     union = typing.get_origin(annotation) in (Union, types.UnionType)
     parts = typing.get_args(annotation) if union else (annotation,)
     return union and type(None) in parts, [part for part in parts if not (union and part is type(None))]
 
 
+def _meant(annotation: Any) -> Any:
+    """What an alias is short for: newer NumPys have one for what is like an array; otherwise the annotation."""
+    return getattr(annotation, "__value__", annotation)
+
+
 def _taker(annotation: Any) -> Taker:
+    annotation = _meant(annotation)
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         optional, members = _members(annotation)
@@ -100,7 +107,7 @@ def _taker(annotation: Any) -> Taker:
 def _union(members: list[Any]) -> Taker:
     if len(members) == 1:
         return _taker(members[0])
-    if set(members) == set(typing.get_args(numpy.typing.ArrayLike)):
+    if set(members) == set(typing.get_args(_meant(numpy.typing.ArrayLike))):
         return lambda name, value, lenient: _array_like(name, value)
     if np.number in members:  # JAX's ArrayLike, or one of its kind of a single number
         typed = [m for m in members if isinstance(m, type) and issubclass(m, jaxtyping.AbstractArray)]

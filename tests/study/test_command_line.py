@@ -138,7 +138,7 @@ def test_help_shows_the_defaults_of_the_preset(command):
 
 def test_an_experiment_without_presets_has_no_such_option(command):
     command.script.write_text(EXPERIMENT.replace(", presets=presets", ""))
-    done = command("--seeds", "6")
+    done = command("--preset", "paper")
     assert done.returncode == 2
     assert "Unrecognized options: --preset" in done.stderr
     assert "--preset" not in command("--help").stdout
