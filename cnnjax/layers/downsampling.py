@@ -79,8 +79,11 @@ class Pool(nn.Module):
                 assert phase is not None
                 return take_phase(x, phase, stride=self.factor)
             case _:
-                known = ", ".join(map(repr, get_args(Downsample)))
-                raise InputError(f"unknown downsampling {self.downsample!r}: one of {known}")
+                raise self._unknown()
+
+    def _unknown(self) -> InputError:
+        known = ", ".join(map(repr, get_args(Downsample)))
+        return InputError(f"unknown downsampling {self.downsample!r}: one of {known}")
 
     @property
     def _window(self) -> int:

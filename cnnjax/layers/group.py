@@ -1,6 +1,7 @@
 """Group convolution as layers: maps have an axis for the orientations of a pattern. `Norm` takes them as they are."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -69,7 +70,7 @@ class GroupMapPool(Pool):
     def with_phase(
         self, x: Float[Array, "batch height width group channels"], *, train: bool
     ) -> tuple[Float[Array, "batch out_h out_w group channels"], Phase | None]:
-        y, phase = super().with_phase(x.reshape(*x.shape[:3], -1), train=train)
+        y, phase = super().with_phase(x.reshape(*x.shape[:3], math.prod(x.shape[3:])), train=train)
         return y.reshape(*y.shape[:3], *x.shape[3:]), phase
 
     def at_phase(
@@ -77,7 +78,7 @@ class GroupMapPool(Pool):
     ) -> Float[Array, "batch out_h out_w *channels"]:
         if self.exact:
             self._check(x.shape[1:3])
-        y = super().at_phase(x.reshape(*x.shape[:3], -1), phase)
+        y = super().at_phase(x.reshape(*x.shape[:3], math.prod(x.shape[3:])), phase)
         return y.reshape(*y.shape[:3], *x.shape[3:])
 
     def _check(self, space: tuple[int, ...]) -> None:
@@ -97,6 +98,8 @@ class GroupMapPool(Pool):
                 windows = [(self._window, 1, self._border), (self.taps, self.factor, self._border)]
             case "polyphase":
                 windows = [(self.factor, self.factor, "valid")]
+            case _:
+                raise self._unknown()
         for window, stride, padding in windows:
             slide = functools.partial(ops.lifting_conv, stride=stride, padding=padding)
             x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, *space, 1), (window, window, 1, 1)))

@@ -112,7 +112,7 @@ class ViT(nn.Module):
         token, position = (self.param(name, narrow, (self.width,), wide) for name in ("token", "token_position"))
         token = jnp.broadcast_to((token + position).astype(self.dtype), (x.shape[0], 1, self.width))
         token = nn.Dropout(self.dropout, deterministic=not train)(token)
-        x = jnp.concatenate([token, x.reshape(x.shape[0], -1, self.width)], axis=1)
+        x = jnp.concatenate([token, x.reshape(x.shape[0], x.shape[1] * x.shape[2], self.width)], axis=1)
         for layer in range(1, self.depth + 1):
             name = f"block{layer}"
             survival = 1 - layer / self.depth * (1 - self.survival)

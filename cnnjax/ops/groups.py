@@ -1,5 +1,6 @@
 """Groups of turns and mirror images: their tables, and how they act on images and on maps over the group."""
 
+import math
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -83,7 +84,7 @@ def group_action(
         )
     step = element % table.steps
     if step:
-        x = rotate(x.reshape(*x.shape[:3], -1), 90 / table.steps * step, order=3).reshape(x.shape)
+        x = rotate(x.reshape(*x.shape[:3], math.prod(x.shape[3:])), 90 / table.steps * step, order=3).reshape(x.shape)
         x = _exchange_orientations(x, step, table)
     return move(x, element - step, table)
 

@@ -27,10 +27,12 @@ def local_response_norm(
     channels that size + 1 takes. PyTorch's α multiplies the mean over `size`: its alpha is `size` times this one.
 
     x is (batch, length, channels) or (batch, height, width, channels); the sum is taken in float32 at least.
-    Raises InputError for a shape that does not fit, a size below 1, a negative α or a k that is not positive.
+    Raises InputError for a shape or dtype that does not fit, a size below 1, a negative α or a k that is not positive.
     Source: Krizhevsky et al. 2012, section 3.3.
     """
     spatial_shape(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InputError(f"x is {x.dtype}; the quotients need floating point. Convert it with .astype(jnp.float32).")
     (size,) = per_axis(size, 1, name="size")
     if alpha < 0 or k <= 0:
         raise InputError(f"alpha={alpha} must not be negative and k={k} must be positive, or a sum could vanish.")

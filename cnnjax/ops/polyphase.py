@@ -63,12 +63,12 @@ def polyphase_pool_with_phase(
     largest = parts.max(within)
     if order != math.inf:
         # Powers of magnitudes relative to the image's largest neither overflow nor all vanish.
-        scale = largest.max(range(1, largest.ndim)).reshape(-1, *(1,) * (parts.ndim - 1))
+        scale = largest.max(range(1, largest.ndim)).reshape(x.shape[0], *(1,) * (parts.ndim - 1))
         scale = jnp.where((scale > 0) & (scale < jnp.inf), scale, jnp.ones((), scale.dtype))
         score = ((parts / scale) ** order).sum(within)
     else:
         score = largest
-    phase = lax.argmax(score.reshape(x.shape[0], -1), 1, jnp.int32)
+    phase = lax.argmax(score.reshape(x.shape[0], math.prod(_strides(x, stride))), 1, jnp.int32)
     return select_phase(x, phase, stride=stride), phase
 
 

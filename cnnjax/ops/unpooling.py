@@ -178,6 +178,7 @@ def _scatter(y: Array, at: tuple[Array, ...], input_size: tuple[int, ...], overl
         number = jnp.where(largest, number, -1)
     # A scatter that stores does not say which of several values stays; the largest window number does, everywhere.
     winner = jnp.full(shape, -1, jnp.int32).at[at].max(number, mode="drop")
-    flat = (y.shape[0], -1, y.shape[-1])
-    won = jnp.take_along_axis(y.reshape(flat), jnp.maximum(winner, 0).reshape(flat), axis=1).reshape(shape)
+    values = y.reshape(y.shape[0], windows, y.shape[-1])
+    taken = jnp.maximum(winner, 0).reshape(y.shape[0], math.prod(input_size), y.shape[-1])
+    won = jnp.take_along_axis(values, taken, axis=1).reshape(shape)
     return jnp.where(winner >= 0, won, jnp.zeros((), y.dtype))

@@ -122,7 +122,7 @@ def fold(
         reach = (count - 1) * stride + 1
         rows = -(-reach // slide.dilation) + size - 1
         dense = fold(split(rows * slide.dilation, slide.dilation), Slide(axis, size, 1), fills, along, both)
-        whole = (a.reshape(*a.shape[:axis], -1, *a.shape[axis + 2 :]) for a in dense)
+        whole = (a.reshape(*a.shape[:axis], a.shape[axis] * slide.dilation, *a.shape[axis + 2 :]) for a in dense)
         return tuple(lax.slice_in_dim(a, 0, reach, stride, axis) for a in whole)
 
     def cut(parts: Parts, start: int, stop: int, axis: int = axis) -> Parts:
