@@ -4,6 +4,7 @@ The code of this checkout, the data and the plans go to the workers through Ray,
 way: no shared file system, and nothing that was read from a disk is executed.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import io
@@ -43,7 +44,8 @@ def compute_all(
 
     `begun` is of each cell what its files are marked with, and those that it has already. A cell takes one processor,
     or one accelerator where the cluster has any. Raises `InputError` as `connect` does, where a worker
-    has other versions, and for a cell whose worker is lost time and again.
+    has other versions, for a cell whose worker is lost time and again, and where
+    the cluster is lost.
     """
     ray = connect()
     resources = ray.cluster_resources()
@@ -61,7 +63,7 @@ def compute_all(
             (ready,), _ = ray.wait(list(pending), num_returns=1)
             plan = pending.pop(ready)
             try:
-                yield plan.name, ray.get(ready)
+                found = ray.get(ready)
             except ray.exceptions.RayTaskError as error:
                 raise (error.cause if isinstance(error.cause, InputError) else error) from None
             except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
@@ -69,9 +71,19 @@ def compute_all(
                     f"the cell {plan.name} was lost with its worker {RETRIES + 1} times ({type(error).__name__}): look "
                     "at the cluster's logs, perhaps for want of memory; the same command goes on with what is missing"
                 ) from error
+            yield plan.name, found
+    except ray.exceptions.RayTaskError:
+        raise
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        pending.clear()  # there is no one left to cancel them
+        raise InputError(
+            f"the Ray cluster was lost ({type(error).__name__}): start it anew, and the same command goes on with what "
+            "is missing"
+        ) from error
     finally:
         for reference in pending:
-            ray.cancel(reference, force=True)
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.cancel(reference, force=True)
 
 
 def connect() -> Any:

@@ -99,6 +99,20 @@ def test_a_worker_with_other_versions_is_refused(ray, tmp_path, monkeypatch):
         swept(tmp_path / "run", [plan("only")], "ray")
 
 
+@pytest.mark.parametrize("when", ["wait", "get"])
+def test_a_cluster_that_is_lost_says_that_the_same_command_goes_on(ray, tmp_path, monkeypatch, when):
+    def lost(*args, **options):
+        raise {"wait": ray.exceptions.RaySystemError, "get": ray.exceptions.NodeDiedError}[when]("the node died")
+
+    monkeypatch.setattr(ray, when, lost)
+    with pytest.raises(
+        InputError, match=r"the Ray cluster was lost \(.*\): start it anew, and the same command goes on"
+    ):
+        swept(tmp_path / "run", [plan("only")], "ray")
+    monkeypatch.undo()
+    assert swept(tmp_path / "run", [plan("only")], "ray")["only"].predictions is not None
+
+
 @pytest.mark.parametrize("absent", [True, False])
 def test_without_ray_or_a_cluster_it_says_what_to_do(tmp_path, monkeypatch, absent):
     if absent:
