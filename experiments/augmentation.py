@@ -2,7 +2,7 @@
 
 Trains a small network under each of: no augmentation, random crops (translation), random rotation, and both; several
 seeds each; and measures every network under the invariance protocol: all shifts up to a few pixels, all round the
-circle, with accuracy, worst case and consistency beyond what accuracy forces.
+circle, with accuracy, worst case and consistency.
 
     python -m experiments.augmentation                                real handwritten digits, no download
     python -m experiments.augmentation --data.name mnist              MNIST, from tensorflow-datasets

@@ -2,7 +2,7 @@
 
 Published consistencies cannot be compared with each other: they draw few shifts, let both coincide, and report
 agreement that accuracy alone explains. Here every image meets every transform of an orbit, the identity is never
-among them, and agreement is also given beyond what accuracy forces.
+among them, and accuracy, its mean and its worst case over the orbit stand beside agreement.
 """
 
 import dataclasses
@@ -221,6 +221,11 @@ def scores(means: Mapping[str, Any]) -> dict[str, Any]:
     - adjusted: (C − floor) / (1 − floor), with floor = max(0, accuracy + mean_accuracy − 1), what two sets of answers
       so accurate share at least. With equal accuracies this is the 2·accuracy − 1 of the literature; it stays in
       [0, 1] where a transform costs accuracy. Where the floor is 1, nothing is left to disagree and the score is 1.
+      It is the share of the errors, on the image and under its transforms, that are shared: whether what is wrong is at
+      least wrong alike. Do not rank networks by it: one that loses shared errors scores lower although it is more
+      accurate and more consistent, and near an accuracy of 1 a few images decide: right on every image and on 99.9 % of
+      the transformed ones it is 0, with these all right too it is 1. Compare mean_accuracy, worst_accuracy and
+      consistency; this one says something only of networks of about equal accuracy that still make many errors.
     - total_variation: between class probabilities, in [0, 1]. flip_rate: of neighbours on the orbit's paths.
     """
     floor = np.maximum(0.0, means["correct"] + means["right"] - 1)
@@ -251,9 +256,9 @@ def consistency(
 ) -> dict[str, Interval]:
     """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
 
-    Each has its mean over the images, and the 95 % bootstrap interval over them. See `predict` for `classify` and
-    `images`, and `scores` for what is returned. `labels` is int `(images,)`, classes of the logits. How the scores
-    differ between networks is another question: train several, and give their means to `study.over_seeds`.
+    Each has its mean over the images, and the 95 % interval over them, `study.over_images` of shares. See `predict` for
+    `classify` and `images`, and `scores` for what is returned. `labels` is int `(images,)`, classes of the logits. How
+    the scores differ between networks is another question: train several, and give their means to `study.over_seeds`.
 
     Raises InputError as `predict` does, and for a label that is not a class of the logits.
     """
@@ -267,4 +272,4 @@ def consistency(
     columns = {name: values[None] for name, values in image_columns(predictions, truth, transforms).items()}
     every = scores({name: values.mean() for name, values in columns.items()})
     wanted = [name for name in every if labels is not None or name in LABEL_FREE]
-    return {name: over_images(columns, lambda means, name=name: scores(means)[name]) for name in wanted}
+    return {name: over_images(columns, lambda means, name=name: scores(means)[name], shares=True) for name in wanted}

@@ -4,7 +4,9 @@ Networks of one seed share their initialisation and the order of their images as
 networks share the test images. So the cells are compared pair by pair: what makes a seed or an image easy for both
 cancels.
 
-- The difference's interval is the bootstrap of `intervals` over the differences.
+- The difference's interval is that of `intervals`: over seeds of the differences, Student's below five pairs and the
+  bootstrap from five on; over images of the two means, so that of shares the interval allows for images on which the
+  cells would differ and that were not seen.
 - The effect is their mean over their standard deviation, Cohen's d of paired values (d_z), with Hedges' factor for few
   pairs (1981, "Distribution Theory for Glass's Estimator", eq. 6e). Its interval is the exact one for normal
   differences: the noncentral t distributions under which the observed t lies at the tails.
@@ -61,7 +63,7 @@ def compare(
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise InputError(f"The cells have values of different shape: {shapes}; give the same seeds and images of each.")
     rows = [
-        {"cell": cell, "against": against, **_compared(arrays[cell] - arrays[against], over, level)}
+        {"cell": cell, "against": against, **_compared(arrays[cell], arrays[against], over, level)}
         for cell, against in _pairs([*arrays], baseline)
     ]
     corrected = holm([row["p"] for row in rows])
@@ -132,11 +134,13 @@ def _pairs(cells: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
     return [(cell, baseline) for cell in cells if cell != baseline]
 
 
-def _compared(differences: np.ndarray, over: Literal["seeds", "images"], level: float) -> dict[str, Any]:
+def _compared(cell: np.ndarray, against: np.ndarray, over: Literal["seeds", "images"], level: float) -> dict[str, Any]:
+    differences = cell - against
     if over == "seeds":
         interval, each = over_seeds(differences, level=level), differences
     else:
-        interval = over_images({"difference": differences}, lambda means: means["difference"], level=level)
+        both = {"cell": cell, "against": against}
+        interval = over_images(both, lambda means: means["cell"] - means["against"], level=level)
         each = differences.mean(axis=0)
     effect, effect_low, effect_high = effect_size(each, level=level)
     return {

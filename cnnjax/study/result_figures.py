@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnnjax.intervals import describe_methods, method_over_seeds
 from cnnjax.study.style import GRID, INK, colours, frame, need, seeds_note, short_labels, styled, tidy
 
 if TYPE_CHECKING:
@@ -46,11 +47,15 @@ def score_dots(
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("%")
     axes.set_xlim(right=min(axes.get_xlim()[1], 101))
-    over = ""
+    legend = "Dot: mean; bar: interval."
     if "n" in scores:
-        least, most = min(scores["n"]), max(scores["n"])
-        over = f" over {least if least == most else f'{least} to {most}'} seeds"
-    frame(figure, title + by, [f"Dot: mean{over}; bar: bootstrap interval.", note], axes)
+        counts = {int(n) for n in scores["n"]}
+        least, most = min(counts), max(counts)
+        kinds = describe_methods(method_over_seeds(n) for n in counts if n > 1)
+        bar = f"; bar: {kinds} interval" if kinds else ""
+        two = " Of two seeds the interval says little." if 2 in counts else ""
+        legend = f"Dot: mean over {least if least == most else f'{least} to {most}'} seeds{bar}.{two}"
+    frame(figure, title + by, [legend, note], axes)
     return figure
 
 

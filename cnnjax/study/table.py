@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnjax.errors import InputError
-from cnnjax.intervals import Interval
+from cnnjax.intervals import Interval, describe_methods
 
 if TYPE_CHECKING:
     import pandas
@@ -74,11 +74,24 @@ def markdown(
 
 
 def format_interval(interval: Interval, *, scale: int | float = 100, digits: int = 1) -> str:
-    """`97.3 ± 0.4`: mean and half the width of an interval, times `scale`; the mean alone where there is none."""
-    mean = f"{interval.mean * scale:.{digits}f}"
+    """`97.3 ± 0.4`: mean and half the width of an interval, times `scale`; only the mean where there is none.
+
+    An interval of two, whose width says little, is marked `(n = 2)`. One that ends at its mean, as shares do that are
+    all 1 or all 0, has its other end: `100.0 (≥ 98.8)`, `0.0 (≤ 1.2)`.
+    """
+    mean, low, high = (f"{value * scale:.{digits}f}" for value in interval[:3])
     if not math.isfinite(interval.low):
         return mean
-    return f"{mean} ± {(interval.high - interval.low) / 2 * scale:.{digits}f}"
+    if is_one_sided(interval):
+        return f"{mean} (≤ {high})" if math.isclose(interval.mean, interval.low) else f"{mean} (≥ {low})"
+    half = f"{(interval.high - interval.low) / 2 * scale:.{digits}f}"
+    return f"{mean} ± {half}{' (n = 2)' * (interval.n == 2)}"
+
+
+def is_one_sided(interval: Interval) -> bool:
+    """Whether one end of the interval, and only one, is its mean."""
+    low, high = (math.isclose(interval.mean, end, abs_tol=1e-12) for end in (interval.low, interval.high))
+    return low != high
 
 
 def as_text(
@@ -114,10 +127,16 @@ def _text(value: Any, scale: int | float, digits: int) -> str:
 def _meaning(intervals: Sequence[Interval]) -> str:
     sentences = []
     for over, level in dict.fromkeys((interval.over, interval.level) for interval in intervals):
-        counts = {interval.n for interval in intervals if (interval.over, interval.level) == (over, level)}
+        some = [interval for interval in intervals if (interval.over, interval.level) == (over, level)]
+        counts = {interval.n for interval in some}
         if counts == {1}:
             sentences.append(f"n = 1 {over[:-1]}, which has no interval.")
-        else:
-            n = " to ".join(f"{n}" for n in sorted({min(counts), max(counts)}))
-            sentences.append(f"±: half the width of the {level * 100:g} % bootstrap interval over n = {n} {over}.")
+            continue
+        n = " to ".join(f"{n}" for n in sorted({min(counts), max(counts)}))
+        bounds = [interval for interval in some if is_one_sided(interval)]
+        if methods := {interval.method for interval in some if interval.n > 1 and interval not in bounds}:
+            name = describe_methods(methods)
+            sentences.append(f"±: half the width of the {level * 100:g} % {name} interval over n = {n} {over}.")
+        if bounds:
+            sentences.append(f"≥, ≤: the {level * 100:g} % bound by the number of images, all of which count, or none.")
     return " ".join(sentences)

@@ -10,6 +10,7 @@ import numpy as np
 
 from cnnjax.errors import InputError
 from cnnjax.files import printable, read_file
+from cnnjax.intervals import describe_methods, method_over_seeds
 from cnnjax.study import Code, Picture, Section, Table, over_seeds, read_config, read_summary
 from cnnjax.study.page import Block
 from cnnjax.study.records import read_table
@@ -50,7 +51,7 @@ def sections_of(run: Path) -> list[Section]:
         found.append(Section("Figures", [Picture(*pair) for pair in zip(pictures, captions, strict=True)]))
     tables = _files(run, "*.csv")
     if run / "summary.csv" in tables:
-        found += _scores(read_summary(run))
+        found += _scores(read_summary(run), _images(run / "scores.csv") if run / "scores.csv" in tables else {})
     for file in tables:
         found.append(Section(printable(file.name), [_rows(file)], folded=True))
     if not found:
@@ -105,7 +106,19 @@ def read_markdown(text: str) -> list[Block]:
     return blocks
 
 
-def _scores(summary: "pd.DataFrame") -> list[Section]:
+def _images(file: Path) -> dict[tuple[str, str], int]:
+    """Over how many images each cell's scores are means, from `scores.csv`."""
+    import pandas as pd
+
+    frame = read_table(file)
+    if not {"cell", "score", "images"} <= set(frame.columns):
+        return {}
+    images: Any = pd.to_numeric(frame["images"], errors="coerce")
+    pairs = zip(frame["cell"].astype(str), frame["score"].astype(str), images, strict=True)
+    return {(cell, score): int(n) for cell, score, n in pairs if 1 <= n < np.inf}
+
+
+def _scores(summary: "pd.DataFrame", images: Mapping[tuple[str, str], int]) -> list[Section]:
     """Every score of a summary with cells and seeds, over the seeds; nothing for a summary of another kind."""
     numbers = summary.select_dtypes("number").columns.drop("seed", errors="ignore")
     if not {"cell", "seed"} <= set(summary.columns) or not len(numbers):
@@ -117,7 +130,8 @@ def _scores(summary: "pd.DataFrame") -> list[Section]:
     if not by_cell:
         return []
     values = {
-        cell: {score: _over_seeds(frame[score].to_numpy()) for score in numbers} for cell, frame in by_cell.items()
+        cell: {score: _over_seeds(frame[score].to_numpy(), images.get((cell, score))) for score in numbers}
+        for cell, frame in by_cell.items()
     }
     if len(values) > len(numbers):
         rows = [{"cell": cell, **scores} for cell, scores in values.items()]
@@ -125,17 +139,23 @@ def _scores(summary: "pd.DataFrame") -> list[Section]:
         rows = [{"score": score, **{cell: values[cell][score] for cell in values}} for score in numbers]
     counts = {len(frame) for frame in by_cell.values()}
     n = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
-    caption = f"±: half the width of the 95 % bootstrap interval over n = {n} seeds; as measured, in no percent."
+    kinds = describe_methods(method_over_seeds(count) for count in counts)
+    caption = (
+        f"±: half the width of the 95 % {kinds} interval over n = {n} seeds; ≥, ≤: the 95 % bound by the number of "
+        "images, all of which count, or none; as measured, not in percent."
+    )
     return [Section("Every score, over seeds", [Table(rows, caption=caption)], folded=True)]
 
 
-def _over_seeds(column: np.ndarray) -> str:
+def _over_seeds(column: np.ndarray, images: int | None) -> str:
     finite = column[np.isfinite(column)]
     if not len(finite):
         return "–"
-    interval = over_seeds(finite)
+    interval = over_seeds(finite, images=images if finite.min() >= 0 and finite.max() <= 1 else None)
+    if interval.method == "Clopper-Pearson":
+        return f"1 (≥ {interval.low:.4g})" if interval.mean > 0.5 else f"0 (≤ {interval.high:.2g})"
     half = (interval.high - interval.low) / 2
-    return f"{interval.mean:.4g}" + (f" ± {half:.2g}" if np.isfinite(half) else "")
+    return f"{interval.mean:.4g}" + (f" ± {half:.2g}{' (n = 2)' * (interval.n == 2)}" if np.isfinite(half) else "")
 
 
 def _rows(file: Path) -> Block:

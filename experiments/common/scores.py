@@ -9,7 +9,7 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import RunDirectory, over_images, over_seeds
+from cnnjax.study import Interval, RunDirectory, over_images, over_seeds
 from experiments.common.protocol import Task
 from experiments.common.sweep import Outcome
 
@@ -65,6 +65,13 @@ def score(columns: Mapping[str, Columns], name: str) -> np.ndarray | None:
     return _scores(orbit, _means(columns[orbit]))[key] if orbit in columns else None
 
 
+def interval(columns: Mapping[str, Columns], name: str) -> Interval | None:
+    """The interval over seeds of a score that is a mean over images; None where its orbit was not measured."""
+    if (values := score(columns, name)) is None:
+        return None
+    return over_seeds(values, images=columns[name.partition(".")[0]]["correct"].shape[1])
+
+
 def _columns(
     arrays: Mapping[str, np.ndarray], todo: Mapping[str, Task], dataset: Dataset, parts: Parts
 ) -> dict[str, Columns]:
@@ -94,11 +101,14 @@ def _scores(name: str, means: Columns) -> dict[str, np.ndarray]:
     return {"accuracy": means["correct"]} if name == "test" else analysis.scores(means)
 
 
-def _fill_gap(columns: Mapping[str, Columns]) -> np.ndarray | None:
-    """`(seeds, images)`: the same shifts of the same images, filled with what left against filled with zero."""
-    if {"shift_circular", "shift_zero"} <= set(columns):
-        return columns["shift_circular"]["agree"] - columns["shift_zero"]["agree"]
-    return None
+def _fills(columns: Mapping[str, Columns]) -> Columns | None:
+    """Agreement under the same shifts of the same images, filled with what left the frame and filled with zero."""
+    names = ("shift_circular", "shift_zero")
+    return {name: columns[name]["agree"] for name in names} if set(names) <= set(columns) else None
+
+
+def _gap(means: Columns) -> np.ndarray:
+    return means["shift_circular"] - means["shift_zero"]
 
 
 def _summary(
@@ -116,8 +126,8 @@ def _summary(
             for name, part in columns.get(cell, {}).items():
                 means = {key: values[seed].mean() for key, values in part.items()}
                 row |= {f"{name}.{key}": float(value) for key, value in _scores(name, means).items()}
-            if cell in columns and (gap := _fill_gap(columns[cell])) is not None:
-                row[FILL_GAP] = float(gap[seed].mean())
+            if cell in columns and (fills := _fills(columns[cell])) is not None:
+                row[FILL_GAP] = float(_gap(_means(fills))[seed])
             rows.append(row | {name: float(values[seed]) for name, values in more.get(cell, {}).items()})
     return pd.DataFrame(rows)
 
@@ -128,8 +138,8 @@ def _intervals(cell: str, columns: Mapping[str, Columns]) -> list[dict[str, obje
     for (name, key), part in parts.items():
         values = _scores(name, _means(part))[key]
         rows.append(_row(cell, f"{name}.{key}", values, part, lambda m, n=name, k=key: _scores(n, m)[k]))
-    if (gap := _fill_gap(columns)) is not None:
-        rows.append(_row(cell, FILL_GAP, gap.mean(1), {"gap": gap}, lambda m: m["gap"]))
+    if (fills := _fills(columns)) is not None:
+        rows.append(_row(cell, FILL_GAP, _gap(_means(fills)), fills, _gap))
     return rows
 
 
@@ -140,7 +150,10 @@ def _means(part: Columns) -> Columns:
 def _row(cell: str, name: str, values: np.ndarray, part: Columns, function: Callable) -> dict[str, object]:
     row: dict[str, object] = {"cell": cell, "score": name, "mean": float(values.mean())}
     if np.isfinite(values).all():
-        seeds, images = over_seeds(values), over_images(part, function)
+        seeds, images = over_seeds(values), over_images(part, function, shares=True)
+        if seeds.n > 1 and np.isin(values, (0.0, 1.0)).all() and np.ptp(values) == 0:
+            # All at one end, seeds say nothing of their spread; the images still allow for some.
+            seeds = seeds._replace(low=images.low, high=images.high)
         least = -1.0 if name == FILL_GAP else 0.0
         low, high, low_images, high_images = np.clip((seeds.low, seeds.high, images.low, images.high), least, 1.0)
         row |= {"low": low, "high": high, "seeds": seeds.n}

@@ -78,6 +78,46 @@ def test_the_floor_is_the_2_accuracy_minus_1_of_the_literature_when_accuracies_a
     assert found["adjusted_consistency"] == pytest.approx((found["consistency"] - floor) / (1 - floor))
 
 
+def test_adjusted_consistency_is_the_share_of_errors_that_are_shared_and_can_fall_where_all_else_rises():
+    def found(wrong_alone, wrong_alike):
+        """Of 100 images under one transform, so many wrong on only one side (half on each), and on both alike."""
+        classes = np.zeros((2, 100), int)
+        classes[0, : wrong_alone // 2] = classes[1, wrong_alone // 2 : wrong_alone] = 1
+        classes[:, wrong_alone : wrong_alone + wrong_alike] = 1
+        means = analysis.image_columns(
+            analysis.Predictions(classes, np.zeros((1, 100))), np.zeros(100, int), analysis.rotations(180)
+        )
+        return analysis.scores({name: values.mean() for name, values in means.items()})
+
+    worse, better = found(10, 30), found(8, 2)
+    # Of the 70 errors 60 are shared; of the 12 later 4.
+    assert worse["adjusted_consistency"] == pytest.approx(60 / 70)
+    assert better["adjusted_consistency"] == pytest.approx(4 / 12)
+    for name in ("accuracy", "mean_accuracy", "worst_accuracy", "consistency"):
+        assert better[name] > worse[name]
+
+
+def test_adjusted_consistency_jumps_at_an_accuracy_of_1():
+    means = dict.fromkeys(("always_right", "pairs_agree", "agree_and_correct", "variation"), 0.0)
+    for same, expected in ((0.999, 0), (1.0, 1)):
+        assert (
+            analysis.scores({**means, "correct": 1.0, "right": same, "agree": same})["adjusted_consistency"] == expected
+        )
+
+
+def test_every_interval_of_a_classifier_that_never_errs_reaches_as_far_as_its_images_allow():
+    images = jax.random.uniform(jax.random.key(6), (40, 6, 6, 1))
+
+    def constant(x):
+        return jnp.stack([1 + 0 * x[:, 0, 0, 0], 0 * x[:, 0, 0, 0]], 1)
+
+    found = analysis.consistency(constant, images, analysis.shifts(1), labels=np.zeros(40, int))
+    for name in ("accuracy", "mean_accuracy", "worst_accuracy", "consistency", "consistency_if_correct"):
+        assert (found[name].mean, found[name].high) == (1, 1), name
+        assert found[name].low == pytest.approx(0.025 ** (1 / 40), abs=2e-3), name
+    assert found["total_variation"].high == pytest.approx(1 - 0.025 ** (1 / 40), abs=2e-3)
+
+
 def test_a_part_of_an_orbit_leaves_the_rest_out():
     classes = np.zeros((6, 3), int)
     classes[2] = 1

@@ -108,7 +108,7 @@ def test_the_comparisons_follow_from_the_summary_and_the_predictions(whole):
     assert set(rows["against"]) == {"augmentation=none"}
     rows = rows.set_index(["over", "score"])
     assert len(rows.loc["seeds"]) == 7
-    for score in ("test.accuracy", "rotation.mean_accuracy", "shift_zero.adjusted_consistency"):
+    for score in ("test.accuracy", "rotation.mean_accuracy", "shift_zero.consistency"):
         difference = summary[score]["augmentation=both"] - summary[score]["augmentation=none"]
         assert rows.loc[("seeds", score), "difference"] == pytest.approx(difference.mean())
         assert rows.loc[("seeds", score), "n"] == 2

@@ -53,7 +53,7 @@ def test_it_holds_what_the_run_holds(finished):
     for part in (
         "How invariant to translation and rotation",
         "<h3>Accuracy</h3>",
-        "62.5 ± 12.5",
+        "62.5 ± 12.5 (n = 2)",
         "Of digits. ±: half the width",
         'alt="green field"',
         "The first 100 of 150 rows",
@@ -65,7 +65,7 @@ def test_it_holds_what_the_run_holds(finished):
     ):
         assert part in text, part
     # The mean over the seeds that have the score, in the units of the file.
-    assert re.search(r">none</th><td>0\.625 ± 0\.\d+</td>", text)
+    assert re.search(r">none</th><td>0\.625 ± 1\.6 \(n = 2\)</td>", text)  # 12.7 times half of 0.75 - 0.5
     assert re.search(r">crop</th><td>0\.25</td>", text)
     assert page.read_text(encoding="utf-8").count("&lt;b&gt;") == 100
 

@@ -21,6 +21,20 @@ def test_over_seeds_it_is_the_paired_t_test_and_the_bootstrap_of_the_differences
     assert (row["difference"], row["low"], row["high"]) == pytest.approx(over_seeds(crop - none)[:3], rel=1e-9)
 
 
+def test_few_pairs_have_students_interval():
+    row = compare({"none": [0.7, 0.72, 0.69], "crop": [0.78, 0.75, 0.77]}).iloc[0]
+    expected = stats.ttest_rel([0.78, 0.75, 0.77], [0.7, 0.72, 0.69]).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(expected), rel=1e-9)
+    assert (row["low"] > 0) == (row["p"] < 0.05)
+
+
+def test_cells_that_differ_on_no_image_may_on_others():
+    right = np.arange(100)[None] < 90
+    row = compare({"a": right, "b": right}, over="images").iloc[0]
+    # One more image on which they differ, weighed as Clopper and Pearson do: 1 - .025^(1/100).
+    assert (row["difference"], row["low"], row["high"]) == pytest.approx((0, -0.0362, 0.0362), abs=5e-4)
+
+
 def test_pairing_takes_away_what_seeds_share():
     random = np.random.default_rng(0)
     seeds = random.normal(size=8)

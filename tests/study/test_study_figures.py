@@ -30,7 +30,7 @@ def maps(cells=CELLS, k=4):
 def scores(cells=CELLS):
     random = np.random.default_rng(2)
     rows = [{"cell": c, "score": s, "mean": m, "low": m - 0.02, "high": m + 0.01, "n": 5} for c in cells
-            for s in ("accuracy", "mean accuracy under translation", "adjusted consistency")
+            for s in ("accuracy", "mean accuracy under translation", "consistency")
             for m in [random.uniform(0.3, 0.9)]]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -212,6 +212,8 @@ def test_n_and_the_meaning_of_the_marks_are_stated():
     assert "mean over 3 to 5 seeds" in notes(angle_curves(uneven, DEGREES))
     assert "One seed." in notes(angle_curves(curves(seeds=1), DEGREES))
     assert "Dot: mean over 5 seeds; bar: bootstrap interval." in notes(score_dots(scores()))
+    assert "Dot: mean over 3 seeds; bar: t interval." in notes(score_dots(scores().assign(n=3)))
+    assert "Of two seeds the interval says little." in notes(score_dots(scores().assign(n=2)))
     assert "mean over 3 seeds" in notes(training_curves(metrics()))
     assert "Accuracy under rotation, by augmentation" in notes(angle_curves(curves(), DEGREES))
 

@@ -20,6 +20,17 @@ def test_an_interval_reads_as_half_its_width():
     assert format_interval(Interval(0.973, 0.968, 0.976, 5)) == "97.3 ± 0.4"
     assert format_interval(Interval(0.12345, 0.1, 0.15, 5), scale=1, digits=3) == "0.123 ± 0.025"
     assert format_interval(Interval(0.5, NONE, NONE, 1)) == "50.0"
+    assert format_interval(Interval(0.5, 0.25, 0.75, 2)) == "50.0 ± 25.0 (n = 2)"
+    assert format_interval(Interval(0.5, 0.5, 0.5, 5)) == "50.0 ± 0.0"
+
+
+def test_all_or_no_images_have_a_bound_in_place_of_no_spread():
+    # The rule of three, two-sided: 1 - .025^(1/296) = 1.24 %.
+    assert format_interval(over_seeds([1.0] * 5, images=296)) == "100.0 (≥ 98.8)"
+    assert format_interval(over_seeds([0.0] * 5, images=296)) == "0.0 (≤ 1.2)"
+    text = markdown([{"cell": "a", "worst": over_seeds([0.0] * 3, images=296), "mean": over_seeds([0.1, 0.2, 0.4])}])
+    assert "±: half the width of the 95 % t interval over n = 3 seeds." in text
+    assert "≥, ≤: the 95 % bound by the number of images, all of which count, or none." in text
 
 
 def test_the_printed_table(capsys):
@@ -87,6 +98,8 @@ def test_markdown_is_a_table():
     [
         ([over_seeds([0.5])], "n = 1 seed, which has no interval."),
         ([over_seeds([0.5, 0.6]), over_seeds([0.5] * 5)], "interval over n = 2 to 5 seeds."),
+        ([over_seeds([0.5, 0.6]), over_seeds([0.5] * 5)], "95 % t (from n = 5 on bootstrap) interval"),
+        ([over_seeds([0.5, 0.6, 0.7])], "95 % t interval over n = 3 seeds."),
         ([Interval(0.5, 0.4, 0.6, 360, "images", 0.9)], "90 % bootstrap interval over n = 360 images."),
         ([Interval(0.5, 0.4, 0.6, 9, "images"), Interval(0.5, 0.4, 0.6, 5)], "over n = 9 images. ±: half"),
     ],

@@ -72,9 +72,10 @@ def write(
     apart = {name: {what: _separation(cell, what, splits) for what in PROPERTIES} for name, cell in cells.items()}
     summary = _summary(treatments, outcomes, apart, dataset, seeds)
     run.write_summary(summary)
+    images = len(dataset.test.labels)
     accuracies = [
         {"network": treatments[name]["network"], "training": treatments[name]["regularization"]}
-        | {"test accuracy": over_seeds(summary[summary["cell"] == name]["test.accuracy"])}
+        | {"test accuracy": over_seeds(summary[summary["cell"] == name]["test.accuracy"], images=images)}
         for name in done
     ]
     tables = [

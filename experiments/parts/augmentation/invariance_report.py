@@ -14,7 +14,6 @@ from cnnjax.study import (
     Table,
     angle_curves,
     colours,
-    over_seeds,
     read_summary,
     save,
     score_dots,
@@ -23,7 +22,7 @@ from cnnjax.study import (
 )
 from experiments.common.metrics import read_trainings
 from experiments.common.protocol import ProtocolConfig, Task, tasks
-from experiments.common.scores import Columns, score, write_scores
+from experiments.common.scores import Columns, interval, write_scores
 from experiments.common.sweep import Outcome
 from experiments.common.tables import show_tables
 from experiments.parts.augmentation.comparisons import compare_cells
@@ -35,19 +34,19 @@ TABLE = {
     "accuracy": "test.accuracy",
     "shifted: mean": "shift_zero.mean_accuracy",
     "worst": "shift_zero.worst_accuracy",
-    "adj. cons.": "shift_zero.adjusted_consistency",
+    "consistency": "shift_zero.consistency",
     "rotated: mean": "rotation.mean_accuracy",
     "worst ": "rotation.worst_accuracy",
-    "adj. cons. ": "rotation.adjusted_consistency",
+    "consistency ": "rotation.consistency",
 }
 """The table's columns, and the scores in them. All the other scores are in summary.csv and scores.csv."""
 
 DOTS = {
     "accuracy, untransformed": "test.accuracy",
     "accuracy, shifted": "shift_zero.mean_accuracy",
-    "adjusted consistency, shifted": "shift_zero.adjusted_consistency",
+    "consistency, shifted": "shift_zero.consistency",
     "accuracy, rotated": "rotation.mean_accuracy",
-    "adjusted consistency, rotated": "rotation.adjusted_consistency",
+    "consistency, rotated": "rotation.consistency",
 }
 
 
@@ -108,7 +107,7 @@ def _draw(
     dots = table[table["score"].isin(titles)].assign(
         score=lambda frame: frame["score"].map(titles), n=lambda f: f["seeds"]
     )
-    figure = score_dots(dots, title="Accuracy and adjusted consistency", note=note, palette=palette)
+    figure = score_dots(dots, title="Accuracy and consistency", note=note, palette=palette)
     save(figure, run.figures / "scores.png")
 
     if (metrics := read_trainings(run, list(done))) is not None:
@@ -136,8 +135,8 @@ def _tabulate(
     for cell, parts in columns.items():
         row: dict[str, object] = {cell.partition("=")[0]: cell.partition("=")[2]}
         for title, name in TABLE.items():
-            if (values := score(parts, name)) is not None:
-                row[title] = over_seeds(values)
+            if (found := interval(parts, name)) is not None:
+                row[title] = found
         rows.append(row)
     measured = min(protocol.images, len(dataset.test.images))
     caption = (

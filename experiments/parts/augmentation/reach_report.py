@@ -13,14 +13,13 @@ from cnnjax.study import (
     RunDirectory,
     Table,
     colours,
-    over_seeds,
     read_summary,
     save,
 )
 from cnnjax.study.style import frame, seeds_note, styled, tidy
 from experiments.common.metrics import read_trainings
 from experiments.common.protocol import ProtocolConfig, Task, tasks
-from experiments.common.scores import Parts, score, write_scores
+from experiments.common.scores import Parts, interval, write_scores
 from experiments.common.sweep import CellPlan, Outcome
 from experiments.common.tables import show_tables
 from experiments.common.traced import cost_of
@@ -88,8 +87,7 @@ def write(
     reach, cost = [], []
     times = milliseconds(run, [cell.plan.name for cell in done])
     for cell, label in zip(done, labels, strict=True):
-        found = {title: score(columns[cell.plan.name], name) for title, name in ACCURACIES.items()}
-        reach.append(label | {title: None if v is None else over_seeds(v) for title, v in found.items()})
+        reach.append(label | {title: interval(columns[cell.plan.name], name) for title, name in ACCURACIES.items()})
     for cell, label in zip(done, labels, strict=True):
         fixed = {name: value for name, value in label.items() if name not in ("augmentation", "trained on")}
         if fixed not in [{name: row[name] for name in fixed} for row in cost]:

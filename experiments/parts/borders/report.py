@@ -60,7 +60,8 @@ def write(
         f"is right on at most {bound * 100:.1f} % of new images: further apart than units of the last map see, the "
         "order of two squares is unknown."
     )
-    table = Table([_row(padding, values) for padding, values in accuracies.items()], TITLE, caption, percent=True)
+    rows = [_row(padding, values, labels.shape[1]) for padding, values in accuracies.items()]
+    table = Table(rows, TITLE, caption, percent=True)
     show_tables(run, [table], outcomes)
     save(figure(accuracies, dataset, bound=bound), run.figures / "borders.png")
 
@@ -85,11 +86,11 @@ def errors_apart(values: np.ndarray, published: float) -> float:
     return difference / math.sqrt(ours + theirs) if difference else 0.0
 
 
-def _row(padding: str, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _row(padding: str, values: Mapping[str, np.ndarray], images: int) -> dict[str, Any]:
     row: dict[str, Any] = {"padding": padding}
     for index, name in enumerate(TEST_SETS):
         kind, which = name.split(".")
-        row[f"{kind}, {which}"] = over_seeds(values[name])
+        row[f"{kind}, {which}"] = over_seeds(values[name], images=images)
         if kind == "seen":
             apart = errors_apart(values[name], PUBLISHED[padding][index]) if padding in PUBLISHED else None
             known = f"{PUBLISHED[padding][index] * 100:.1f}" if padding in PUBLISHED else "–"

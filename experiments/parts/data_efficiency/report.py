@@ -87,7 +87,7 @@ def write(
     note = f"{dataset.name}: {len(dataset.test.labels):,} test images"
     tables = [
         Table(
-            _by_images(done),
+            _by_images(done, images=len(dataset.test.labels)),
             "Accuracy by number of training images, pixels as they are and permuted",
             f"{note}. {dataset.note}. Every training takes equally many steps.",
             percent=True,
@@ -99,7 +99,7 @@ def write(
             percent=True,
         ),
         Table(
-            _by_cost(done, everything),
+            _by_cost(done, everything, images=len(dataset.test.labels)),
             f"Accuracy of all {everything:,} training images, by parameters and multiply-adds",
             "Multiply-adds: for one image, forward. Width: the factor of the network's own widths.",
             percent=True,
@@ -148,15 +148,15 @@ def _comparisons(done: Any) -> Any:
     return frame
 
 
-def _by_images(done: Any) -> list[dict[str, Any]]:
+def _by_images(done: Any, *, images: int) -> list[dict[str, Any]]:
     rows = []
     usual = done[done["width"].eq(1)]
     for network in dict.fromkeys(usual["network"]):
         for pixels, text in PIXELS.items():
             row: dict[str, Any] = {"network": NAMES[network], "pixels": text}
-            for images in sorted(set(usual["images"])):
-                values = _values(usual, network=network, pixels=pixels, images=images)
-                row[f"{images:,}"] = over_seeds(values) if len(values) else None
+            for trained in sorted(set(usual["images"])):
+                values = _values(usual, network=network, pixels=pixels, images=trained)
+                row[f"{trained:,}"] = over_seeds(values, images=images) if len(values) else None
             rows.append(row)
     return rows
 
@@ -173,7 +173,8 @@ def _differences(comparisons: Any) -> list[dict[str, Any]]:
             continue
         row = rows.setdefault((network, label), {"difference": label})
         half = (found["high"] - found["low"]) / 2 * 100
-        spread = f" ± {half:.1f} (p {_p(found['p_holm'])})" if np.isfinite(half) else ""
+        two = "n = 2, " * (found["n"] == 2)
+        spread = f" ± {half:.1f} ({two}p {_p(found['p_holm'])})" if np.isfinite(half) else ""
         row[f"{found['images']:,}"] = f"{found['difference'] * 100:+.1f}{spread}"
     return list(rows.values())
 
@@ -182,7 +183,7 @@ def _p(value: float) -> str:
     return "–" if not np.isfinite(value) else "< .001" if value < 1e-3 else f"{value:.3f}".lstrip("0")
 
 
-def _by_cost(done: Any, everything: int) -> list[dict[str, Any]]:
+def _by_cost(done: Any, everything: int, *, images: int) -> list[dict[str, Any]]:
     rows = []
     ordered = done[done["images"].eq(everything) & done["pixels"].eq("ordered")]
     for (network, width), found in ordered.groupby(["network", "width"], sort=False):
@@ -192,7 +193,7 @@ def _by_cost(done: Any, everything: int) -> list[dict[str, Any]]:
                 "width": f"{width:g}",
                 "parameters": short(found["parameters"].iloc[0]),
                 "multiply-adds": short(found["multiply_adds"].iloc[0]),
-                "accuracy": over_seeds(found["accuracy"]),
+                "accuracy": over_seeds(found["accuracy"], images=images),
             }
         )
     return sorted(rows, key=lambda row: (list(NAMES.values()).index(row["network"]), float(row["width"])))

@@ -9,12 +9,12 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.files import write_atomic
-from cnnjax.study import RunDirectory, Table, colours, over_seeds, save, training_curves
+from cnnjax.study import Interval, RunDirectory, Table, colours, over_seeds, save, training_curves
 from cnnjax.study.style import frame, seeds_note, styled, tidy
 from experiments.common.metrics import read_trainings
 from experiments.common.paired import write_comparisons
 from experiments.common.protocol import ProtocolConfig, tasks
-from experiments.common.scores import score, write_scores
+from experiments.common.scores import interval, score, write_scores
 from experiments.common.sweep import Outcome
 from experiments.common.tables import show_tables
 from experiments.common.traced import activations_of, cost_of, shapes_of
@@ -105,16 +105,23 @@ def _error_row(plan: DepthPlan, found: DepthResult, columns: Mapping[str, Any], 
         "depth": plan.depth,
         "parameters": f"{cost.parameters:,}",
         "r": _field(plan, dataset),
-        "training error": over_seeds(found.training_error),
-        "test error": over_seeds(_test_error(columns)),
+        "training error": over_seeds(found.training_error, images=len(dataset.train.labels)),
+        "test error": _error(columns, "test.accuracy"),
     }
     shown = {"shifted: mean error": "mean_accuracy", "worst": "worst_accuracy"}
     for title, key in shown.items():
-        if (values := score(columns, f"shift_zero.{key}")) is not None:
-            row[title] = over_seeds(1 - values)
-    if (values := score(columns, "shift_zero.consistency")) is not None:
-        row["consistency"] = over_seeds(values)
+        if (error := _error(columns, f"shift_zero.{key}")) is not None:
+            row[title] = error
+    if (same := interval(columns, "shift_zero.consistency")) is not None:
+        row["consistency"] = same
     return row
+
+
+def _error(columns: Mapping[str, Any], accuracy: str) -> Interval | None:
+    """One less an accuracy."""
+    if (found := interval(columns, accuracy)) is None:
+        return None
+    return found._replace(mean=1 - found.mean, low=1 - found.high, high=1 - found.low)
 
 
 def _field(plan: DepthPlan, dataset: Dataset) -> int:

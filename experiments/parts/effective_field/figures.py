@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjax.analysis import EffectiveField, ReceptiveField
+from cnnjax.intervals import method_over_seeds
 from cnnjax.study import colours, draw_effective_field, over_seeds
 from cnnjax.study.style import FAINT, INK, frame, styled, tidy
 from experiments.parts.effective_field.stacks import Stack
@@ -70,7 +71,8 @@ def growth(table: Any) -> "Figure":
         axes.yaxis.set_minor_locator(NullLocator())
     right.set_xlim(left=right.get_xlim()[0] * 0.85)
     seeds = int(table["seed"].max()) + 1
-    spread = f"Dots: mean over {seeds} draws; bars: 95 % bootstrap interval." if seeds > 1 else "One draw."
+    bars = f"bars: 95 % {method_over_seeds(seeds)} interval"
+    spread = f"Dots: mean over {seeds} draws; {bars}." if seeds > 1 else "One draw."
     notes = ["g: the derivative of the middle unit by each pixel.", spread]
     frame(figure, "The receptive field grows as n, what has an effect as √n", notes, left)
     return figure

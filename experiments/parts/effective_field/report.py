@@ -38,7 +38,7 @@ def write(
         ]
     )
     run.write_summary(summary)
-    accuracy = format_interval(over_seeds(network["accuracy"]))
+    accuracy = format_interval(over_seeds(network["accuracy"], images=len(dataset.test.labels)))
     training = f"{dataset.name}; test accuracy after training {accuracy} %; {images} test images."
     tables = [
         (

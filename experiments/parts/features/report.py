@@ -56,7 +56,12 @@ def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
     note = f"Images: {dataset.note}."
     about = " ".join(filter(None, [LAYERS, matches(found), note]))
     tables = [
-        Table(_layer_table(summary, found), "Layers, from the pixels to the logits", about, percent=True),
+        Table(
+            _layer_table(summary, found, len(dataset.test.labels)),
+            "Layers, from the pixels to the logits",
+            about,
+            percent=True,
+        ),
         Table(_unit_table(summary, found), "What units respond to", UNITS, percent=True),
     ]
     show_tables(run, tables)
@@ -152,10 +157,10 @@ def matches(found: Measured) -> str:
     return f"Of the trained networks' layers {share:.0%} are most like their counterpart in another network."
 
 
-def _over(summary: "pd.DataFrame", depth: int, state: str, what: str) -> Interval | None:
+def _over(summary: "pd.DataFrame", depth: int, state: str, what: str, images: int | None = None) -> Interval | None:
     values = feature_figures.by_depth(summary, state, what)[:, depth]
     values = values[np.isfinite(values)]
-    return over_seeds(values) if len(values) else None
+    return over_seeds(values, images=images) if len(values) else None
 
 
 def over_pairs(means: np.ndarray) -> Interval:
@@ -172,13 +177,13 @@ def over_pairs(means: np.ndarray) -> Interval:
     return over_seeds(n * mean - (n - 1) * without)
 
 
-def _layer_table(summary: "pd.DataFrame", found: Measured) -> list[dict[str, Any]]:
+def _layer_table(summary: "pd.DataFrame", found: Measured, images: int) -> list[dict[str, Any]]:
     rows = []
     for depth, layer in enumerate(found.layers):
         row: dict[str, Any] = {"layer": layer}
         for task in feature_figures.tasks_of(summary):
-            row[f"probe: {task}"] = _over(summary, depth, "trained", f"probe.{task}")
-            row[f"{task}, start"] = _over(summary, depth, "start", f"probe.{task}")
+            row[f"probe: {task}"] = _over(summary, depth, "trained", f"probe.{task}", images)
+            row[f"{task}, start"] = _over(summary, depth, "start", f"probe.{task}", images)
         similar = feature_figures.by_depth(summary, "trained", "cka.other_seeds")[:, depth]
         row["CKA: other seeds"] = over_pairs(similar) if np.isfinite(similar).all() else None
         row["CKA: start"] = _over(summary, depth, "trained", "cka.start")

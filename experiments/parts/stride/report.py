@@ -7,11 +7,12 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
+from cnnjax.intervals import describe_methods, method_over_seeds
 from cnnjax.study import Interval, RunDirectory, Table, colours, over_seeds, save
 from cnnjax.study.style import GRID, INK, frame, styled, tidy
 from experiments.common.paired import write_comparisons
 from experiments.common.protocol import ProtocolConfig, tasks
-from experiments.common.scores import score, write_scores
+from experiments.common.scores import interval, score, write_scores
 from experiments.common.sweep import Outcome
 from experiments.common.tables import show_tables
 from experiments.common.traced import cost_of
@@ -82,8 +83,7 @@ def write(
 def _row(plan: StridePlan, columns: Mapping[str, Any], terms: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"padding": plan.padding, "downsample": plan.downsample, "augmentation": plan.augmentation}
     for title, name in SCORES.items():
-        values = score(columns, name)
-        row[title] = None if values is None else over_seeds(values)
+        row[title] = interval(columns, name)
     return row | {term: None if terms is None else over_seeds(terms[term]) for term in SPLIT}
 
 
@@ -121,6 +121,7 @@ def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
     shown = [title for title in SCORES if any(row[title] is not None for row in rows)]
     axes_of = ("augmentation", "padding", "downsample")
     augmentations, paddings, kinds = (list(dict.fromkeys(row[name] for row in rows)) for name in axes_of)
+    made = [method_over_seeds(row["accuracy"].n) for row in rows]
     figure = Figure(figsize=(10.0, 1.0 + len(augmentations) * (0.7 + 0.3 * len(kinds))), layout="constrained")
     panels = figure.subplots(len(augmentations), len(shown), sharey=True, squeeze=False)
     shades = colours(paddings)
@@ -137,7 +138,7 @@ def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
     frame(
         figure,
         "Ways to halve a map, by padding: accuracy, and consistency under four kinds of shift",
-        ["Dot: mean; bar: bootstrap interval over seeds.", note],
+        [f"Dot: mean; bar: {describe_methods(made)} interval over seeds.", note],
         panels[0, 0],
     )
     return figure

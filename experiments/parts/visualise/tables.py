@@ -107,24 +107,27 @@ def check_tables(found: Found) -> dict[str, Table]:
         names = cascade_layers(cascade, rule)
         row: dict[str, Any] = {"rule": rule}
         for text, number in (("first", 0), ("half", (len(names) - 1) // 2), ("all", len(names) - 1)):
-            row[f"{text} drawn anew"] = _mean(cascade[f"{names[number]}/signed"])
-        row["all, absolute"] = _mean(cascade[f"{names[-1]}/absolute"])
+            row[f"{text} drawn anew"] = _mean(cascade[f"{names[number]}/signed"], shares=False)
+        row["all, absolute"] = _mean(cascade[f"{names[-1]}/absolute"], shares=False)
         for which in ("trained", "untrained"):
-            row[f"like the image, {which}"] = _mean(recovery[f"{rule}/{which}"])
+            row[f"like the image, {which}"] = _mean(recovery[f"{rule}/{which}"], shares=False)
         rows.append(row)
     tables = {ROBUST: Table(rows, digits=2)}
     areas = found.checks["perturbation"]
     methods = list(dict.fromkeys(name.rpartition("/")[0] for name in areas))
     tables[AREAS] = Table(
         [
-            {"method": name, **{kind: _mean(areas[f"{name}/{kind}"]) for kind in ("deletion", "insertion")}}
+            {
+                "method": name,
+                **{kind: _mean(areas[f"{name}/{kind}"], shares=True) for kind in ("deletion", "insertion")},
+            }
             for name in sorted(methods, key=_order)
         ],
         percent=True,
     )
     if pointing := found.checks["pointing"]:
         names = sorted((name for name in pointing if name != "share"), key=_order)
-        rows = [{"method": name, "hits": _mean(pointing[name])} for name in names]
+        rows = [{"method": name, "hits": _mean(pointing[name], shares=True)} for name in names]
         tables[POINTING] = Table(
             [*rows, {"method": "share of the image", "hits": float(pointing["share"].mean())}], percent=True
         )
@@ -140,7 +143,9 @@ def _order(name: str) -> tuple[int, str]:
     return ([*RULES, name].index(name), name)
 
 
-def _mean(values: np.ndarray) -> Any:
+def _mean(values: np.ndarray, *, shares: bool) -> Any:
     """The mean over images with its interval; NaN are left out, as pictures of nothing but zeros."""
     finite = values[np.isfinite(values)]
-    return over_images({"value": finite[None]}, lambda means: means["value"]) if len(finite) else float("nan")
+    if not len(finite):
+        return float("nan")
+    return over_images({"value": finite[None]}, lambda means: means["value"], shares=shares)
