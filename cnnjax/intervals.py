@@ -29,7 +29,6 @@ above, and below five images Student's interval over the pseudo-values of the ja
 import functools
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -167,8 +166,8 @@ _ROUNDING = 1e-6  # sums of float32 probabilities end so far beyond 1
 
 def _at_one_end(column: np.ndarray, images: int) -> bool:
     """Whether all shares of so many images are 0 or all are 1."""
-    if operator.index(images) < 1:
-        raise InputError(f"images={images} must be at least 1: the number that each value is a share of.")
+    if images < 1 or images % 1:
+        raise InputError(f"images={images} must be a whole number, at least 1: that which each value is a share of.")
     if column[0] < -_ROUNDING or column[-1] > 1 + _ROUNDING:
         raise InputError(f"values reach from {column[0]} to {column[-1]}; shares of images lie in [0, 1].")
     return bool(np.all(column < 1e-12) or np.all(column > 1 - 1e-12))

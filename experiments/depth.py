@@ -8,7 +8,7 @@ how much the answers depend on where the image lies.
     python -m experiments.depth                      handwritten digits of 8 pixels, no download
     python -m experiments.depth --preset paper       He et al.'s widths, depths and recipe on CIFAR-10
 
-Expected on the default data, in about five minutes on one core: degradation. The training error of plain
+Expected on the default data, in about six minutes on one core: degradation. The training error of plain
 networks rises with depth, from next to nothing at 8 layers to more than one image in ten at 32, and with it the test
 error; that of residual networks stays at nothing. It is no overfitting, for the training error itself rises, and the
 receptive field is not what is missing, for it is the same in both.
@@ -66,7 +66,7 @@ class Config:
     protocol: ProtocolConfig = dataclasses.field(
         default_factory=lambda: ProtocolConfig(max_shift=2, orbits=("shift_zero",))
     )
-    seeds: int = 3
+    seeds: int = 5
     """Trainings of each network."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""

@@ -263,7 +263,7 @@ def test_one_image_has_no_interval():
         (lambda: over_seeds([[1.0, 2.0]]), r"shape \(1, 2\)"),
         (lambda: over_seeds([1.0, math.nan]), "nan at seed 1"),
         (lambda: over_seeds([1.0, 2.0], level=1.5), "level of an interval is 1.5"),
-        (lambda: over_seeds([1.0, 1.0], images=0), "images=0 must be at least 1"),
+        (lambda: over_seeds([1.0, 1.0], images=0), "images=0 must be a whole number, at least 1"),
         (lambda: over_seeds([1.0, 1.5], images=10), "reach from 1.0 to 1.5; shares of images lie in"),
         (lambda: over_images({"x": [[0.1, 1.2]]}, lambda m: m["x"], shares=True), "x is not within"),
         (lambda: over_images({}, lambda means: means), "at least one"),

@@ -77,18 +77,27 @@ def format_interval(interval: Interval, *, scale: int | float = 100, digits: int
     """`97.3 ± 0.4`: mean and half the width of an interval, times `scale`; only the mean where there is none.
 
     An interval of two, whose width says little, is marked `(n = 2)`. One that ends at its mean, as shares do that are
-    all 1 or all 0, has its other end: `100.0 (≥ 98.8)`, `0.0 (≤ 1.2)`.
+    all 1 or all 0, has its other end: `100.0 (≥ 98.8)`, `0.0 (≤ 1.2)`. One of shares so near to 0 or 1 that it is far
+    from symmetric has both its ends: `99.0 (96.3 to 99.9)`.
     """
     mean, low, high = (f"{value * scale:.{digits}f}" for value in interval[:3])
     if not math.isfinite(interval.low):
         return mean
-    if is_one_sided(interval):
+    if _is_one_sided(interval):
         return f"{mean} (≤ {high})" if math.isclose(interval.mean, interval.low) else f"{mean} (≥ {low})"
+    if _is_lopsided(interval):
+        return f"{mean} ({low} to {high})"
     half = f"{(interval.high - interval.low) / 2 * scale:.{digits}f}"
     return f"{mean} ± {half}{' (n = 2)' * (interval.n == 2)}"
 
 
-def is_one_sided(interval: Interval) -> bool:
+def _is_lopsided(interval: Interval) -> bool:
+    """Whether it is of shares, and as far either way from its mean would lie outside [0, 1]."""
+    half = (interval.high - interval.low) / 2
+    return interval.method == "Gaffke" and not half <= interval.mean <= 1 - half
+
+
+def _is_one_sided(interval: Interval) -> bool:
     """Whether one end of the interval, and only one, is its mean."""
     low, high = (math.isclose(interval.mean, end, abs_tol=1e-12) for end in (interval.low, interval.high))
     return low != high
@@ -133,10 +142,11 @@ def _meaning(intervals: Sequence[Interval]) -> str:
             sentences.append(f"n = 1 {over[:-1]}, which has no interval.")
             continue
         n = " to ".join(f"{n}" for n in sorted({min(counts), max(counts)}))
-        bounds = [interval for interval in some if is_one_sided(interval)]
+        bounds = [interval for interval in some if _is_one_sided(interval)]
         if methods := {interval.method for interval in some if interval.n > 1 and interval not in bounds}:
-            name = describe_methods(methods)
-            sentences.append(f"±: half the width of the {level * 100:g} % {name} interval over n = {n} {over}.")
+            name = f"{level * 100:g} % {describe_methods(methods)} interval over n = {n} {over}"
+            ends = "; in brackets: its ends, where it is far from symmetric" * any(map(_is_lopsided, some))
+            sentences.append(f"±: half the width of the {name}{ends}.")
         if bounds:
             sentences.append(f"≥, ≤: the {level * 100:g} % bound by the number of images, all of which count, or none.")
     return " ".join(sentences)

@@ -57,7 +57,7 @@ def test_the_directory_tells_the_whole_story(whole):
         expected = (answers == labels).mean(1)
         np.testing.assert_allclose(summary[summary["cell"] == name]["test.accuracy"], expected)
     table = (whole / "table.md").read_text()
-    assert re.search(r"\| two_towers \| augmentation \| +chroma \| 0\.\d\d ± 0\.\d\d \|", table)
+    assert re.search(r"\| two_towers \| augmentation \| +chroma \| 0\.\d\d ± \d+\.\d\d \(n = 2\) \|", table)
     assert re.search(r"\| one_tower +\| augmentation \| +\d+\.\d ±", table)
     assert len(pd.read_csv(whole / "comparisons.csv")) == 2
     for name in ("filters", "values", "separation", "training"):

@@ -72,7 +72,7 @@ def test_the_directory_tells_the_whole_story(whole):
     assert sorted(rectified) == sorted(LAYERS[:5] * len(NETWORKS))
     table = (whole / "table.md").read_text()
     assert re.search(r"\| stage2_conv1 \| +\d+\.\d ± \d", table)
-    assert re.search(r"\| stage2_conv1 \| +\d+\.\d ± \d+\.\d \(\d+\) \|", table)
+    assert re.search(r"\| stage2_conv1 \| +\d+\.\d ± \d+\.\d \(n = 2\) \(\d+\) \|", table)
     for name in ("similarity", "depth", "training"):
         with Image.open(whole / "figures" / f"{name}.png") as figure:
             assert len(figure.getcolors(figure.width * figure.height)) > 50  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cnnjax import InputError
-from cnnjax.study import Interval, format_interval, markdown, over_seeds, print_table
+from cnnjax.study import Interval, format_interval, markdown, over_images, over_seeds, print_table
 
 NONE = float("nan")
 ROWS = [
@@ -22,6 +22,16 @@ def test_an_interval_reads_as_half_its_width():
     assert format_interval(Interval(0.5, NONE, NONE, 1)) == "50.0"
     assert format_interval(Interval(0.5, 0.25, 0.75, 2)) == "50.0 ± 25.0 (n = 2)"
     assert format_interval(Interval(0.5, 0.5, 0.5, 5)) == "50.0 ± 0.0"
+
+
+def test_shares_near_an_end_have_both_ends_of_their_interval():
+    right = np.arange(200)[None] < 198
+    near = over_images({"right": right}, lambda means: means["right"], resamples=50_000)
+    # Clopper and Pearson's of 198 in 200, by their equation: 96.43 to 99.88 %.
+    assert format_interval(near) == "99.0 (96.4 to 99.9)"
+    assert "over n = 200 images; in brackets: its ends" in markdown([{"cell": "a", "accuracy": near}])
+    middle = over_images({"right": np.arange(200)[None] < 120}, lambda means: means["right"])
+    assert "60.0 ± " in format_interval(middle)
 
 
 def test_all_or_no_images_have_a_bound_in_place_of_no_spread():
