@@ -36,8 +36,8 @@ def with_pool_rule(f: Callable[..., Any], overlap: Overlap) -> Callable[..., Any
     `checkpoint`, branches and loops. The result gives what f gives, to the bit; with the last two rules it is not
     linear in the signal, and has no forward derivative.
 
-    Raises InputError for an unknown rule; and when the result is called, where f has no max pool, or one that is
-    dilated, along more than two axes or inside another primitive than calls, branches and loops. The paper (Zeiler &
+    Raises InputError for an unknown rule; and when the result is called, where f has no max pool, or one of an enlarged
+    map, along more than two axes or inside another primitive than calls, branches and loops. The paper (Zeiler &
     Fergus 2014, section 2.1) gives no rule.
     """
     if overlap not in get_args(Overlap):
@@ -55,12 +55,13 @@ def with_pool_rule(f: Callable[..., Any], overlap: Overlap) -> Callable[..., Any
 
 
 class _Pool(NamedTuple):
-    """Window, stride and padding for each axis of an array of a shape."""
+    """Window, stride, padding and dilation for each axis of an array of a shape."""
 
     shape: tuple[int, ...]
     window: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -87,10 +88,11 @@ def _pool_of(eqn: JaxprEqn) -> _Pool | None:
         return None
     p = eqn.params
     operand: Any = eqn.invars[0].aval
-    pool = _Pool(operand.shape, p["window_dimensions"], p["window_strides"], tuple(map(tuple, p["padding"])))
-    if len(pool.axes) > 2 or {*p["base_dilation"], *p["window_dilation"]} != {1}:
+    padding = tuple(map(tuple, p["padding"]))
+    pool = _Pool(operand.shape, p["window_dimensions"], p["window_strides"], padding, p["window_dilation"])
+    if len(pool.axes) > 2 or {*p["base_dilation"]} != {1}:
         raise InputError(
-            f"a max pool of windows {pool.window} along {len(pool.axes)} axes, or dilated, has no such rule"
+            f"a max pool of windows {pool.window} along {len(pool.axes)} axes, or of an enlarged map, has no such rule"
         )
     return pool
 
@@ -161,7 +163,9 @@ def _traced(overlap: Overlap, program: Program) -> Program:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _pooled(pool: _Pool, overlap: Overlap, x: Array) -> Array:
-    return lax.reduce_window(x, -jnp.inf, lax.max, pool.window, pool.stride, pool.padding)
+    return lax.reduce_window(
+        x, -jnp.inf, lax.max, pool.window, pool.stride, pool.padding, window_dilation=pool.dilation
+    )
 
 
 def _forward(pool: _Pool, overlap: Overlap, x: Array) -> tuple[Array, Array]:
@@ -196,5 +200,5 @@ def _as_maps(pool: _Pool, x: Array) -> Array:
 
 
 def _options(pool: _Pool) -> dict[str, Any]:
-    fields = {"window": pool.window, "stride": pool.stride, "padding": pool.padding}
-    return {name: [of[axis] for axis in pool.axes] for name, of in fields.items()}
+    names = ("window", "stride", "padding", "dilation")
+    return {name: [getattr(pool, name)[axis] for axis in pool.axes] for name in names}

@@ -116,6 +116,21 @@ def test_a_pool_along_one_axis_that_is_read_twice_is_one_of_its_own():
     np.testing.assert_allclose(back, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{"dilation": (2, 3)}, {"ceil_mode": True, "padding": 1}, {"window": 36}])
+@pytest.mark.parametrize("overlap", ["add", "overwrite", "max"])
+def test_dilated_pools_those_of_ceil_mode_and_long_windows(overlap, options):
+    options = {"window": 3, "stride": 2, **options}
+    x = np.random.default_rng(0).integers(0, 3, size=(1, 40, 38, 2)).astype(np.float32)
+
+    @jax.jit
+    def program(x):
+        y, pull = jax.vjp(with_pool_rule(lambda x: ops.max_pool(x, **options), overlap), x)
+        _, switches = ops.max_pool_with_switches(x, **options)
+        return pull(y)[0], ops.max_unpool(y, switches, input_size=x.shape[1:-1], overlap=overlap, **options)
+
+    np.testing.assert_array_equal(*program(x))
+
+
 def test_bad_input(without_type_checks):
     with pytest.raises(InputError, match="overlap='sum' is unknown; use one of add"):
         with_pool_rule(jax.nn.relu, "sum")
