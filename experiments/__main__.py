@@ -7,7 +7,7 @@ import argparse
 import shutil
 import textwrap
 
-from cnnjax.study.ending import one_line_endings
+from cnnjax.ending import one_line_endings
 from experiments.common.modules import Module, experiments
 
 AFTER = """\

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from cnnjax.ending import one_line_endings
 from cnnjax.errors import InputError
-from cnnjax.study.ending import one_line_endings
 
 C = TypeVar("C")
 _LARGEST = 2**31 - 1  # JAX counts with int32
@@ -28,7 +28,7 @@ def main(config_class: type[C], run: Callable[[C], Path], *, prog: str, presets:
     with one_line_endings():
         _check_arguments(sys.argv[1:])
         config = _read(config_class, prog, inspect.cleandoc(sys.modules[run.__module__].__doc__ or ""), presets or {})
-        _check_numbers(config)
+        check_numbers(config)
         path = run(config)
         print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -42,12 +42,12 @@ def _check_arguments(arguments: Sequence[str]) -> None:
             raise InputError(f"{argument!r} is not UTF-8: give names in UTF-8, and rename files that are not") from None
 
 
-def _check_numbers(config: Any, prefix: str = "") -> None:
+def check_numbers(config: Any, prefix: str = "") -> None:
     """Raise `InputError` for numbers that neither JAX nor JSON can hold, naming the option."""
     for field in dataclasses.fields(config):
         option, value = f"--{prefix}{field.name}".replace("_", "-"), getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            _check_numbers(value, f"{prefix}{field.name}.")
+            check_numbers(value, f"{prefix}{field.name}.")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int) and not -_LARGEST <= number <= _LARGEST:
                 raise InputError(f"{option} {number} is too large: give at most {_LARGEST} either way")

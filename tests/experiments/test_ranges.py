@@ -8,7 +8,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig
-from cnnjax.study.cli import _check_numbers
+from cnnjax.study.cli import check_numbers
 from cnnjax.training import TrainConfig
 from experiments import alexnet, augmentation, depth, jigsaw, receptive_field, visualise
 from experiments.common.images import check_moves, load_images
@@ -51,7 +51,7 @@ CONFIGS = {
 
 def refuse(config):
     """As a command line does, and then the experiment."""
-    _check_numbers(config)
+    check_numbers(config)
     check_ranges(config)
 
 

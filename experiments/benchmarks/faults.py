@@ -1,0 +1,270 @@
+"""Does every fault end in the right result or in one line? Kills, damaged runs, broken images and wrong options.
+
+Kills: a tiny experiment is killed at random instants, again and again until it ends: its files must be those of an
+undisturbed run, to the byte. Damage: in a finished run a file is flipped at a bit, torn, emptied, exchanged with
+another, or replaced by a folder or a pipe; each reader, the report and the experiment itself must give what they gave
+before, or refuse it. Images: the same for the files of a folder of classes. Options: numbers that no option takes.
+
+    python -m experiments.benchmarks.faults --trials 20
+
+Expected, in ten minutes on two cores: nothing in the column `other`. Most of the time is that of the chains of kills.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import typing
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnjax import runtime
+from cnnjax.data import DataConfig, load
+from cnnjax.errors import InputError
+from cnnjax.files import write_atomic
+from cnnjax.study import Progress, main, markdown, open_run, print_table, read_config, read_metrics, read_summary
+from cnnjax.study.cli import check_numbers
+from cnnjax.training import TrainConfig, read_arrays
+from experiments import augmentation, report
+from experiments.common.network import NetworkConfig
+from experiments.common.protocol import ProtocolConfig
+from experiments.common.ranges import check_ranges
+
+TINY = augmentation.Config(
+    data=DataConfig(train_images=60, test_images=20),
+    network=NetworkConfig(widths=(4,)),
+    train=TrainConfig(epochs=2, batch_size=20),
+    protocol=ProtocolConfig(max_shift=1, rotation_step=90, images=10),
+    augmentations=("none", "crop"),
+    seeds=2,
+)
+FLAGS = (
+    *("--data.train-images", "60", "--data.test-images", "20", "--network.widths", "4", "--train.epochs", "2"),
+    *("--train.batch-size", "20", "--protocol.max-shift", "1", "--protocol.rotation-step", "90"),
+    *("--protocol.images", "10", "--augmentations", "none", "crop", "--seeds", "2"),
+)
+"""The same settings as `TINY`."""
+
+RESULTS = ("summary.csv", "scores.csv")
+LONGEST = 30.0
+"""Seconds after which a command is killed at the latest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of the trials of faults."""
+
+    trials: int = 20
+    """Of each kind; of chains of kills a tenth."""
+    seed: int = 0
+    """Of the faults."""
+    out: Path | None = None
+    """The run directory (by default runs/benchmarks_faults/, under a name that follows from the options)."""
+
+
+@dataclasses.dataclass
+class Count:
+    """What became of the trials of a kind."""
+
+    kind: str
+    trials: int = 0
+    refused: int = 0
+    right: int = 0
+    other: int = 0
+    first: str = ""
+    """The first of the others."""
+
+    def tried(self, what: str, trial: Callable[[], bool]) -> None:
+        """Count a trial, which says whether what came is right, or raises."""
+        self.trials += 1
+        try:
+            right = trial()
+        except InputError:
+            self.refused += 1
+            return
+        except Exception as error:
+            right, what = False, f"{what}: {type(error).__name__}: {error}"
+        self.right += right
+        self.other += not right
+        self.first = self.first or ("" if right else what)
+
+
+def run(config: Config) -> Path:
+    """Try every kind of fault, print the counts, write the table, and return the run directory."""
+    if not 1 <= config.trials <= 10**6:
+        raise InputError(f"trials={config.trials} must be from 1 to 1000000")
+    runtime.configure()
+    with (
+        open_run("benchmarks_faults", config, out=config.out) as directory,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        with Progress(4) as progress:
+            whole = quietly(lambda: augmentation.run(dataclasses.replace(TINY, out=Path(folder) / "whole")))
+            counts = []
+            for kind, trial in (("damage", damages), ("kills", kills), ("images", images), ("options", options)):
+                progress.cell(kind)
+                many = -(-config.trials // 10) if kind == "kills" else config.trials
+                counts.append(trial(whole, Path(folder), random.Random(config.seed), many))
+        rows = [dataclasses.asdict(count) for count in counts]
+        print_table(rows, title="What became of faults")
+        write_atomic(directory.path / "table.md", markdown(rows))
+        return directory.path
+
+
+def quietly(work: Callable[[], Any]) -> Any:
+    """What `work` returns, without what it prints."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        return work()
+
+
+def damages(whole: Path, folder: Path, chance: random.Random, trials: int) -> Count:
+    """Damage a file of the finished run, and read it in every way."""
+    count, copy = Count("damaged runs"), folder / "damaged"
+    readers = {
+        "read_config": lambda: read_config(copy) == read_config(whole),
+        "read_metrics": lambda: read_metrics(copy) is not None,
+        "read_summary": lambda: read_summary(copy) is not None,
+        "report": lambda: report.write(report.Report((copy,), copy.with_suffix(".html"))).exists(),
+        "experiment": lambda: same_results(
+            quietly(lambda: augmentation.run(dataclasses.replace(TINY, out=copy))), whole
+        ),
+    }
+    for _ in range(trials):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(whole, copy)
+        what = damage(copy, chance)
+        for name, read in readers.items():
+            count.tried(f"{name} after {what}", lambda read=read: quietly(read))
+        for file in copy.glob("cells/*/*.safetensors"):
+            count.tried(f"read_arrays after {what}", lambda file=file: read_arrays(file) is not None)
+    return count
+
+
+def damage(run: Path, chance: random.Random) -> str:
+    """Do something to a file of a run, and say what."""
+    files = sorted(path for path in run.rglob("*") if path.is_file() and path.name != ".lock")
+    file, other = chance.sample(files, 2)
+    kind = chance.choice(("flip", "tear", "empty", "remove", "exchange", "folder", "pipe"))
+    content = bytearray(file.read_bytes())
+    if kind == "flip" and content:
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        file.write_bytes(content)
+    elif kind == "tear":
+        file.write_bytes(content[: chance.randrange(len(content) + 1)])
+    elif kind == "empty":
+        file.write_bytes(b"")
+    elif kind == "exchange":
+        file.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+    else:
+        file.unlink()
+        if kind == "folder":
+            file.mkdir()
+        elif kind == "pipe" and hasattr(os, "mkfifo"):
+            os.mkfifo(file)
+    return f"{kind} of {file.relative_to(run)}" + (f" and {other.relative_to(run)}" if kind == "exchange" else "")
+
+
+def same_results(found: Path, whole: Path) -> bool:
+    """Whether two runs came to the same scores, to the byte."""
+    return all((found / name).read_bytes() == (whole / name).read_bytes() for name in RESULTS)
+
+
+def same_files(found: Path, whole: Path) -> bool:
+    """Whether two runs have kept the same, to the byte."""
+    kept = [{path.relative_to(run): path.read_bytes() for path in run.glob("cells/*/*")} for run in (found, whole)]
+    return kept[0] == kept[1] and same_results(found, whole)
+
+
+def kills(whole: Path, folder: Path, chance: random.Random, trials: int) -> Count:
+    """Kill the experiment at random instants until it ends."""
+    count = Count("chains of kills")
+    for number in range(trials):
+        out = folder / f"killed{number}"
+        count.tried("a chain of kills", lambda out=out: survives(out, chance) and same_files(out, whole))
+    return count
+
+
+def survives(out: Path, chance: random.Random) -> bool:
+    """Start the same command until it ends by itself, each later killed later; whether it then ended well."""
+    command = [sys.executable, "-m", "experiments.augmentation", *FLAGS, "--out", str(out)]
+    longest = LONGEST / 8
+    while True:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            end = time.monotonic() + chance.uniform(0, longest)
+            while process.poll() is None and time.monotonic() < end:
+                time.sleep(0.01)
+            if process.poll() is not None:
+                return process.returncode == 0
+            process.send_signal(chance.choice((signal.SIGKILL, signal.SIGTERM)))
+        longest *= 1.2
+
+
+def images(whole: Path, folder: Path, chance: random.Random, trials: int) -> Count:
+    """Damage a file in a folder of classes, and load it."""
+    from PIL import Image
+
+    count, photos = Count("damaged images"), folder / "photos"
+    pixels = np.random.default_rng(0)
+    for _ in range(trials):
+        shutil.rmtree(photos, ignore_errors=True)
+        for name in ("a", "b"):
+            (photos / name).mkdir(parents=True)
+            for index in range(6):
+                picture = Image.fromarray(pixels.integers(0, 256, (8, 8, 3), np.uint8))
+                picture.save(photos / name / f"{index}.{chance.choice(('png', 'jpg', 'tiff', 'bmp', 'gif', 'webp'))}")
+        what = damage(photos, chance)
+        config = DataConfig(name="folder", data_dir=photos)
+        count.tried(what, lambda config=config: quietly(lambda: load(config)).train.images.shape[1:] == (8, 8, 3))
+    return count
+
+
+def options(whole: Path, folder: Path, chance: random.Random, trials: int) -> Count:
+    """Give a number that an option cannot take."""
+    count = Count("options")
+    every = list(numeric(TINY))
+    for _ in range(trials):
+        owner, name = chance.choice(every)
+        value = chance.choice((2**63, -(2**63), 1e-320, float("nan"), float("inf"), -1e300))
+        kind = typing.get_type_hints(type(owner))[name]
+        changed = {name: (value,) if "tuple" in str(kind) else value}
+        count.tried(f"{name}={value}", lambda owner=owner, changed=changed: taken(owner, changed))
+    return count
+
+
+def numeric(config: Any) -> Iterator[tuple[Any, str]]:
+    """The numeric options of a config and of those within it."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from numeric(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield config, field.name
+
+
+def taken(owner: Any, changed: dict[str, Any]) -> bool:
+    """Never right: raises InputError where the change is refused."""
+    config = dataclasses.replace(owner, **changed)
+    check_numbers(config)
+    check_ranges(config)
+    return False
+
+
+if __name__ == "__main__":
+    main(Config, run, prog="python -m experiments.benchmarks.faults")
