@@ -176,7 +176,8 @@ def resolve_slides(
 def check_occupied(shape: tuple[int, ...], slides: Sequence[Slide], padding: Padding) -> None:
     """Refuse windows that lie in the padding altogether."""
     for slide in slides:
-        if not slide.inside(shape[slide.axis]).all():
+        # Padding as wide as the window is refused before the windows are counted: there may be billions.
+        if max(slide.pair) >= slide.span or not slide.inside(shape[slide.axis]).all():
             size = f"{slide.size}" + (f" with dilation {slide.dilation}" if slide.dilation > 1 else "")
             raise InputError(
                 f"padding={padding!r} makes a window of {size} out of nothing but padding, which has no maximum and no "

@@ -285,6 +285,8 @@ def test_windows_of_nothing_but_padding_have_no_maximum():
         InputError, match=r"padding=2 makes a window of 2 out of nothing but padding, .* Pad less than the window size"
     ):
         ops.max_pool(jnp.ones((1, 4, 1)), 2, padding=2)
+    with pytest.raises(InputError, match=r"padding=1000000000 makes a window of 2 out of nothing but padding"):
+        ops.max_pool(jnp.ones((1, 4, 1)), 2, padding=10**9)
 
 
 def test_integers_are_refused():
