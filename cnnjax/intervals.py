@@ -35,6 +35,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cnnjax.door import checked
+from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
 
 _RANDOM_STATE = 0
@@ -56,8 +58,9 @@ class Interval(NamedTuple):
     method: Method = "bootstrap"
 
 
+@checked()
 def over_seeds(
-    values: ArrayLike, *, images: int | None = None, level: float = 0.95, resamples: int = 10_000
+    values: ArrayLike, *, images: int | None = None, level: float = 0.95, resamples: Positive = 10_000
 ) -> Interval:
     """The mean of `values` (seeds,) and its interval over seeds; one seed has none: low and high are NaN.
 
@@ -93,13 +96,14 @@ def describe_methods(methods: Iterable[str]) -> str:
     return " or ".join(sorted(names))
 
 
+@checked()
 def over_images(
     columns: Mapping[str, ArrayLike],
     score: Callable[[dict[str, Any]], Any],
     *,
     shares: bool | None = None,
     level: float = 0.95,
-    resamples: int = 2_000,
+    resamples: Positive = 2_000,
 ) -> Interval:
     """The interval over test images of a score that is a function of means over images.
 

@@ -6,18 +6,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.project import Unit, ValueRange
 from cnnjax.analysis.relu_rules import Rule
 from cnnjax.analysis.scores import Attribution, Scores
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 def saliency(
     f: Callable[[Array], Any],
-    images: Any,
+    images: Images,
     layer: str | None = None,
     unit: Unit | None = None,
     *,
@@ -38,9 +42,10 @@ def saliency(
     return scores.attribution(maps, values)
 
 
+@checked()
 def smooth_grad(
     f: Callable[[Array], Any],
-    images: Any,
+    images: Images,
     layer: str | None = None,
     unit: Unit | None = None,
     *,
@@ -72,13 +77,14 @@ def smooth_grad(
     return scores.attribution(total / samples)
 
 
+@checked()
 def integrated_gradients(
     f: Callable[[Array], Any],
-    images: Any,
+    images: Images,
     layer: str | None = None,
     unit: Unit | None = None,
     *,
-    baseline: Any = 0.0,
+    baseline: ArrayLike = 0.0,
     steps: int = 50,
     value_range: ValueRange = (0, 1),
     batch_size: int = 32,
@@ -110,6 +116,7 @@ def integrated_gradients(
     return scores.attribution(total * np.asarray(way))
 
 
+@checked()
 def strength(maps: Float[Array | np.ndarray, "batch *space channels"]) -> Float[np.ndarray, " batch *space"]:
     """How strongly each pixel counts: the largest absolute value over its channels.
 

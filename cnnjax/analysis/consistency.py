@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Shaped
 
 from cnnjax import runtime
 from cnnjax.analysis.gradient_flow import NotFiniteError
@@ -22,6 +23,7 @@ from cnnjax.analysis.norms import wide
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.traced import shapes_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.intervals import Interval, over_images
 
@@ -54,7 +56,8 @@ class Predictions:
     """`(transforms, images)` in [0, 1]: half the L1 distance between the class probabilities and the identity's."""
 
 
-def predict(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> Predictions:
+@checked("orbit")
+def predict(classify: Callable[[Array], Array], examples: ArrayLike, orbit: Orbit) -> Predictions:
     """Classify every example under every transform of the orbit, in batches inside `jit`.
 
     `classify` maps float images `(batch, height, width, channels)` to logits `(batch, classes)`. Given as a
@@ -130,7 +133,8 @@ def _checked(classify: Callable[[Array], Array], images: jax.ShapeDtypeStruct) -
     return runtime.evaluation_batch(images.shape[1] * images.shape[2]), logits.shape[1]
 
 
-def classify_all(classify: Callable[[Array], Array], images: np.ndarray) -> np.ndarray:
+@checked()
+def classify_all(classify: Callable[[Array], Array], images: Shaped[np.ndarray, "images ..."]) -> np.ndarray:
     """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches."""
     if not len(images):
         raise InputError("no images: there is nothing to classify")
@@ -163,8 +167,9 @@ def _probabilities(apply: Callable) -> Callable:
 _shared_probabilities = functools.lru_cache(maxsize=32)(_probabilities)
 
 
+@checked()
 def image_columns(
-    predictions: Predictions, labels: np.ndarray, orbit: Orbit, *, among: np.ndarray | None = None
+    predictions: Predictions, labels: np.ndarray, orbit: Orbit, *, among: Bool[np.ndarray, " transforms"] | None = None
 ) -> dict[str, np.ndarray]:
     """What the scores are made of, for each image: `{name: (images,)}`. Means of these over images give the scores.
 
@@ -211,6 +216,7 @@ def _check_labels(labels: np.ndarray, count: int, classes: int | None = None) ->
         raise InputError(f"label {wrong} is not a class: give numbers from 0{below}")
 
 
+@checked()
 def scores(means: Mapping[str, Any]) -> dict[str, Any]:
     """The protocol's scores from the means of `image_columns` over images: numbers or arrays, elementwise.
 
@@ -251,8 +257,9 @@ def _ratio(a: Any, b: Any, *, otherwise: float) -> np.ndarray:
     return np.where(positive, a / np.where(positive, b, 1.0), otherwise)
 
 
+@checked("transforms")
 def consistency(
-    classify: Callable[[Array], Array], images: Any, transforms: Orbit, *, labels: np.ndarray | None = None
+    classify: Callable[[Array], Array], images: ArrayLike, transforms: Orbit, *, labels: np.ndarray | None = None
 ) -> dict[str, Interval]:
     """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
 

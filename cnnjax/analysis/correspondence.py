@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.traced import shapes_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -36,7 +39,8 @@ class Correspondence:
         return float(self.distances.sum() / (n * (n - 1)))
 
 
-def correspondence(f: Callable[[Array], Any], images: Any, covered: Any) -> Any:
+@checked()
+def correspondence(f: Callable[[Array], Any], images: Images, covered: ArrayLike) -> Any:
     """The `Correspondence` of every array that `f` returns, as a tree like `f`'s result.
 
     `ε_i = f(x_i) − f(x̃_i)` for images x and the same images x̃ with a part covered, the left eye of each face. Signs

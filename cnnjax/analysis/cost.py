@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from jax.tree_util import DictKey
 
 from cnnjax.analysis.dataflow import Dataflow
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.names import named
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.traced import program_of
+from cnnjax.door import checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Cost:
         return tuple(sorted({name for layer in self.layers.values() for name in layer.inexact}))
 
 
-def cost(f: Callable[..., Any], images: Any, params: Any = None) -> Cost:
+@checked()
+def cost(f: Callable[..., Any], images: Images, params: Any = None) -> Cost:
     """The multiply-adds, parameters and activation bytes of `f(images)`, or with `params` of `f(params, images)`.
 
     A convolution from c to m channels in g groups with a window of k positions and n output positions takes

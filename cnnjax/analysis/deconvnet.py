@@ -6,10 +6,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from cnnjax import ops
 from cnnjax.analysis.project import Projection, Unit, checked_units, found_units
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops import Padding
 from cnnjax.ops.unpooling import Overlap
@@ -100,7 +102,10 @@ class MaxPool:
         return ops.max_unpool(signal, switches, input_size=input_size, overlap=overlap, **options)
 
 
-def deconvnet(layers: Sequence[Layer], image: Any, unit: Unit | None = None, *, overlap: Overlap = "add") -> Projection:
+@checked()
+def deconvnet(
+    layers: Sequence[Layer], image: ArrayLike, unit: Unit | None = None, *, overlap: Overlap = "add"
+) -> Projection:
     """Map activations of the last of these layers back to pixels, through each layer in turn.
 
     Every activation of the last layer is set to zero but the unit's; then down to the pixels a pool unpools with its

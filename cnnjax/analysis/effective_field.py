@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.unit import unit_response
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 Kind = Literal["absolute", "signed", "squared"]
@@ -102,9 +104,10 @@ class EffectiveField:
         return [np.asarray(p, np.float64) for p in np.indices(self.map.shape)]
 
 
+@checked("kind")
 def effective_receptive_field(
     f: Callable[[jax.Array], Any],
-    images: Any,
+    images: Images,
     layer: str | None = None,
     unit: int | Sequence[int] | None = None,
     kind: Kind = "absolute",

@@ -12,16 +12,19 @@ from jaxtyping import Array, Float, Inexact
 
 from cnnjax import runtime
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.maps import Layout, layouts
 from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Rotation, Transform
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 Layouts = tuple[Layout, ...]
 
 
-def equivariance_error(f: Callable[[jax.Array], Any], images: Any, transform: Transform) -> Any:
+@checked("transform")
+def equivariance_error(f: Callable[[jax.Array], Any], images: Images, transform: Transform) -> Any:
     """How far each activation is from moving with the image, as a tree of floats like f's result.
 
     `‖f(T x) − T f(x)‖ / ‖T f(x)‖`, norms over all images and units. T is a `Shift`, `Rotation`, `Flip` or `Scale`,

@@ -4,12 +4,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnjax.analysis.norms import norm, scale_of, wide, wide_dtype
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 SIDE = 64
 """Points of the spectrum along each axis, at least."""
 
 
+@checked()
 def filter_chroma(kernel: Float[Array, "height width 3 features"]) -> Float[Array, " features"]:
     """The share of each filter's energy that a grey image cannot excite: 0 for a grey filter, 1 for one of pure colour.
 
@@ -30,6 +32,7 @@ def filter_chroma(kernel: Float[Array, "height width 3 features"]) -> Float[Arra
     return colour / jnp.square(kernel).sum((0, 1, 2))
 
 
+@checked()
 def filter_orientation(
     kernel: Float[Array, "height width channels features"],
 ) -> tuple[Float[Array, " features"], Float[Array, " features"]]:
@@ -63,6 +66,7 @@ def filter_orientation(
     return angle, jnp.hypot(cosine, sine) / total
 
 
+@checked()
 def filter_rms(kernel: Float[Array, "*window channels features"]) -> Float[Array, " features"]:
     """The root mean square of each filter's weights: `√(Σ w² / n)` over its n weights.
 

@@ -1,16 +1,18 @@
 """The mean flip rate of a classifier along a path of transformations."""
 
 from collections.abc import Callable
-from typing import Any
 
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from cnnjax.analysis.consistency import image_columns, predict
 from cnnjax.analysis.orbits import Orbit
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
-def flip_rate(classify: Callable[[Array], Array], examples: Any, path: Orbit) -> float:
+@checked("path")
+def flip_rate(classify: Callable[[Array], Array], examples: ArrayLike, path: Orbit) -> float:
     """How often the predicted class changes from one frame of a path to the next, in [0, 1].
 
     `mean_x mean_j [c(x_j) ≠ c(x_{j−1})]`, x_j being the frames of `path.paths`, neighbours on the path. It is the score

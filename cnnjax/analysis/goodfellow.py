@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from cnnjax.analysis.activations import Leaves, OrbitActivations
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.orbits import Orbit
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -44,7 +46,8 @@ class GoodfellowInvariance:
         return float(ranked[: _at_least(top, ranked.size)].mean(dtype=np.float64))
 
 
-def goodfellow_invariance(f: Callable[[Array], Any], images: Any, orbit: Orbit, *, firing_rate: float = 0.01) -> Any:
+@checked("orbit")
+def goodfellow_invariance(f: Callable[[Array], Any], images: Images, orbit: Orbit, *, firing_rate: float = 0.01) -> Any:
     """The `GoodfellowInvariance` of every array that `f` returns, as a tree like `f`'s result.
 
     With `fires_i(x) = [s_i h_i(x) > t_i]` for a unit i, an element of an activation after its batch axis:

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from cnnjax.analysis.compiled import compiled
 from cnnjax.analysis.dataflow import Dataflow
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.intervene import intervene
 from cnnjax.analysis.names import named
 from cnnjax.analysis.norms import wide
@@ -17,12 +18,14 @@ from cnnjax.analysis.project import Unit, ValueRange
 from cnnjax.analysis.scores import Attribution, Scores, of_each
 from cnnjax.analysis.traced import program_of
 from cnnjax.analysis.unit import find_layer, paths_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 def grad_cam(
     f: Callable[[Array], Any],
-    images: Any,
+    images: Images,
     maps: str,
     layer: str | None = None,
     unit: Unit | None = None,

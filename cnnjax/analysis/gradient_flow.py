@@ -18,6 +18,7 @@ from cnnjax.analysis.intervene import intervene
 from cnnjax.analysis.names import named
 from cnnjax.analysis.norms import norm
 from cnnjax.analysis.traced import program_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -101,6 +102,7 @@ class GradientFlow:
         ]
 
 
+@checked()
 def gradient_flow(loss: Callable[..., Any], params: Any, batch: Any) -> GradientFlow:
     """How large the gradient of `loss(params, batch)` is with respect to each parameter and each activation.
 

@@ -8,13 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact, PRNGKeyArray
 
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.unit import unit_response
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 def influence(
     f: Callable[[jax.Array], Any],
-    images: Any,
+    images: Images,
     layer: str | None = None,
     unit: int | Sequence[int] | None = None,
     *,

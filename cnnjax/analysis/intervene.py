@@ -15,12 +15,14 @@ from cnnjax.analysis.evaluate import evaluate, opened, run
 from cnnjax.analysis.multiply_adds import Program, programs
 from cnnjax.analysis.names import named
 from cnnjax.analysis.traced import program_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 Edit = Callable[[str, jax.Array], Any]
 Edited = Callable[[Any], Any]
 
 
+@checked()
 def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
     """The function `f` in which every activation `a` that it returns is replaced by `edit(name, a)`.
 

@@ -13,15 +13,18 @@ from jaxtyping import Array, Float, Int
 from cnnjax import runtime
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.project import batches
 from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Transform
 from cnnjax.analysis.unit import checked_labels, find_logits
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
-def invariance_curve(f: Callable[[Array], Any], images: Any, transforms: Sequence[Transform]) -> Any:
+@checked()
+def invariance_curve(f: Callable[[Array], Any], images: Images, transforms: Sequence[Transform]) -> Any:
     """The distance of each activation from that of the untransformed image, as a tree like `f`'s result.
 
     `d[t, i] = ‖f(T_t x_i) − f(x_i)‖ / ‖f(x_i)‖`, `(transforms, images)` float64: Euclidean norms over all units; 0 for
@@ -58,9 +61,10 @@ def invariance_curve(f: Callable[[Array], Any], images: Any, transforms: Sequenc
     return jax.tree.unflatten(structure, list(found))
 
 
+@checked()
 def confidence_curve(
     f: Callable[[Array], Any],
-    images: Any,
+    images: Images,
     labels: Int[np.ndarray | Array, " images"],
     transforms: Sequence[Transform],
     logits: str | None = None,

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from cnnjax import runtime
 from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.generators import Generator
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.intervene import intervene
 from cnnjax.analysis.lie_derivative import batches, failure, mean_square, prepare
 from cnnjax.analysis.maps import Layout
@@ -22,6 +23,7 @@ from cnnjax.analysis.names import named
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.traced import program_of
 from cnnjax.analysis.unit import find_layer
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 ByName = dict[str, Any]
@@ -46,9 +48,10 @@ class LieContribution:
         return float(np.square(self.field, dtype=np.float64).mean())
 
 
+@checked()
 def lie_attribution(
     f: Callable[[jax.Array], Any],
-    images: Any,
+    images: Images,
     generator: str,
     *,
     layer: str | None = None,

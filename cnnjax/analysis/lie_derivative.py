@@ -15,15 +15,18 @@ from jaxtyping import Array, Float
 from cnnjax import runtime
 from cnnjax.analysis.activations import check_returns_arrays, finite_images
 from cnnjax.analysis.generators import Generator
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.maps import Layout, layouts
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.traced import shapes_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 def lie_derivative(
     f: Callable[[jax.Array], Any],
-    images: Any,
+    images: Images,
     generator: str,
     *,
     resampler: str = "fourier",
@@ -72,9 +75,10 @@ class LocalError:
         return float(self.per_image.mean(dtype=np.float64))
 
 
+@checked()
 def local_equivariance_error(
     f: Callable[[jax.Array], Any],
-    images: Any,
+    images: Images,
     generator: str,
     *,
     resampler: str = "fourier",

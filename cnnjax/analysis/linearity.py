@@ -13,11 +13,13 @@ from jaxtyping import Array, PRNGKeyArray
 
 from cnnjax import runtime
 from cnnjax.analysis.activations import finite_images
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.linear_rules import Form, Term, forms
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.reach.known import Known
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.traced import program_of, shapes_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -37,7 +39,8 @@ class Linearity(enum.StrEnum):
         return self is Linearity.LINEAR
 
 
-def is_linear(f: Callable[[jax.Array], Any], images: Any) -> Any:
+@checked()
+def is_linear(f: Callable[[jax.Array], Any], images: Images) -> Any:
     """The `Linearity` of every array that `f` returns in the batch of images, as a tree like `f`'s result.
 
     It follows from the operations alone, so that it holds for all images, up to rounding: sums, rearrangements and
@@ -82,7 +85,8 @@ class LinearityError:
     """`‖g(a x + b y) − a g(x) − b g(y)‖` over `‖g(a x + b y)‖ + ‖a g(x)‖ + ‖b g(y)‖`, with `g(x) = f(x) − f(0)`."""
 
 
-def linearity_error(f: Callable[[Array], Any], images: Any, *, key: PRNGKeyArray | None = None) -> Any:
+@checked()
+def linearity_error(f: Callable[[Array], Any], images: Images, *, key: PRNGKeyArray | None = None) -> Any:
     """The `LinearityError` of every array that `f` returns, as a tree like `f`'s result.
 
     x are the images and y is normal noise with their mean and standard deviation, drawn from `key` (by default that of

@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from cnnjax.analysis.activations import Leaves, OrbitActivations
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.moments import Moments
 from cnnjax.analysis.norms import scale_of
 from cnnjax.analysis.orbits import Orbit
+from cnnjax.door import checked
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +52,8 @@ def _mean(ratio: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(varies, ratio, 0).sum(0, dtype=np.float64) / np.maximum(count, 1), np.nan)
 
 
-def normalized_variance(f: Callable[[Array], Any], images: Any, orbit: Orbit) -> Any:
+@checked("orbit")
+def normalized_variance(f: Callable[[Array], Any], images: Images, orbit: Orbit) -> Any:
     """The `NormalizedVariance` of every array that `f` returns, as a tree like `f`'s result.
 
     For a unit a, an element of an activation after its batch axis, images x and transforms t, the identity among them:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
@@ -16,6 +17,7 @@ from cnnjax.analysis.norms import wide
 from cnnjax.analysis.project import Projector, ValueRange, batches, checked_images
 from cnnjax.analysis.relu_rules import Rule, check_rule
 from cnnjax.analysis.unit import find_activation, find_logits
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -42,9 +44,10 @@ class Occlusion:
     """Total activation, probability and prediction of the image itself."""
 
 
+@checked()
 def occlusion(
     f: Callable[[Array], Any],
-    image: Any,
+    image: ArrayLike,
     layer: str,
     *,
     label: int | None = None,
@@ -119,6 +122,7 @@ def occlusion(
     )
 
 
+@checked()
 def cover(
     images: Float[Array, "batch height width channels"],
     corners: Int[Array, "batch 2"],
@@ -137,6 +141,8 @@ def cover(
             f"images {images.shape}, corners {corners.shape} and fill {fill.shape}: expected (batch, height, width, "
             "channels), a row and a column for each image, and one value or one for each channel"
         )
+    if len(corners) != len(images):
+        raise InputError(f"corners has {len(corners)} entries for {len(images)} images; give one for each")
     rows, columns = (jnp.arange(n)[None] - corners[:, i : i + 1] for i, n in enumerate(images.shape[1:3]))
     inside = [(d >= 0) & (d < size) for d in (rows, columns)]
     covered = inside[0][:, :, None, None] & inside[1][:, None, :, None]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnnjax import ops
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 Fill = Literal["zero", "circular", "crop"]
@@ -36,6 +37,7 @@ class Orbit:
     """Walks through the orbit in small steps, for the flip rate: 0 is the identity, i the i-th parameter row."""
 
 
+@checked("max_shift", "fill")
 def shifts(max_shift: int, *, fill: Fill = "zero") -> Orbit:
     """Every integer shift of up to `max_shift` pixels along both axes: (2 max_shift + 1)² − 1 transforms.
 
@@ -60,6 +62,7 @@ def shifts(max_shift: int, *, fill: Fill = "zero") -> Orbit:
     )
 
 
+@checked()
 def subpixel_shifts(parts: int = 4) -> Orbit:
     """Shifts by every multiple of 1/parts pixel short of a whole one, by the Fourier phase: parts² − 1 transforms.
 
@@ -74,6 +77,7 @@ def subpixel_shifts(parts: int = 4) -> Orbit:
     return Orbit("shift_subpixel", parameters, np.zeros(2, np.float32), _shift_of("fourier", 1), "Fourier phase", paths)
 
 
+@checked()
 def rotations(step: int | float = 15) -> Orbit:
     """Rotations about the centre by every multiple of `step` degrees short of a full turn, counter-clockwise.
 
@@ -105,6 +109,7 @@ def _check_count(setting: str, count: int, most: str) -> None:
         )
 
 
+@checked()
 def quarter_turns(orbit: Orbit) -> np.ndarray:
     """Which of a rotation orbit's parameters are quarter turns, `(transforms,)` bool."""
     return orbit.parameters % 90 == 0

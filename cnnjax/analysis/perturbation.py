@@ -7,12 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.unit import checked_labels, find_logits
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -32,14 +35,15 @@ class PerturbationCurve:
         return np.trapezoid(self.probability, self.fraction, axis=1)
 
 
+@checked()
 def deletion(
     f: Callable[[Array], Any],
-    images: Any,
-    importance: Any,
-    labels: Any = None,
+    images: Images,
+    importance: ArrayLike,
+    labels: ArrayLike | None = None,
     logits: str | None = None,
     *,
-    background: Any = 0.0,
+    background: ArrayLike = 0.0,
     steps: int = 20,
 ) -> PerturbationCurve:
     """The probability of each image's class as its pixels become background, the most important first.
@@ -57,14 +61,15 @@ def deletion(
     return _curve(f, images, background, images, importance, labels, logits, steps)
 
 
+@checked()
 def insertion(
     f: Callable[[Array], Any],
-    images: Any,
-    importance: Any,
-    labels: Any = None,
+    images: Images,
+    importance: ArrayLike,
+    labels: ArrayLike | None = None,
     logits: str | None = None,
     *,
-    background: Any = 0.0,
+    background: ArrayLike = 0.0,
     steps: int = 20,
 ) -> PerturbationCurve:
     """The probability of each image's class as its pixels replace the background, the most important first.

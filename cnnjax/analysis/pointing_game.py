@@ -3,9 +3,11 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 def pointing_game(
     importance: Float[np.ndarray, " batch *space"],
     truth: Bool[np.ndarray, " batch *space"],

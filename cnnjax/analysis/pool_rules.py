@@ -19,10 +19,12 @@ from cnnjax.analysis.multiply_adds import Program, programs
 from cnnjax.analysis.primitives import CONTROL
 from cnnjax.analysis.relu_rules import with_programs
 from cnnjax.analysis.traced import program_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
 
 
+@checked()
 def with_pool_rule(f: Callable[..., Any], overlap: Overlap) -> Callable[..., Any]:
     """The function `f` with another backward rule at every max pool.
 

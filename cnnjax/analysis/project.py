@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
@@ -18,6 +19,7 @@ from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.relu_rules import Others, Rule, check_rule, with_relu_rule
 from cnnjax.analysis.unit import find_activation
 from cnnjax.analysis.windowed import windowed
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
 
@@ -43,9 +45,10 @@ class Projection:
     """The activation of each unit: what its picture was made from."""
 
 
+@checked("rule", "others")
 def project(
     f: Callable[[jax.Array], Any],
-    image: Any,
+    image: ArrayLike,
     layer: str | None = None,
     unit: Unit | None = None,
     rule: Rule = "deconvnet",
@@ -97,6 +100,7 @@ class Projector:
     an image of the wrong shape, dtype or range, or numbers that are not finite.
     """
 
+    @checked("rule", "others")
     def __init__(
         self,
         f: Callable[[jax.Array], Any],

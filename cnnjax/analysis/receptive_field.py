@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.reach import Number, Summary, Value, follow, nothing, summarize
 from cnnjax.analysis.traced import program_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 Interval = tuple[int, int]
@@ -94,7 +96,8 @@ class ReceptiveField:
         return tuple(min(u, n - 1) for u, n in zip(index, self.units, strict=True))
 
 
-def receptive_field(f: Callable[[jax.Array], Any], images: Any) -> Any:
+@checked()
+def receptive_field(f: Callable[[jax.Array], Any], images: Images) -> Any:
     """The `ReceptiveField` of every array that `f` returns, as a tree like `f`'s result.
 
     For a stack of layers with kernels k, dilations d, strides s and paddings p before,

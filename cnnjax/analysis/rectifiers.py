@@ -13,6 +13,7 @@ from cnnjax.analysis.equations import Equation, Equations, Place
 from cnnjax.analysis.names import named
 from cnnjax.analysis.rectifier_forms import array_of, classified, is_activation
 from cnnjax.analysis.traced import program_of
+from cnnjax.door import checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Rectifiers:
     """Rectified numbers that are only divided by, as the variance of a normalisation, which rounding may make < 0."""
 
 
+@checked()
 def rectifiers(f: Callable[..., Any], *args: Any) -> Rectifiers:
     """The rectifiers of the function `f`, and its other activations, read off its jaxpr; f is traced, not run.
 

@@ -15,12 +15,14 @@ from cnnjax.analysis.evaluate import Run, evaluate, opened, run
 from cnnjax.analysis.multiply_adds import Program, programs
 from cnnjax.analysis.rectifiers import Rectifiers, located
 from cnnjax.analysis.traced import program_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 Rule = Literal["gradient", "deconvnet", "guided"]
 Others = Literal["keep", "refuse"]
 
 
+@checked("rule", "others")
 def with_relu_rule(f: Callable[..., Any], rule: Rule, *, others: Others = "keep") -> Callable[..., Any]:
     """The function `f` with another backward rule at every rectifier `y = max(x, 0)`.
 

@@ -15,7 +15,9 @@ from jaxtyping import Array, Float
 
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.dataflow import Dataflow
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.traced import program_of
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 Explain = Callable[[Callable[[Array], Any], Any], Any]
@@ -35,11 +37,12 @@ class Cascade:
     """The network's own pictures, then those after each layer."""
 
 
+@checked()
 def cascading_randomisation(
     apply: Callable[[Any, Array], Any],
     params: Any,
     fresh: Any,
-    images: Any,
+    images: Images,
     explain: Explain,
 ) -> Cascade:
     """Replace a network's parameters by fresh ones, layer by layer from the top, and see what becomes of its pictures.
@@ -70,7 +73,8 @@ def cascading_randomisation(
     return Cascade(tuple(order), signed, absolute, tuple(maps))
 
 
-def image_recovery(f: Callable[[Array], Any], images: Any, explain: Explain) -> Float[np.ndarray, " images"]:
+@checked()
+def image_recovery(f: Callable[[Array], Any], images: Images, explain: Explain) -> Float[np.ndarray, " images"]:
     """Pearson's correlation of each picture with the image itself, over pixels and channels.
 
     Near 1 the picture is a copy of the image, whatever the network: a random network's is the measure to compare with.

@@ -6,6 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -19,6 +20,7 @@ class ClassSelectivity:
     """The label of the class that it answers most; of a unit that never fires it means nothing."""
 
 
+@checked()
 def class_selectivity(activations: ArrayLike, labels: ArrayLike) -> ClassSelectivity:
     """How much more a unit answers to the images of one class than to those of the others, and which class that is.
 

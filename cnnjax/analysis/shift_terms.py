@@ -15,11 +15,13 @@ from jaxtyping import Array
 from cnnjax import ops
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.equivariance import Layouts, evaluation, moved, plan_comparison, ratio, transformed
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.maps import Layout
 from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.orbits import MOST
 from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Shift
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -36,7 +38,8 @@ class ShiftTerms:
     """Of what enters and leaves the frame: 0 if the shift is circular, or only blank margin crosses the edge."""
 
 
-def shift_terms(f: Callable[[jax.Array], Any], images: Any, shift: Shift) -> Any:
+@checked()
+def shift_terms(f: Callable[[jax.Array], Any], images: Images, shift: Shift) -> Any:
     """The error under a shift as the sum of an aliasing, a border and a content term, for each activation of f.
 
     With T the shift, R the same shift with circular fill, and E(x) = f(R x) − R f(x), the error of an activation is
@@ -87,7 +90,8 @@ def shift_terms(f: Callable[[jax.Array], Any], images: Any, shift: Shift) -> Any
     return jax.tree.unflatten(structure, terms)
 
 
-def check_shift_terms(f: Callable[[jax.Array], Any], images: Any, shift: Shift) -> None:
+@checked()
+def check_shift_terms(f: Callable[[jax.Array], Any], images: Images, shift: Shift) -> None:
     """Raise InputError where `shift_terms` does for the shapes and layers of f; nothing is run.
 
     `images` are arrays or `jax.ShapeDtypeStruct`s.

@@ -11,9 +11,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from cnnjax.analysis.norms import scale_of, wide
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> Float[Array, ""]:
     """Linear centred kernel alignment, in [0, 1]: 1 where y is x turned and scaled, 0 where they share nothing.
 
@@ -33,6 +35,7 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> Float[Array, "
     return cka_matrix([x], [y], unbiased=unbiased)[0, 0]
 
 
+@checked()
 def cka_matrix(
     first: Iterable[ArrayLike], second: Iterable[ArrayLike] | None = None, *, unbiased: bool = False
 ) -> Float[Array, "first second"]:
@@ -59,8 +62,9 @@ def _kernels(arrays: Iterable[ArrayLike], unbiased: bool) -> Iterator[Array]:
         x = jnp.asarray(each)
         if x.ndim == 0 or not jnp.issubdtype(x.dtype, jnp.number) or jnp.iscomplexobj(x):
             raise InputError(f"activations are {x.dtype} of shape {x.shape}: give real numbers, (images, *unit)")
-        if len(x) < least:
-            raise InputError(f"{len(x)} images are too few to compare activations over: give {least} or more")
+        count = len(x) if x.ndim else 0
+        if count < least:
+            raise InputError(f"{count} images are too few to compare activations over: give {least} or more")
         x = wide(x)
         if not isinstance(x, Tracer) and not jnp.isfinite(x).all():
             raise InputError("activations contain NaN or infinity: their alignment means nothing; repair the network")

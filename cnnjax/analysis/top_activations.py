@@ -12,12 +12,15 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
 from cnnjax.analysis.compiled import compiled
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.norms import wide
 from cnnjax.analysis.project import Projector, ValueRange, batches, checked_images, checked_units
 from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
 from cnnjax.analysis.rectifiers import rectifiers
 from cnnjax.analysis.relu_rules import Rule, check_report, check_rule
 from cnnjax.analysis.unit import find_activation
+from cnnjax.door import checked
+from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 
 PROJECTED = 32
@@ -51,9 +54,10 @@ class TopActivations:
     """The unit's projection there (`Projector`), in units of the activation; it is 0 outside the field."""
 
 
+@checked("maps")
 def top_activations(
     f: Callable[[Array], Any],
-    images: Any,
+    images: Images,
     layer: str | None = None,
     k: int = 9,
     *,
@@ -93,6 +97,8 @@ def top_activations(
         raise InputError(f"batch_size={batch_size} must be positive")
     struct = jax.ShapeDtypeStruct((2, *pixels.shape[1:]), _floats(pixels[:0]).dtype)
     position, shape = find_activation(f, struct, layer)
+    if maps is not None and not isinstance(maps, Sequence | np.ndarray):
+        raise InputError(f"maps={in_line(maps)} must be channels, one number each")
     channels = checked_units(None if maps is None else list(maps), shape)
     if (channels[:, :-1] >= 0).any():
         raise InputError(f"maps={maps!r} must be channels, one number each")

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnnjax.analysis.activations import Leaves, OrbitActivations, finite_images
+from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.norms import norm
 from cnnjax.analysis.orbits import Fill, shifts
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
@@ -34,7 +36,10 @@ class TranslationSensitivity:
         return np.array([self.map[radius == r].mean() for r in range(k + 1)])
 
 
-def translation_sensitivity_map(f: Callable[[Array], Any], images: Any, *, max_shift: int, fill: Fill = "zero") -> Any:
+@checked("max_shift", "fill")
+def translation_sensitivity_map(
+    f: Callable[[Array], Any], images: Images, *, max_shift: int, fill: Fill = "zero"
+) -> Any:
     """The `TranslationSensitivity` of every array that `f` returns, as a tree like `f`'s result.
 
     `s(dy, dx) = mean_x ‖f(T_{dy, dx} x) − f(x)‖ / median_{x ≠ x'} ‖f(x) − f(x')‖`, Euclidean distances over all units,

@@ -20,7 +20,7 @@ MOST_PIXELS = 2**30
 """Of a shift: twice as many are still counted in 32 bits."""
 
 
-@checked()
+@checked("padding")
 def random_crop(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, padding: ScalarLike
 ) -> Float[Array, "batch height width channels"]:
@@ -33,7 +33,7 @@ def random_crop(
     return _unless_zero(padding, images, lambda: _moved(key, images, padding, "zero"))
 
 
-@checked()
+@checked("farthest")
 def random_shift(
     key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, farthest: ScalarLike
 ) -> Float[Array, "batch height width channels"]:
@@ -77,7 +77,7 @@ def random_flip(
 
 
 def _moved(key: PRNGKeyArray, images: jax.Array, farthest: ScalarLike, mode: str) -> jax.Array:
-    reach = jnp.asarray(farthest)
+    reach = jnp.asarray(farthest).astype(jnp.int32)
     return shift(images, jax.random.randint(key, (len(images), 2), -reach, reach + 1, jnp.int32), mode=mode)
 
 

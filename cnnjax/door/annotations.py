@@ -1,5 +1,6 @@
 """Annotations as objects, also where they are strings that name classes of packages not imported yet."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +10,14 @@ def evaluate(annotation: Any, f: Callable) -> Any:
     """What an annotation of `f` stands for; a class of a package that only figures import is known by its name."""
     if not isinstance(annotation, str):
         return annotation
-    known = {**vars(sys.modules["builtins"]), **getattr(f, "__globals__", {})}
+    known = {**vars(sys.modules["builtins"]), **getattr(inspect.unwrap(f), "__globals__", {})}
     return eval(annotation, {}, _Known(known))  # the library's own source, never what a user gives
 
 
 class _Known(dict):
     def __missing__(self, name: str) -> "Elsewhere":
+        if name.startswith("_"):
+            raise KeyError(name)
         return Elsewhere(name, (), {})
 
 

@@ -21,10 +21,16 @@ def checked(*own: str) -> Callable[[F], F]:
     another error and they are not the annotation's, that is the reason given. Python's own errors for arguments that
     are missing or unknown stay as they are.
 
+    Of a class, the arguments of its constructor are read.
+
     The annotations are read at the first call. The result has the function's name, documentation and signature.
     """
 
-    def decorate(f: F) -> F:
+    def decorate(f: Any) -> Any:
+        if isinstance(f, type):
+            f.__init__ = decorate(f.__init__)
+            return f
+
         @functools.cache
         def readers() -> tuple[list[str], dict[str, Reader]]:
             parameters = inspect.signature(f).parameters.values()
@@ -47,7 +53,7 @@ def checked(*own: str) -> Callable[[F], F]:
                         _explain(fits, name, value, error)
                 raise
 
-        return at_the_door  # pyright: ignore[reportReturnType]
+        return at_the_door
 
     return decorate
 

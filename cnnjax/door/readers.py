@@ -7,9 +7,10 @@ import pathlib
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import numpy.typing
@@ -60,7 +61,18 @@ def reader(annotation: Any, *, own: bool = False) -> Reader:
             return None if optional and value is None else converted(name, value, members)
 
         return Reader(read, lambda name, value: taker(name, value, True))
-    return Reader((lambda name, value: value) if own else (lambda name, value: taker(name, value, True)), None)
+    left = _left(annotation) if own else ()
+    return Reader(lambda name, value: value if isinstance(value, left) else taker(name, value, True), None)
+
+
+def _left(annotation: Any) -> Any:
+    """The type of values that a function which checks an argument on its own is left to judge."""
+    origin = typing.get_origin(annotation)
+    if origin is Literal:
+        return str
+    if origin in (collections.abc.Sequence, collections.abc.Mapping):
+        return origin
+    return (int, float) if annotation is float or set(_members(annotation)[1]) == {int, float} else object
 
 
 def _members(annotation: Any) -> tuple[bool, list[Any]]:
@@ -82,10 +94,13 @@ def _taker(annotation: Any) -> Taker:
     if origin in (Union, types.UnionType):
         optional, members = _members(annotation)
         return _or_none(_union(members)) if optional else _union(members)
+    if origin is Annotated:
+        return _limited(_taker(parts[0]), parts[1:])
     if origin is Literal:
         return choice(parts)
     if origin is collections.abc.Callable:
-        return function(len(parts[0]) if parts and isinstance(parts[0], list) else None)
+        of_arrays = parts and isinstance(parts[0], list) and all(map(is_array, parts[0]))
+        return function(len(parts[0]) if of_arrays else None)
     if origin is tuple:
         return sequence(tuple, _taker(parts[0])) if parts[1:] == (Ellipsis,) else fixed([_taker(p) for p in parts])
     if origin in _SEQUENCES:
@@ -101,7 +116,8 @@ def _taker(annotation: Any) -> Taker:
     if annotation in _SINGLE:
         return _SINGLE[annotation]
     says_nothing = annotation in (Any, object, inspect.Parameter.empty) or annotation.__module__.startswith("jaxtyping")
-    return anything if says_nothing or getattr(annotation, "_is_protocol", False) else instance(annotation)
+    unseen = getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False)
+    return anything if says_nothing or unseen else instance(annotation)
 
 
 def _union(members: list[Any]) -> Taker:
@@ -110,8 +126,12 @@ def _union(members: list[Any]) -> Taker:
     if set(members) == set(typing.get_args(_meant(numpy.typing.ArrayLike))):
         return lambda name, value, lenient: _array_like(name, value)
     if np.number in members:  # JAX's ArrayLike, or one of its kind of a single number
-        typed = [m for m in members if isinstance(m, type) and issubclass(m, jaxtyping.AbstractArray)]
+        typed = [
+            member for member in members if isinstance(member, type) and issubclass(member, jaxtyping.AbstractArray)
+        ]
         single = bool(typed) and all(m.dim_str == "" for m in typed)
+        if jax.ShapeDtypeStruct in members:
+            return _images
         return lambda name, value, lenient: _array_like(name, value, single=single)
     if any(map(is_key, members)):
         return key_reader("")
@@ -137,6 +157,16 @@ def _union(members: list[Any]) -> Taker:
     return take
 
 
+def _limited(taker: Taker, limits: tuple[Any, ...]) -> Taker:
+    def take(name: str, value: Any, lenient: bool) -> Any:
+        value = taker(name, value, lenient)
+        for limit in limits:
+            limit.check(name, value)
+        return value
+
+    return take
+
+
 def _or_none(taker: Taker) -> Taker:
     return lambda name, value, lenient: None if value is None else taker(name, value, lenient)
 
@@ -154,16 +184,27 @@ def _array(annotation: Any) -> Taker:
     return take
 
 
+def _images(name: str, value: Any, lenient: bool) -> Any:
+    """Arrays, and shapes with dtypes, which are for functions that are only traced; a list has no dtype to go by."""
+    if isinstance(value, list | tuple):
+        raise InputError(f"{name}={shown(value)} is {a(type(value).__name__)}; give an array.")
+    return value if isinstance(value, jax.ShapeDtypeStruct) else _array_like(name, value)
+
+
 def _array_like(name: str, value: Any, *, single: bool = False) -> Any:
     """What NumPy and JAX take for an array, as an array; numbers of Python stay what they are."""
     if type(value) is int and not (kept := np.iinfo(jax.dtypes.canonicalize_dtype(int))).min <= value <= kept.max:
         raise InputError(f"{name}={shown(value)} is beyond {kept.bits} bits; give a number that fits.")
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
+        raise InputError(f"{name}={shown(value)} is a key; give an array of numbers.")
     if isinstance(value, jax.Array) or type(value) in (int, float, bool):
         array = value
     else:
         array = as_jax(name, value) if only_for_jax(value) else as_numpy(name, value)
     if single:
         check_shape(name, np.shape(array), [])
+        if isinstance(value, bool | np.bool_):
+            refuse(name, value, "a number")
     return array
 
 

@@ -67,7 +67,7 @@ def a_number(name: str, value: Any, lenient: bool) -> Any:
     # A comparison of Python's integers with a float is exact, and NaN compares false.
     if not -_LARGEST <= value <= _LARGEST:
         refuse(name, value, "a finite number")
-    return value
+    return float(value) if abs(value) >= 2**63 else value
 
 
 _LARGEST = float(np.finfo(np.float64).max)
@@ -82,7 +82,7 @@ def a_bool(name: str, value: Any, lenient: bool) -> bool:
 
 def a_path(name: str, value: Any, lenient: bool) -> pathlib.Path:
     """Take text and paths, as paths."""
-    if not isinstance(value, (str, os.PathLike)):
+    if not isinstance(value, (str, os.PathLike)) or value == "":
         refuse(name, value, "a path")
     return value if isinstance(value, pathlib.Path) else pathlib.Path(value)
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, Key
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 # The fan-in of (*window, in, out) is |window| · in: a group axis, being summed over, counts as one of the window's.
@@ -16,6 +17,7 @@ lecun_normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 """Standard deviation √(1 / fan in): linear and tanh-like maps keep theirs (LeCun et al. 1998, section 4.6, eq. 16)."""
 
 
+@checked()
 def delta_orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "*shape"]:
     """A random matrix with orthonormal rows at the centre of an otherwise zero kernel `(*window, in, out)`.
 
@@ -30,4 +32,6 @@ def delta_orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) ->
             "(height, width, in, out) with out ≥ in, as fewer outputs cannot keep the norm; widen the layer or use "
             "he_normal."
         )
+    if dtype is None or not jax.numpy.issubdtype(dtype, jax.numpy.floating):
+        raise InputError(f"dtype={dtype} must be a floating-point dtype, such as jnp.float32")
     return jax.nn.initializers.delta_orthogonal()(key, shape, dtype)

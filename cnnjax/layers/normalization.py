@@ -8,12 +8,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.layers.precision import at_least_float32, normalisation
 
 NormName = Literal["batch", "layer", "group", "none"]
 
 
+@checked()
 def standardize(
     images: Float[Array, "batch height width channels"], mean: Sequence[float], std: Sequence[float]
 ) -> Float[Array, "batch height width channels"]:

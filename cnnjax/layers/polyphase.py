@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnnjax import ops
+from cnnjax.door import checked
 from cnnjax.layers.convolution import Conv
 from cnnjax.layers.initializers import lecun_normal
 from cnnjax.layers.precision import at_least_float32
@@ -17,6 +18,7 @@ Phase: TypeAlias = Int[Array, " batch"] | Float[Array, "batch phases"]
 """Which phase to keep, for each image: its number, or (while training) a weight for every phase."""
 
 
+@checked()
 def take_phase(
     x: Float[Array, "batch *space channels"], phase: Phase, *, stride: int
 ) -> Float[Array, "batch *resolution channels"]:

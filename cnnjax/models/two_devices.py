@@ -23,6 +23,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.models.alexnet import AlexNet
 from cnnjax.models.contract import Activations
@@ -31,6 +32,7 @@ AXIS = "model"
 """The mesh axis that the towers lie along."""
 
 
+@checked()
 def two_devices(model: AlexNet, mesh: Mesh) -> Callable[..., tuple[Float[Array, "batch classes"], Activations]]:
     """`model.apply` with each tower computed on a device of its own: the same numbers to rounding, gradients too.
 
@@ -75,6 +77,7 @@ def two_devices(model: AlexNet, mesh: Mesh) -> Callable[..., tuple[Float[Array, 
     return apply
 
 
+@checked()
 def split_towers(tree: PyTree, mesh: Mesh) -> PyTree:
     """The same tree, placed so that each device holds its tower: half of all parameters, but for the logits' bias.
 
@@ -85,9 +88,12 @@ def split_towers(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.device_put(tree, tower_shardings(tree, mesh))
 
 
+@checked()
 def tower_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
     """The placement of `split_towers` for each leaf, which needs to have a shape only: for `jit` and for restoring."""
     _check_axis(mesh)
+    if any(not hasattr(leaf, "ndim") for leaf in jax.tree.leaves(tree)):
+        raise InputError("tree holds what is not an array; give the variables of an AlexNet, or what is like them")
     return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, _spec(path, leaf)), tree)
 
 

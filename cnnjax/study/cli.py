@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from cnnjax.door import checked
 from cnnjax.ending import one_line_endings
 from cnnjax.errors import InputError
 
@@ -17,6 +18,7 @@ _LARGEST = 2**31 - 1  # JAX counts with int32
 _SMALLEST = 1e-30  # of float32, with room for squares of what is near 1
 
 
+@checked()
 def main(config_class: type[C], run: Callable[[C], Path], *, prog: str, presets: Mapping[str, C] | None = None) -> None:
     """Read a frozen `config_class` from the command line, call `run` on it, print the path it returns as the last line.
 

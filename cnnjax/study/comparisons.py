@@ -22,11 +22,13 @@ cancels.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cnnjax.door import checked
+from cnnjax.door.limits import Shape
 from cnnjax.errors import InputError
 from cnnjax.intervals import over_images, over_seeds
 
@@ -37,6 +39,7 @@ _RESAMPLES = 9_999
 _LARGE = 1e3  # a t beyond which its noncentral distribution is that of its denominator
 
 
+@checked()
 def compare(
     values: Mapping[str, ArrayLike],
     *,
@@ -70,6 +73,7 @@ def compare(
     return pd.DataFrame([{**row, "p_holm": value} for row, value in zip(rows, corrected, strict=True)])
 
 
+@checked()
 def compare_summary(
     summary: "pandas.DataFrame",
     scores: Sequence[str],
@@ -110,7 +114,8 @@ def compare_summary(
     return frame
 
 
-def holm(p: ArrayLike) -> np.ndarray:
+@checked()
+def holm(p: Annotated[ArrayLike, Shape("tests")]) -> np.ndarray:
     """Holm's adjusted p of all the comparisons that were made, in their order; NaN stays and is not counted.
 
     `p̃_(i) = max over j ≤ i of min(1, (m − j + 1) p_(j))`, p sorted, m of them. Raises InputError outside [0, 1].
@@ -158,7 +163,10 @@ def _compared(cell: np.ndarray, against: np.ndarray, over: Literal["seeds", "ima
     }
 
 
-def effect_size(differences: ArrayLike, *, level: float = 0.95) -> tuple[float, float, float]:
+@checked()
+def effect_size(
+    differences: Annotated[ArrayLike, Shape("values")], *, level: float = 0.95
+) -> tuple[float, float, float]:
     """Hedges' g of paired differences `(n,)`, and the ends of the interval of the true effect (see the module).
 
     Fewer than three, or all alike, they have none: NaN. All 0, it is 0 without an interval.

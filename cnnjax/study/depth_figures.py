@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.study.receptive_field_figures import Field
 from cnnjax.study.style import FAINT, INK, colours, frame, styled, tidy
@@ -18,6 +19,7 @@ MOST_NAMES = 30
 """On the axis; of deeper networks some are left out."""
 
 
+@checked()
 @styled()
 def depth_figure(
     fields: Mapping[str, Field],

@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from cnnjax.door import checked
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.study.settings import safe_name
 
@@ -22,6 +24,7 @@ class Cell(Generic[C]):
     config: C
 
 
+@checked("axes")
 def grid(config: C, axes: Mapping[str, Sequence[Any]]) -> list[Cell[C]]:
     """The product over `axes`, the last axis fastest; no axes give the one cell `base`.
 
@@ -44,6 +47,8 @@ def grid(config: C, axes: Mapping[str, Sequence[Any]]) -> list[Cell[C]]:
 
 
 def _check(config: Any, axes: Mapping[str, Sequence[Any]]) -> None:
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise InputError(f"config={shown(config)} must be a dataclass with the fields to vary.")
     known = _field_names(config)
     for axis, values in axes.items():
         if axis not in known:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.files import read_file, write_atomic
 from cnnjax.study.table import Percent, as_text
@@ -63,6 +64,7 @@ class Section:
     """Shown as its title alone, until it is asked for."""
 
 
+@checked()
 def write_page(path: Path, title: str, sections: Sequence[Section], *, about: str = "") -> None:
     """Write a page with `title`, a paragraph `about` it, and `sections`, whole or not at all.
 

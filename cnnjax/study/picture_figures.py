@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from cnnjax.door import checked
+from cnnjax.door.limits import Positive, Shape
 from cnnjax.errors import InputError
 from cnnjax.study.style import FAINT, INK, colours, frame, styled, tidy
 
@@ -36,7 +38,10 @@ class MapTiles:
     """In [0, 1]."""
 
 
-def signed_grey(pictures: ArrayLike) -> Float[np.ndarray, "n height width channels"]:
+@checked()
+def signed_grey(
+    pictures: Annotated[ArrayLike, Shape("pictures height width channels")],
+) -> Float[np.ndarray, "n height width channels"]:
     """Signed pictures (n, height, width, channels) in [0, 1]: `1/2 + p / (2 max |p|)`, the maximum of each its own.
 
     A picture of zeros is grey; NaN stays.
@@ -46,7 +51,8 @@ def signed_grey(pictures: ArrayLike) -> Float[np.ndarray, "n height width channe
     return 0.5 + array / np.where(strongest > 0, 2 * strongest, 1)
 
 
-def mosaic(tiles: ArrayLike, across: int) -> Float[np.ndarray, "height width 3"]:
+@checked()
+def mosaic(tiles: ArrayLike, across: Positive) -> Float[np.ndarray, "height width 3"]:
     """Tiles (n, height, width, channels) in [0, 1], `across` in a row, on and framed by `PAPER`, which NaN is, too."""
     array = np.asarray(tiles, np.float64)
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or not len(array):
@@ -61,8 +67,9 @@ def mosaic(tiles: ArrayLike, across: int) -> Float[np.ndarray, "height width 3"]
     return sheet
 
 
+@checked()
 @styled()
-def montage_figure(blocks: Sequence[MapTiles], *, title: str, note: str = "", columns: int = 4) -> "Figure":
+def montage_figure(blocks: Sequence[MapTiles], *, title: str, note: str = "", columns: Positive = 4) -> "Figure":
     """Zeiler & Fergus's montage of a layer: for each map the projections of its strongest units beside their patches.
 
     A block has its pictures in a square on the left, and on the right, at the same places, the patches of the images.
@@ -89,9 +96,15 @@ def montage_figure(blocks: Sequence[MapTiles], *, title: str, note: str = "", co
     return figure
 
 
+@checked()
 @styled()
 def filter_figure(
-    kernel: ArrayLike, *, title: str, note: str = "", labels: Sequence[str] | None = None, columns: int = 8
+    kernel: Annotated[ArrayLike, Shape("height width channels features")],
+    *,
+    title: str,
+    note: str = "",
+    labels: Sequence[str] | None = None,
+    columns: Positive = 8,
 ) -> "Figure":
     """The filters of a first layer, kernel (height, width, channels, features), channels 1 or 3, as pictures."""
     from matplotlib.figure import Figure
@@ -112,6 +125,7 @@ def filter_figure(
     return figure
 
 
+@checked()
 def evolution_figure(
     pictures: ArrayLike,
     patches: ArrayLike,
@@ -135,6 +149,7 @@ def evolution_figure(
     return sheet_figure(sheets, rows=rows, columns=columns, title=title, note=note)
 
 
+@checked()
 @styled()
 def sheet_figure(
     sheets: Sequence[Sequence[np.ndarray]],
@@ -148,6 +163,9 @@ def sheet_figure(
     """A table of pictures (height, width, 3) in [0, 1], each `side` inches wide, with names of rows and columns."""
     from matplotlib.figure import Figure
 
+    counts = [len(sheet) for sheet in sheets]
+    if not (rows and columns) or counts != [len(columns)] * len(rows):
+        raise InputError(f"Sheets of {counts} pictures do not fit {len(rows)} rows and {len(columns)} columns.")
     height, width = np.shape(sheets[0][0])[:2]
     tall = side * height / width
     figure = Figure(
@@ -180,6 +198,7 @@ class Covered:
     """The strongest map."""
 
 
+@checked()
 @styled()
 def occlusion_figure(
     images: Sequence[Covered], class_names: Mapping[int, str], *, title: str, note: str = ""
@@ -227,6 +246,7 @@ def occlusion_figure(
     return figure
 
 
+@checked()
 @styled()
 def curves_figure(
     panels: Mapping[str, tuple[ArrayLike, Mapping[str, ArrayLike]]],

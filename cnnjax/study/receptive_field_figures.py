@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cnnjax.door import checked
+from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
 from cnnjax.study.style import FAINT, INK, colours, frame, styled, tidy
 
@@ -54,8 +56,9 @@ def middle(field: Field) -> tuple[int, ...]:
     return tuple((n - 1) // 2 for n in field.units)
 
 
+@checked()
 def draw_receptive_fields(
-    axes: "Axes", image: ArrayLike, fields: Mapping[str, Field], unit: Sequence[int] | None = None
+    axes: "Axes", image: ArrayLike, fields: Mapping[str, Field], unit: tuple[int, int] | None = None
 ) -> None:
     """Draw the receptive field of one unit of each layer on the image, nested, and the padding that it reaches into.
 
@@ -83,11 +86,12 @@ def draw_receptive_fields(
     _frame_view(axes, ends)
 
 
+@checked()
 def draw_effective_field(
     axes: "Axes",
     weights: Weights,
     field: Field,
-    unit: Sequence[int] | None = None,
+    unit: tuple[int, int] | None = None,
     *,
     image: ArrayLike | None = None,
     mass: float | int = 0.95,
@@ -121,9 +125,15 @@ def draw_effective_field(
     _frame_view(axes, [_around([*span, c - reach, c + reach], n) for span, c, n in spans])
 
 
+@checked()
 @styled()
 def receptive_field_figure(
-    image: ArrayLike, fields: Mapping[str, Field], *, unit: Sequence[int] | None = None, title: str = "", note: str = ""
+    image: ArrayLike,
+    fields: Mapping[str, Field],
+    *,
+    unit: tuple[int, int] | None = None,
+    title: str = "",
+    note: str = "",
 ) -> "Figure":
     """The receptive fields of several layers on the image: of their middle units, and of their first in the corner.
 
@@ -131,9 +141,9 @@ def receptive_field_figure(
     """
     from matplotlib.figure import Figure
 
-    places = {"The middle unit": None, "The first unit, (0, 0)": (0, 0)}
+    places: dict[str, tuple[int, int] | None] = {"The middle unit": None, "The first unit, (0, 0)": (0, 0)}
     if unit is not None:
-        places = {f"Unit {tuple(unit)}": tuple(unit)}
+        places = {f"Unit {unit}": unit}
     figure = Figure(figsize=(9.0, 5.6) if len(places) > 1 else (6.0, 6.8), layout="constrained")
     panels = figure.subplots(1, len(places), squeeze=False)[0]
     for axes, (name, index) in zip(panels, places.items(), strict=True):
@@ -143,16 +153,17 @@ def receptive_field_figure(
     return figure
 
 
+@checked()
 @styled()
 def effective_field_figure(
     weights: Mapping[str, Weights],
     fields: Mapping[str, Field],
     *,
-    unit: Sequence[int] | None = None,
+    unit: tuple[int, int] | None = None,
     image: ArrayLike | None = None,
     title: str = "",
     note: str = "",
-    columns: int = 5,
+    columns: Positive = 5,
 ) -> "Figure":
     """How much each pixel weighs in one unit of several layers, side by side; `weights` are by layer.
 
@@ -162,6 +173,8 @@ def effective_field_figure(
 
     if not weights:
         raise InputError("There are no effective fields to draw; give one layer's at least.")
+    if missing := [name for name in weights if name not in fields]:
+        raise InputError(f"The fields lack {', '.join(missing)}; give one for each of the weights.")
     across = min(columns, len(weights))
     down = -(-len(weights) // across)
     figure = Figure(figsize=(max(2.3 * across, 4.6), 2.75 * down + 0.8), layout="constrained")
@@ -182,6 +195,8 @@ def effective_field_figure(
 
 
 def _checked(image: ArrayLike, fields: Mapping[str, Field]) -> np.ndarray:
+    if not fields:
+        raise InputError("There are no receptive fields to draw; give one layer's at least.")
     pixels = np.asarray(image, np.float64)
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] != 3):
         raise InputError(f"The image has the shape {pixels.shape}; give (height, width) or (height, width, 3).")

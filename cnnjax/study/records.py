@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.files import read_file, read_json
 
@@ -27,6 +28,7 @@ class RunWarning(UserWarning):
     """Something about a run directory that its reader should know, though the work goes on."""
 
 
+@checked()
 def read_config(path: Path) -> dict[str, Any]:
     """The `config.json` of the run directory `path`.
 
@@ -55,6 +57,7 @@ def _wrong(found: Any, kinds: Mapping[str, Any]) -> list[str]:
     return [key for key, kind in kinds.items() if key not in found or not isinstance(found[key], kind)]
 
 
+@checked()
 def read_metrics(path: Path, *, keys: Sequence[str] = ()) -> "pandas.DataFrame":
     """The `metrics.jsonl` of the run directory `path`: a row a record, a column a field (NaN where a record has none).
 
@@ -75,6 +78,7 @@ def read_metrics(path: Path, *, keys: Sequence[str] = ()) -> "pandas.DataFrame":
     return pd.DataFrame(frame[~superseded]).reset_index(drop=True)
 
 
+@checked()
 def read_summary(path: Path) -> "pandas.DataFrame":
     """The `summary.csv` of the run directory `path`, every digit kept.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnnjax.door import checked
 from cnnjax.intervals import describe_methods, method_over_seeds
 from cnnjax.study.style import GRID, INK, colours, frame, need, seeds_note, short_labels, styled, tidy
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@checked()
 @styled()
 def score_dots(
     scores: "pandas.DataFrame", *, title: str = "Scores", note: str = "", palette: Mapping[str, str] | None = None
@@ -59,6 +61,7 @@ def score_dots(
     return figure
 
 
+@checked()
 @styled()
 def training_curves(
     metrics: "pandas.DataFrame",

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from cnnjax.door import checked
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.files import remove_partial, write_atomic
 from cnnjax.study.provenance import changes, provenance
@@ -114,6 +116,7 @@ class RunDirectory:
             warnings.warn(f"{config} was removed while the run worked; it is written again.", RunWarning, stacklevel=3)
 
 
+@checked()
 def open_run(
     experiment: str,
     config: Any,
@@ -134,6 +137,8 @@ def open_run(
     values. What was made for it is then removed, also where an InputError ends the `with` before any cell was begun.
     """
     settings = to_json(config)
+    if not isinstance(settings, dict):
+        raise InputError(f"config={shown(config)} must be a dataclass, or a dict.")
     path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
     try:
         with contextlib.ExitStack() as undo:

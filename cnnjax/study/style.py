@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 
@@ -45,6 +46,7 @@ _STYLE: dict[Any, Any] = {
 _TITLE_ROW, _LEGEND_ROW, _NOTE_ROW, _EDGE = 0.26, 0.22, 0.16, 0.08  # inches
 
 
+@checked()
 def colours(cells: Sequence[str]) -> dict[str, str]:
     """A colour for every cell, by order; ask once with all cells, and give every figure the answer."""
     names = list(dict.fromkeys(cells))
@@ -58,6 +60,7 @@ def colours(cells: Sequence[str]) -> dict[str, str]:
         return {name: to_hex(ramp(i)) for i, name in enumerate(names)}
 
 
+@checked()
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as a PNG of 150 dots an inch, at once; the folder is made if need be."""
     image = io.BytesIO()

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cnnjax.door import checked
+from cnnjax.door.limits import NotNegative
 from cnnjax.errors import InputError
 from cnnjax.intervals import Interval, describe_methods
 
@@ -16,13 +18,14 @@ Percent = bool | Collection[str]
 """The columns whose fractions are shown in percent; True: all."""
 
 
+@checked()
 def print_table(
     rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]",
     *,
     title: str,
     caption: str = "",
     percent: Percent = (),
-    digits: int = 1,
+    digits: NotNegative = 1,
 ) -> None:
     """Print `rows` as a table on the standard output: the first column labels the rows, the others are cells.
 
@@ -52,12 +55,13 @@ def print_table(
         console.print(about)
 
 
+@checked()
 def markdown(
     rows: "pandas.DataFrame | Sequence[Mapping[str, Any]]",
     *,
     caption: str = "",
     percent: Percent = (),
-    digits: int = 1,
+    digits: NotNegative = 1,
 ) -> str:
     """The table that `print_table` prints, as Markdown that is aligned in its source too; the caption follows it."""
     header, body, meaning = as_text(rows, percent=percent, digits=digits)
@@ -73,7 +77,8 @@ def markdown(
     return "\n".join([*lines, *(["", about] if about else [])]) + "\n"
 
 
-def format_interval(interval: Interval, *, scale: int | float = 100, digits: int = 1) -> str:
+@checked()
+def format_interval(interval: Interval, *, scale: int | float = 100, digits: NotNegative = 1) -> str:
     """`97.3 ± 0.4`: mean and half the width of an interval, times `scale`; only the mean where there is none.
 
     An interval of two, whose width says little, is marked `(n = 2)`. One that ends at its mean, as shares do that are

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cnnjax.door import checked
+from cnnjax.door.limits import Positive, Shape
 from cnnjax.errors import InputError
 from cnnjax.study.style import FAINT, GRID, colours, frame, seeds_note, short_labels, styled, tidy
 
@@ -14,10 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@checked()
 @styled()
 def angle_curves(
     curves: Mapping[str, ArrayLike],
-    degrees: ArrayLike,
+    degrees: Annotated[ArrayLike, Shape("angles")],
     *,
     ylabel: str = "accuracy",
     title: str = "",
@@ -101,9 +104,10 @@ def _style_circle(circle: Any) -> None:
         circle.text(np.radians(22.5), radius, text, fontsize=8, color=FAINT, ha="center", va="center")
 
 
+@checked()
 @styled()
 def translation_maps(
-    maps: Mapping[str, ArrayLike], *, label: str = "accuracy", title: str = "", note: str = "", columns: int = 4
+    maps: Mapping[str, ArrayLike], *, label: str = "accuracy", title: str = "", note: str = "", columns: Positive = 4
 ) -> "Figure":
     """A score under every translation: a heat map for each cell, on one scale of colour.
 

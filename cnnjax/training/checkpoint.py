@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.files import parse_json, read_file, write_atomic
 
@@ -27,6 +28,7 @@ def _names(tree: PyTree) -> list[str]:
     ]
 
 
+@checked()
 def save_tree(path: Path, tree: PyTree, *, of: str = "", **about: Any) -> None:
     """Write every array of `tree` under its path in the tree, and `about` (JSON values) beside them.
 
@@ -44,6 +46,7 @@ def save_tree(path: Path, tree: PyTree, *, of: str = "", **about: Any) -> None:
     write_atomic(path, signed + content[header:])
 
 
+@checked()
 def load_tree(path: Path, like: PyTree, *, of: str = "", remedy: str = _REMEDY) -> tuple[PyTree, dict[str, Any]]:
     """Read what `save_tree` wrote into the structure of `like`, whose leaves have the shapes and dtypes expected.
 
@@ -63,6 +66,7 @@ def load_tree(path: Path, like: PyTree, *, of: str = "", remedy: str = _REMEDY) 
     return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(arrays[name]) for name in names]), about
 
 
+@checked()
 def read_arrays(path: Path, *, of: str = "", remedy: str = _REMEDY) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
     """Every array of a file of `save_tree` by its name, and what was written beside them.
 

@@ -12,9 +12,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
 from cnnjax import runtime
+from cnnjax.door import checked
+from cnnjax.door.limits import Positive
 from cnnjax.training.config import Hyper
 from cnnjax.training.step import StepSpec, TrainState, train_step
 
@@ -26,6 +28,7 @@ def default_mode() -> Mode:
     return "step by step" if jax.default_backend() == "cpu" else "one program"
 
 
+@checked()
 def networks_at_once() -> int:
     """How many networks to train side by side, where there are more: on a CPU that saves nothing."""
     return 1 if default_mode() == "step by step" else 32
@@ -44,12 +47,13 @@ def unstack(tree: PyTree, count: int) -> list[PyTree]:
     return [jax.tree.map(lambda leaf, index=index: leaf[index], tree) for index in range(count)]
 
 
+@checked()
 def run_steps(
     spec: StepSpec,
     states: TrainState,
-    count: int,
+    count: Positive,
     keys: Key[Array, " networks"],
-    orders: Array,
+    orders: Int[Array, "networks images"],
     images: Array,
     labels: Array,
     hyper: Hyper,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from cnnjax.data import epoch_order
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import TrainConfig
@@ -46,6 +47,7 @@ class Training:
     """Given each seed's mean loss and accuracy for each chunk of steps."""
 
 
+@checked()
 def train(
     spec: StepSpec,
     config: TrainConfig,
@@ -74,6 +76,7 @@ def train(
     return result
 
 
+@checked()
 def program_key(spec: StepSpec, config: TrainConfig, strengths: PyTree, images: int) -> Hashable:
     """What trainings must agree in to be one program, on a training set of `images` images: all but numbers."""
     structure = jax.tree.structure((config.hyper(images), strengths))
@@ -81,6 +84,7 @@ def program_key(spec: StepSpec, config: TrainConfig, strengths: PyTree, images: 
     return spec, config.steps_per_epoch(images), config.passes(images), structure, tuple(shapes)
 
 
+@checked()
 def train_together(
     spec: StepSpec,
     trainings: Sequence[Training],
@@ -194,6 +198,7 @@ class _Running:
         return self.states.variables
 
 
+@checked()
 def check_steps(states: TrainState, path: Path, *, last: int) -> None:
     """Raise `InputError` for states read from `path` that are not those of one step from 0 to the `last`."""
     steps = np.asarray(states.step)
@@ -220,8 +225,11 @@ def _side_by_side(trainings: Sequence[_Running], epoch: int, n: int) -> tuple[Tr
     return states, orders, keys, *settings[0]
 
 
+@checked()
 def init_states(spec: StepSpec, seeds: Sequence[int], image_shape: tuple[int, ...]) -> TrainState:
     """The fresh states of every seed for images `(height, width, channels)`, stacked along a leading axis."""
+    if not seeds:
+        raise InputError("seeds is empty; give one at least")
     return stack([init_state(spec, key, image_shape) for key in _keys(seeds, "init")])
 
 

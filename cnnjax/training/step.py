@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
+from cnnjax.door import checked
 from cnnjax.training.config import Hyper
 
 DROPOUT = 2**32 - 1
@@ -42,6 +43,7 @@ class StepSpec:
     """`augment(key, images, strengths)`, per image, inside the step."""
 
 
+@checked()
 def learning_rate(step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""]:
     """Learning rate at a step: linear to the peak, then as the schedule says.
 
@@ -57,6 +59,7 @@ def learning_rate(step: Int[Array, ""], hyper: Hyper) -> Float[Array, ""]:
     return hyper.learning_rate * jnp.where(t < hyper.warmup_steps, jnp.minimum(rise, 1), fall)
 
 
+@checked()
 def make_optimizer(name: str, weight_decay: Float[Array, ""] | float) -> optax.GradientTransformation:
     """The direction of a step, to be scaled by −learning rate. Only kernels decay: arrays of two axes or more."""
     decay = optax.add_decayed_weights(weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
@@ -67,6 +70,7 @@ def make_optimizer(name: str, weight_decay: Float[Array, ""] | float) -> optax.G
     return optax.chain(optax.scale_by_adam(), decay)
 
 
+@checked()
 def init_state(spec: StepSpec, key: Key[Array, ""], image_shape: tuple[int, ...]) -> TrainState:
     """A fresh state for images of shape `(height, width, channels)`.
 
@@ -78,6 +82,7 @@ def init_state(spec: StepSpec, key: Key[Array, ""], image_shape: tuple[int, ...]
     return TrainState(jnp.zeros((), jnp.int32), variables, opt_state)
 
 
+@checked()
 def train_step(
     spec: StepSpec,
     state: TrainState,

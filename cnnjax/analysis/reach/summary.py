@@ -9,6 +9,7 @@ import numpy as np
 from cnnjax.analysis.reach.digits import spread
 from cnnjax.analysis.reach.reach import Reach
 from cnnjax.analysis.reach.window import Number, exact, fit
+from cnnjax.door import checked
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Summary:
     """bool `(units, positions)`."""
 
 
+@checked()
 def summarize(reaches: Sequence[Reach]) -> list[Summary]:
     """The rule along each image axis that the sets confirm, or one span for all units where they confirm none."""
     summaries = []
@@ -40,6 +42,7 @@ def summarize(reaches: Sequence[Reach]) -> list[Summary]:
     return summaries
 
 
+@checked()
 def nothing(positions: int) -> Summary:
     """The summary of an array that reads no position."""
     return _one_span(np.zeros((1, positions), bool), aligned=True, axis=None)

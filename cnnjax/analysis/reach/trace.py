@@ -9,8 +9,10 @@ from cnnjax.analysis.reach.known import Call, Known
 from cnnjax.analysis.reach.reach import Reach
 from cnnjax.analysis.reach.rules import RULES, SELECTORS
 from cnnjax.analysis.reach.value import Value, flagged
+from cnnjax.door import checked
 
 
+@checked()
 def follow(program: Jaxpr | ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
     """What the results of a program read, given what its operands do."""
     jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())

@@ -1,0 +1,77 @@
+"""Small valid calls of data and priors."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax import data
+from cnnjax.priors import jigsaw
+from experiments.benchmarks.wrong_arguments.matrix import Arguments
+
+KEY = jax.random.key(0)
+
+
+def _draw(*shape: int) -> Any:
+    return jnp.asarray(np.random.default_rng(0).uniform(size=shape), jnp.float32)
+
+
+IMAGES, IMAGE, PIECES = _draw(2, 6, 6, 1), _draw(16, 16, 3), _draw(4, 4, 4, 3)
+COST = np.random.default_rng(0).uniform(0.1, 1, (4, 4)).astype(np.float32)
+COST[np.arange(4), np.arange(4)] = np.inf
+SCENES = data.shapes.sample(KEY, 2, size=8)
+FITS = jigsaw.Fits(COST, COST.T.copy(), 4)
+RELATIVE = jigsaw.relative(FITS)
+SHUFFLED = jigsaw.shuffle(PIECES, KEY)
+TRUTH = jigsaw.true_arrangement(SHUFFLED, (2, 2))
+BORDERS = dict(right=_draw(2, 4, 2, 3), left=_draw(2, 4, 2, 3))
+
+CALLS: dict[str, Arguments] = {
+    "data.apply_augmentation": lambda: dict(key=KEY, images=IMAGES, strengths=data.Augmentation(crop=1).as_arrays()),
+    "data.epoch_order": lambda: dict(seed_key=KEY, epoch=0, n=4),
+    "data.load": lambda: dict(config=data.DataConfig(name="shapes", train_images=20, test_images=20)),
+    "data.random_crop": lambda: dict(key=KEY, images=IMAGES, padding=1),
+    "data.random_flip": lambda: dict(key=KEY, images=IMAGES, probability=0.5),
+    "data.random_rotation": lambda: dict(key=KEY, images=IMAGES, degrees=10.0),
+    "data.random_shift": lambda: dict(key=KEY, images=IMAGES, farthest=1),
+    "data.shape_pairs": lambda: dict(key=KEY, n=2, size=16),
+    "data.shapes.area": lambda: dict(kind="square"),
+    "data.shapes.move": lambda: dict(scenes=SCENES, offset=(1.0, 0.0)),
+    "data.shapes.render": lambda: dict(scenes=SCENES, canvas=8),
+    "data.shapes.sample": lambda: dict(key=KEY, n=2, size=8),
+    "data.Augmentation": lambda: dict(crop=1),
+    "data.DataConfig": lambda: dict(name="shapes"),
+    "priors.central_square": lambda: dict(image=np.asarray(IMAGE), side=8),
+    "priors.inpaint": lambda: dict(image=IMAGE, mask=np.arange(256).reshape(16, 16) == 100, key=KEY, patch_size=3),
+    "priors.load_image": lambda: dict(image="coffee"),
+    "priors.nearest_patches": lambda: dict(source=IMAGE, target=IMAGE[:8], patch_size=3),
+    "priors.patchmatch": lambda: dict(source=IMAGE, target=IMAGE[:8], key=KEY, patch_size=3, iterations=1),
+    "priors.phase_randomised": lambda: dict(image=IMAGE, key=KEY),
+    "priors.pixel_shuffled": lambda: dict(image=IMAGE, key=KEY),
+    "priors.resize": lambda: dict(image=np.asarray(IMAGE), size=(8, 8)),
+    "priors.similar_patches": lambda: dict(image=IMAGE, y=2, x=2, k=2, patch_size=3),
+    "priors.jigsaw.agreed": lambda: dict(relative=RELATIVE),
+    "priors.jigsaw.best_buddies": lambda: dict(relative=RELATIVE.right),
+    "priors.jigsaw.colour_jump": lambda: BORDERS,
+    "priors.jigsaw.cut": lambda: dict(image=IMAGE, side=4),
+    "priors.jigsaw.diagnose": lambda: dict(pieces=PIECES, relative=RELATIVE, grid=(2, 2)),
+    "priors.jigsaw.facing_left": lambda: dict(pieces=PIECES, turns=1),
+    "priors.jigsaw.facing_right": lambda: dict(pieces=PIECES, turns=1),
+    "priors.jigsaw.fits": lambda: dict(pieces=PIECES, dissimilarity=jigsaw.colour_jump),
+    "priors.jigsaw.frames": lambda: dict(pieces=PIECES),
+    "priors.jigsaw.gradient_and_prediction": lambda: BORDERS,
+    "priors.jigsaw.in_lab": lambda: dict(dissimilarity=jigsaw.colour_jump),
+    "priors.jigsaw.mahalanobis_gradient": lambda: BORDERS,
+    "priors.jigsaw.pomeranz": lambda: BORDERS,
+    "priors.jigsaw.relative": lambda: dict(table=FITS),
+    "priors.jigsaw.render": lambda: dict(pieces=SHUFFLED.pieces, arrangement=TRUTH),
+    "priors.jigsaw.rgb_to_lab": lambda: dict(image=IMAGE),
+    "priors.jigsaw.right_best_neighbours": lambda: dict(table=FITS, truth=TRUTH),
+    "priors.jigsaw.right_cells": lambda: dict(found=TRUTH, truth=TRUTH),
+    "priors.jigsaw.score": lambda: dict(found=TRUTH, truth=TRUTH),
+    "priors.jigsaw.shuffle": lambda: dict(pieces=PIECES, key=KEY),
+    "priors.jigsaw.solve": lambda: dict(pieces=PIECES, grid=(2, 2), key=KEY),
+    "priors.jigsaw.true_arrangement": lambda: dict(shuffled=SHUFFLED, grid=(2, 2)),
+    "priors.jigsaw.turn": lambda: dict(pieces=PIECES, turns=jnp.array([0, 1, 2, 3])),
+}

@@ -1,0 +1,39 @@
+"""What users give by mistake to any public function ends in a value or in one line that names the argument."""
+
+import inspect
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.benchmarks.wrong_arguments.calls import CALLS
+from experiments.benchmarks.wrong_arguments.matrix import counts, public_functions, try_all
+
+FUNCTIONS = public_functions()
+OPS = [name for name in CALLS if name.startswith("ops.")]
+
+
+def test_every_public_function_has_a_call_to_be_tried():
+    functions = {name for name, value in FUNCTIONS.items() if not inspect.isclass(value)}
+    assert functions - set(CALLS) == set()
+    assert set(CALLS) - set(FUNCTIONS) == set()
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_lists_are_arrays_to_every_operation(name):
+    arrays = CALLS[name]()
+    lists = {k: np.asarray(v).tolist() if isinstance(v, jax.Array) else v for k, v in arrays.items()}
+    for given, expected in zip(
+        jax.tree.leaves(FUNCTIONS[name](**lists)), jax.tree.leaves(FUNCTIONS[name](**arrays)), strict=True
+    ):
+        np.testing.assert_array_equal(given, expected)
+
+
+@pytest.mark.parametrize(("package", "every"), [("ops.", 9), ("study.", 13), ("data.", 23), ("priors.jigsaw.", 31)])
+def test_mistakes_end_in_a_value_or_in_one_line(package, every, without_type_checks):
+    calls = {name: call for name, call in CALLS.items() if name.startswith(package)}
+    outcomes = list(try_all(calls, only=lambda number: number % every == 0))
+    print(package, dict(counts(outcomes)))
+    assert [outcome for outcome in outcomes if outcome.kind == "other"] == []
+    assert [outcome for outcome in outcomes if "\n" in outcome.text] == []
+    assert counts(outcomes)["InputError"] > 20
