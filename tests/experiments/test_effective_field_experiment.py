@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from cnnjax import InputError, analysis
-from cnnjax.data import DataConfig
+from cnnjax.data import DataConfig, load
 from cnnjax.study import cli, read_config
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import effective_field
@@ -169,7 +169,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
 
 
 def test_other_images_are_refused_on_resume(whole, monkeypatch):
-    other = effective_field.load(DataConfig(train_images=41, test_images=10, canvas=20))
-    monkeypatch.setattr(effective_field, "load", lambda config, progress: other)
+    other = load(DataConfig(train_images=41, test_images=10, canvas=20))
+    monkeypatch.setattr(effective_field, "load_images", lambda config, progress: other)
     with pytest.raises(InputError, match="not those that"):
         effective_field.run(dataclasses.replace(TINY, out=whole))

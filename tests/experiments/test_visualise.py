@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from cnnjax import InputError, analysis, models
-from cnnjax.data import DataConfig
+from cnnjax.data import DataConfig, load
 from cnnjax.study import Progress, cli, open_run
 from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise
@@ -87,7 +87,7 @@ def test_the_run_holds_the_strongest_units_and_what_follows_from_them(whole):
 
 
 def _digits():
-    return subjects.of_dataset(visualise.load(TINY.data))
+    return subjects.of_dataset(load(TINY.data))
 
 
 def _stacked(tree):
