@@ -19,9 +19,11 @@ _DEPTH = 100  # of arrays and objects in a JSON file
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Put `content` (text as UTF-8) at `path` in one step: even a kill leaves the old file or the new.
 
-    Raises OSError, which names `path`, where the folder is absent or cannot be written; what was at `path` is then
-    untouched.
+    Raises OSError, which names `path`, where the folder is absent or cannot be written, and InputError where `path` is
+    a folder itself; what was at `path` is then untouched.
     """
+    if path.is_dir() and not path.is_symlink():
+        raise InputError(f"{printable(path)} is a folder, and a file must be written there: move it away")
     data = content.encode() if isinstance(content, str) else content
     # In the same directory, because os.replace is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -36,7 +36,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnnjax.door import checked
+from cnnjax.door.arrays import as_numpy
 from cnnjax.door.limits import Positive
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 
 _RANDOM_STATE = 0
@@ -70,8 +72,8 @@ def over_seeds(
     Raises InputError for no seeds, for a value that is not finite, for shares of images outside [0, 1], for fewer than
     one image, and for a level outside (0, 1).
     """
-    column = np.sort(_checked("values", values, ("seeds",)))  # sorted: the order of the seeds must not matter
-    _check_level(level)
+    column = np.sort(check_values("values", values, ("seeds",)))  # sorted: the order of the seeds must not matter
+    check_level(level)
     n, mean = len(column), float(column.mean())
     if images is not None and _at_one_end(column, images) and n > 1:
         least = ((1 - level) / 2) ** (1 / images)
@@ -116,19 +118,20 @@ def over_images(
     lie there; say False of other measures, whose interval it would widen.
 
     Raises InputError for no columns, for columns of different shape, for a value that is not finite, for shares outside
-    [0, 1], and for a level outside (0, 1).
+    [0, 1], for a level outside (0, 1), and for a score that gives other than one number for each mean.
     """
-    arrays = {name: _checked(name, values, ("seeds", "images")) for name, values in columns.items()}
+    arrays = {name: check_values(name, values, ("seeds", "images")) for name, values in columns.items()}
     shapes = {array.shape for array in arrays.values()}
     if len(shapes) != 1:
         raise InputError(f"The columns have the shapes {sorted(shapes)}; give at least one, all (seeds, images) alike.")
-    _check_level(level)
+    check_level(level)
     ((seeds, images),) = shapes
     table = np.concatenate(list(arrays.values())).T
 
     def scored(means: np.ndarray) -> np.ndarray:
         """The score, averaged over seeds, of means (resamples, columns × seeds)."""
-        return np.mean(score(dict(zip(arrays, np.split(means, len(arrays), axis=1), strict=True))), axis=1)
+        scores = score(dict(zip(arrays, np.split(means, len(arrays), axis=1), strict=True)))
+        return _check_scores(scores, (len(means), seeds)).mean(axis=1)
 
     observed = float(scored(table.mean(axis=0)[None])[0])
     if images == 1:
@@ -146,7 +149,8 @@ def over_images(
     return _bootstrap(observed, scored(means), images, "images", level)
 
 
-def _checked(name: str, values: ArrayLike, axes: tuple[str, ...]) -> np.ndarray:
+def check_values(name: str, values: ArrayLike, axes: tuple[str, ...]) -> np.ndarray:
+    """The values as float64; raises InputError where they lack one of the axes or an entry, or are not finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != len(axes) or array.size == 0:
         raise InputError(
@@ -159,9 +163,20 @@ def _checked(name: str, values: ArrayLike, axes: tuple[str, ...]) -> np.ndarray:
     return array
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Raise InputError for the level of an interval outside (0, 1)."""
     if not 0 < level < 1:
         raise InputError(f"The level of an interval is {level}; give one between 0 and 1, such as 0.95.")
+
+
+def _check_scores(scores: Any, shape: tuple[int, int]) -> np.ndarray:
+    array = as_numpy("what score returns", scores)
+    if array.shape != shape or array.dtype.kind == "c":
+        raise InputError(
+            f"score must return one real number for each of its means, (resamples, seeds), here {shape}; "
+            f"it returned {shown(scores)}."
+        )
+    return array
 
 
 _NEAR = 0.05  # as near to 0 or 1 as counts for lying there: total variations never are quite

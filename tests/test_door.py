@@ -176,6 +176,8 @@ def test_what_says_the_same_is_taken(annotation, given, taken):
         (Literal["zero"] | None, 3, "x=3 is unknown; use one of zero."),
         (Callable[[Array], Any], 3, "x=3 must be a function."),
         (Callable[[Array], Any], lambda: 0, "must take 1 argument; it takes ()."),
+        (Callable[[int, int], Any], lambda done: 0, "must take 2 arguments; it takes (done)."),
+        (Num[np.ndarray, " n"], np.array(["a"]), "an array of dtype <U1; give an array of numbers."),
         (pathlib.Path, b"a", "x=b'a' must be a path."),
         (pathlib.PurePath, "a", "x='a' must be a PurePath."),
         (Sequence[int], "12", "x='12' must be a list."),

@@ -269,6 +269,11 @@ def test_one_image_has_no_interval():
         (lambda: over_images({}, lambda means: means), "at least one"),
         (lambda: over_images({"a": np.ones((2, 3)), "b": np.ones((2, 4))}, lambda m: m["a"]), r"\(2, 3\), \(2, 4\)"),
         (lambda: over_images({"right": [[1.0, math.inf]]}, lambda m: m["right"]), "right is inf at seed 0, image 1"),
+        (lambda: over_images({"a": np.eye(3)}, lambda m: None), "what score returns=None is None"),
+        (lambda: over_images({"a": np.eye(3)}, lambda m: "text"), "what score returns='text' is a str"),
+        (lambda: over_images({"a": np.eye(3)}, lambda m: m["a"][0]), "one real number for each of its means"),
+        (lambda: over_images({"a": np.eye(3)}, lambda m: m["a"] * 1j), "one real number for each of its means"),
+        (lambda: over_images({"a": np.eye(3)}, lambda: 0.5), "must take 1 argument"),
     ],
 )
 def test_refusals_name_the_value(call, message):

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 
 
@@ -53,3 +54,10 @@ def test_a_file_is_as_readable_as_any_other(tmp_path):
 def test_an_absent_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "absent" / "a", "x")
+
+
+def test_a_folder_in_its_place_is_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(InputError, match="a is a folder"):
+        write_atomic(tmp_path / "a", "x")
+    assert names(tmp_path) == ["a"]

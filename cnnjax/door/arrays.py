@@ -45,6 +45,8 @@ def converted(name: str, value: Any, annotations: list[Any]) -> Any:
     names = _dtypes(annotations[at])
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
         raise InputError(f"{name}={shown(value)} is a key; give an array of numbers.")
+    if isinstance(value, np.ndarray):
+        as_numpy(name, value)
     array = value if isinstance(value, types[at]) else _to_type(types[at], name, value, floats=_kind(names) == "float")
     if len(names) == 1 and jnp.issubdtype(array.dtype, jnp.floating) and _kind(names) == "float":
         return array.astype(names[0])

@@ -37,6 +37,9 @@ from cnnjax.errors import InputError
 _SINGLE: dict[Any, Taker] = {int: an_int, float: a_float, bool: a_bool, pathlib.Path: a_path, os.PathLike: a_path}
 _SEQUENCES = (collections.abc.Sequence, collections.abc.Collection, collections.abc.Iterable)
 
+_NUMBERS = {np.number, int, float}
+"""Among what JAX takes for a single number, or for an array."""
+
 
 class Reader(typing.NamedTuple):
     """How an argument is read. Both raise InputError, and take its name and its value."""
@@ -72,7 +75,8 @@ def _left(annotation: Any) -> Any:
         return str
     if origin in (collections.abc.Sequence, collections.abc.Mapping):
         return origin
-    return (int, float) if annotation is float or set(_members(annotation)[1]) == {int, float} else object
+    members = set(_members(annotation)[1])
+    return (int, float) if annotation is float or members == {int, float} or members >= _NUMBERS else object
 
 
 def _members(annotation: Any) -> tuple[bool, list[Any]]:
@@ -99,8 +103,7 @@ def _taker(annotation: Any) -> Taker:
     if origin is Literal:
         return choice(parts)
     if origin is collections.abc.Callable:
-        of_arrays = parts and isinstance(parts[0], list) and all(map(is_array, parts[0]))
-        return function(len(parts[0]) if of_arrays else None)
+        return function(len(parts[0]) if parts and isinstance(parts[0], list) else None)
     if origin is tuple:
         return sequence(tuple, _taker(parts[0])) if parts[1:] == (Ellipsis,) else fixed([_taker(p) for p in parts])
     if origin in _SEQUENCES:

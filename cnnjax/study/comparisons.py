@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from cnnjax.door import checked
 from cnnjax.door.limits import Shape
 from cnnjax.errors import InputError
-from cnnjax.intervals import over_images, over_seeds
+from cnnjax.intervals import check_level, check_values, over_images, over_seeds
 
 if TYPE_CHECKING:
     import pandas
@@ -169,11 +169,13 @@ def effect_size(
 ) -> tuple[float, float, float]:
     """Hedges' g of paired differences `(n,)`, and the ends of the interval of the true effect (see the module).
 
-    Fewer than three, or all alike, they have none: NaN. All 0, it is 0 without an interval.
+    Fewer than three, or all alike, they have none: NaN. All 0, it is 0 without an interval. Raises InputError for no
+    differences, for one that is not finite, and for a level outside (0, 1).
     """
     from scipy import optimize, special, stats
 
-    each = np.asarray(differences, np.float64)
+    check_level(level)
+    each = check_values("differences", differences, ("values",))
     nan, n = float("nan"), len(each)
     if n < 3 or _alike(each):
         return (0.0 if n > 2 and not each.any() else nan), nan, nan

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnjax.door.words import a, in_line
 from cnnjax.errors import InputError
 
 
@@ -38,7 +39,7 @@ def to_json(config: Any, name: str = "config") -> Any:
     if isinstance(config, Sequence) and not isinstance(config, bytes):
         return [to_json(value, f"{name}[{i}]") for i, value in enumerate(config)]
     raise InputError(
-        f"{name} is {config!r}, a {type(config).__name__}, which JSON cannot hold; "
+        f"{name} is {in_line(config)}, {a(type(config).__name__)}, which JSON cannot hold; "
         "use numbers, text, paths, enums, tuples, None, or dataclasses of these."
     )
 

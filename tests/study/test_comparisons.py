@@ -184,3 +184,17 @@ def test_a_bad_summary():
         compare_summary(frame, ["accuracy"])
     with pytest.raises(InputError, match="every p must lie"):
         holm([0.1, 1.2])
+
+
+@pytest.mark.parametrize(
+    ("differences", "level", "message"),
+    [
+        ([1.0, 2.0, 3.0], 1, "level of an interval is 1.0"),
+        ([1.0, 2.0, 3.0], -1, "level of an interval is -1.0"),
+        ([1.0, 2.0, np.nan], 0.95, "differences is nan at value 2"),
+        ([], 0.95, "differences has the shape"),
+    ],
+)
+def test_an_effect_of_no_numbers_or_no_level_is_refused(differences, level, message):
+    with pytest.raises(InputError, match=message):
+        effect_size(differences, level=level)

@@ -18,7 +18,12 @@ def mistakes(right: Any) -> dict[str, Any]:
         values["a typo"] = right + "x"
     if isinstance(right, tuple | list) and right:
         values |= {"one entry less": right[:-1], "one entry more": (*right, right[-1]), "text for an entry": ("a",)}
-        values["None for an entry"] = (*right[:-1], None)
+        values |= {"None for an entry": (*right[:-1], None), "NaN for an entry": (*right[:-1], float("nan"))}
+    if isinstance(right, dict) and right:
+        first, *others = right
+        values |= {"one key less": {key: right[key] for key in others}, "a key more": {**right, "more": right[first]}}
+        wrong = {"None": None, "text": "text", "a number": 1.0, "no list": [], "NaN in a list": [float("nan")]}
+        values |= {f"{name} for a value": {**right, first: value} for name, value in wrong.items()}
     return values
 
 
