@@ -244,3 +244,13 @@ class TestTheDecorator:
         for _ in range(3):
             call(jax.tree_util.Partial(double), jnp.ones(2))
         assert len(traces) == 1
+
+
+def test_axes_of_one_name_that_differ_in_size_are_why_a_function_failed():
+    @checked()
+    def product(x: Float[Array, "*batch n k"], y: Float[Array, "k m"], z: Float[Array, " m"] | None = None) -> Array:
+        return x @ y
+
+    assert product(jnp.ones((2, 3, 4)), jnp.ones((4, 5))).shape == (2, 3, 5)
+    with pytest.raises(InputError, match=r"^y has shape \(3, 5\); its k must be 4, as in x\.$"):
+        product(jnp.ones((2, 3, 4)), jnp.ones((3, 5)))

@@ -4,6 +4,7 @@ A scene is a row of five numbers, the columns below. Positions are relative to t
 scene is the same on every canvas.
 """
 
+import functools
 import math
 
 import jax
@@ -42,7 +43,7 @@ def render(scenes: Scenes, *, canvas: int) -> Float32[Array, "n {canvas} {canvas
         raise InputError(f"canvas={canvas} must be at least 1 pixel")
     if not isinstance(scenes, Tracer):
         _check_scenes(np.asarray(scenes))
-    return jax.vmap(lambda scene: _draw(scene, canvas))(jnp.asarray(scenes, jnp.float32))[..., None]
+    return _drawn(jnp.asarray(scenes, jnp.float32), canvas)
 
 
 @checked()
@@ -104,6 +105,11 @@ def _check_scenes(scenes: np.ndarray) -> None:
         raise InputError("scenes must be finite, with radii above 0")
     if not np.isin(scenes[:, KIND], range(len(KINDS))).all():
         raise InputError(f"scenes[:, {KIND}] are indices of {len(KINDS)} kinds, from 0 to {len(KINDS) - 1}")
+
+
+@functools.partial(jax.jit, static_argnums=1)  # one program, where there would be hundreds for every new shape
+def _drawn(scenes: jax.Array, canvas: int) -> jax.Array:
+    return jax.vmap(lambda scene: _draw(scene, canvas))(scenes)[..., None]
 
 
 def _draw(scene: jax.Array, canvas: int) -> jax.Array:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cnnjax.door.annotations import evaluate
+from cnnjax.door.axes import check_sizes
 from cnnjax.door.readers import Reader, reader
 from cnnjax.errors import InputError
 
@@ -18,8 +19,8 @@ def checked(*own: str) -> Callable[[F], F]:
     The message is one line: it names the argument, its value and what would be right. What no annotation says (that a
     stride is positive, that two shapes belong together) stays with the function, and so do the arguments named in
     `own`, of which it has more to say. Of the dtype and shape of an array the function speaks first; where it ends in
-    another error and they are not the annotation's, that is the reason given. Python's own errors for arguments that
-    are missing or unknown stay as they are.
+    another error and they are not the annotation's, or axes of one name differ in size, that is the reason given.
+    Python's own errors for arguments that are missing or unknown stay as they are.
 
     Of a class, the arguments of its constructor are read.
 
@@ -48,9 +49,8 @@ def checked(*own: str) -> Callable[[F], F]:
             except InputError:
                 raise
             except Exception as error:
-                for name, value in (*zip(positional, given, strict=False), *options.items()):
-                    if name in by_name and (fits := by_name[name].fits) is not None:
-                        _explain(fits, name, value, error)
+                named = [*zip(positional, given, strict=False), *options.items()]
+                _explain([(name, value, by_name[name]) for name, value in named if name in by_name], error)
                 raise
 
         return at_the_door
@@ -58,9 +58,16 @@ def checked(*own: str) -> Callable[[F], F]:
     return decorate
 
 
-def _explain(fits: Callable[[str, Any], Any], name: str, value: Any, error: Exception) -> None:
-    """Raise InputError, caused by `error`, if this argument does not fit."""
+def _explain(arguments: list[tuple[str, Any, Reader]], error: Exception) -> None:
+    """Raise InputError, caused by `error`, if an argument does not fit its annotation, or two do not fit each other."""
+    arrays = [
+        (name, value, how.fits, how.axes)
+        for name, value, how in arguments
+        if how.fits is not None and value is not None
+    ]
     try:
-        fits(name, value)
+        for name, value, fits, _ in arrays:
+            fits(name, value)
+        check_sizes((name, value.shape, axes) for name, value, _, axes in arrays)
     except InputError as reason:
         raise InputError(str(reason)) from error

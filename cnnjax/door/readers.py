@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing
 
 from cnnjax.door.arrays import as_jax, as_numpy, check, check_shape, converted, is_array, is_key, only_for_jax
+from cnnjax.door.axes import axes_of
 from cnnjax.door.containers import fixed, mapping, sequence
 from cnnjax.door.keys import key_reader
 from cnnjax.door.scalars import (
@@ -50,6 +51,9 @@ class Reader(typing.NamedTuple):
     fits: Callable[[str, Any], Any] | None
     """Of an array, once it is one: whether its dtype and shape are the annotation's."""
 
+    axes: str = ""
+    """Of an array: its axes, as jaxtyping writes them."""
+
 
 def reader(annotation: Any, *, own: bool = False) -> Reader:
     """How an argument is read by its annotation; by one that says nothing every value is taken as it is.
@@ -63,7 +67,7 @@ def reader(annotation: Any, *, own: bool = False) -> Reader:
         def read(name: str, value: Any) -> Any:
             return None if optional and value is None else converted(name, value, members)
 
-        return Reader(read, lambda name, value: taker(name, value, True))
+        return Reader(read, lambda name, value: taker(name, value, True), axes_of(members))
     left = _left(annotation) if own else ()
     return Reader(lambda name, value: value if isinstance(value, left) else taker(name, value, True), None)
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import enum
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from cnnjax.door import checked
@@ -56,6 +56,8 @@ def _check(config: Any, axes: Mapping[str, Sequence[Any]]) -> None:
             raise InputError(f"{type(config).__name__} has no field {axis!r} to vary; perhaps {' or '.join(near)}?")
         if isinstance(values, str):
             raise InputError(f"The axis {axis!r} is the text {values!r}; give a sequence of values, as ({values!r},).")
+        if not isinstance(values, Collection) or not getattr(values, "ndim", 1):
+            raise InputError(f"The axis {axis!r} is {shown(values)}; give a sequence of values.")
         if len(values) == 0:
             raise InputError(f"The axis {axis!r} has no values; give at least one, or leave it out.")
         texts = [_text(value).casefold() for value in values]  # some file systems do not tell A from a

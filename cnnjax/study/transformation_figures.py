@@ -32,7 +32,8 @@ def angle_curves(
 
     `curves[cell]` is (seeds, angles), in [0, 1] and shown in percent; `degrees` (angles,) are the angles. The line is
     the mean, the band reaches from the lowest to the highest seed. `note` goes under the figure, `palette` colours the
-    cells. Raises InputError for no curves, for fewer than two angles and for curves that do not fit `degrees`.
+    cells. Raises InputError for no curves, for fewer than two angles or one that is not finite, and for
+    curves that do not fit `degrees`.
     """
     from matplotlib.figure import Figure
 
@@ -42,6 +43,8 @@ def angle_curves(
         raise InputError(
             f"{len(values)} curves of {len(angles)} angles cannot be drawn; give one, of two angles or more."
         )
+    if not np.isfinite(angles).all():
+        raise InputError(f"degrees={angles.tolist()} must all be finite.")
     for name, curve in values.items():
         if curve.ndim != 2 or curve.shape[1] != len(angles) or not len(curve):
             wanted = f"(seeds, {len(angles)})"

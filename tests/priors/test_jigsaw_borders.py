@@ -118,3 +118,12 @@ def test_lab_of_known_colours():
 def test_lab_against_scikit_image():
     color = pytest.importorskip("skimage.color", reason="the reference is scikit-image's")
     np.testing.assert_allclose(jigsaw.rgb_to_lab(jnp.asarray(PIECES)), color.rgb2lab(PIECES), atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dissimilarity", [jigsaw.mahalanobis_gradient, jigsaw.gradient_and_prediction])
+def test_halves_are_compared_as_the_floats_they_are(dissimilarity, dtype):
+    pieces = jnp.asarray(PIECES, dtype)
+    borders = jigsaw.facing_right(pieces, 0), jigsaw.facing_left(pieces, 0)
+    expected = dissimilarity(*(border.astype(jnp.float32) for border in borders))
+    np.testing.assert_array_equal(dissimilarity(*borders), expected)

@@ -199,3 +199,22 @@ def test_pieces_that_do_not_fill_the_grid():
         jigsaw.fits(jnp.zeros((9000, 4, 4, 3)), jigsaw.colour_jump)
     with pytest.raises(InputError, match="2100 pieces, which may each be turned, are too many"):
         jigsaw.fits(jnp.zeros((2100, 4, 4, 3)), jigsaw.colour_jump, rotate=True)
+
+
+@pytest.mark.parametrize(
+    ("dissimilarity", "message"),
+    [
+        (lambda right, left: None, "what dissimilarity returns=None is None"),
+        (lambda right, left: "text", "what dissimilarity returns='text' is a str"),
+        (lambda right, left: jnp.zeros(4), r"for every pair of borders, \(4, 4\); it returned float32\[4\]"),
+        (lambda right: right, "must take 2 arguments"),
+    ],
+)
+def test_what_gives_no_cost_for_every_pair_is_no_dissimilarity(dissimilarity, message):
+    with pytest.raises(InputError, match=message):
+        jigsaw.fits(jnp.zeros((4, 8, 8, 3)), dissimilarity)
+
+
+def test_every_piece_has_its_own_turn(without_type_checks):
+    with pytest.raises(InputError, match=r"turns=int32\[1\] must be one for each of the 4 pieces"):
+        jigsaw.turn(jnp.zeros((4, 8, 8, 3)), jnp.array([1]))

@@ -80,6 +80,8 @@ def test_names_are_file_names_and_differ(values):
         ({"train.learningrate": [1.0]}, "perhaps train.learning_rate"),
         ({"zzz": [1]}, "perhaps augmentation or epochs or flip or train or train.learning_rate"),
         ({"augmentation": []}, "'augmentation' has no values"),
+        ({"augmentation": None}, "'augmentation' is None; give a sequence of values"),
+        ({"augmentation": 1.0}, "'augmentation' is 1.0; give a sequence of values"),
         ({"augmentation": "crop"}, r"the text 'crop'.*\('crop',\)"),
         ({"augmentation": ["crop", "none", "Crop"]}, "'crop' more than once"),
         ({"train": [Train()], "train.epochs": [1]}, "'train' and 'train.epochs' overwrite each other"),

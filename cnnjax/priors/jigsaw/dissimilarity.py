@@ -72,9 +72,7 @@ class _Steps(NamedTuple):
 
 
 @checked()
-def mahalanobis_gradient(
-    right: Float[Array, "m side 2 channels"], left: Float[Array, "n side 2 channels"]
-) -> Float[Array, "m n"]:
+def mahalanobis_gradient(right: Float[Array, "m side 2 3"], left: Float[Array, "n side 2 3"]) -> Float[Array, "m n"]:
     """Σ over rows of (G − μ) S⁻¹ (G − μ)ᵀ, from both sides: is the step between the pieces one that they would take?
 
     G is the step of colour across the border, μ and S the mean and covariance of the steps from inner to outer pixel
@@ -91,6 +89,7 @@ def mahalanobis_gradient(
 
 
 def _steps(border: Float[Array, "n side 2 3"]) -> _Steps:
+    border = _at_least_float32(border)  # the dummies' squares would be 0 in halves
     steps = border[:, :, 1] - border[:, :, 0]
     dummies = jnp.asarray(_DUMMY_STEPS, border.dtype) / 255
     observed = jnp.concatenate([steps, jnp.broadcast_to(dummies[None], (len(steps), *dummies.shape))], axis=1)
@@ -100,6 +99,10 @@ def _steps(border: Float[Array, "n side 2 3"]) -> _Steps:
     identity = jnp.broadcast_to(jnp.eye(3, dtype=border.dtype)[None], covariance.shape)
     whiten = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(covariance), identity, lower=True)
     return _Steps(border[:, :, 1], steps.mean(axis=1), whiten.swapaxes(1, 2))
+
+
+def _at_least_float32(border: Array) -> Array:
+    return border.astype(jnp.float32) if jnp.finfo(border.dtype).bits < 32 else border
 
 
 def _unlikely(steps: Float[Array, "side 3 n"], mean: Float[Array, "3 #n"], whiten: Float[Array, "3 3 #n"]) -> Array:
@@ -138,5 +141,6 @@ def gradient_and_prediction(right: Float[Array, "m side 2 3"], left: Float[Array
     The one knows what steps a border would take, the other is not misled by the few rows where an edge crosses; the
     scale of either cancels in relative costs.
     """
+    right, left = _at_least_float32(right), _at_least_float32(left)
     prediction = pomeranz(rgb_to_lab(right), rgb_to_lab(left), q=1)
     return mahalanobis_gradient(right, left) * prediction

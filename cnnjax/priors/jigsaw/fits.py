@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cnnjax.door import checked
+from cnnjax.door.arrays import converted
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import check_unit_range
 from cnnjax.priors.jigsaw.borders import Dissimilarity, facing_left, facing_right
@@ -51,7 +53,8 @@ class Fits:
 def fits(pieces: Float[Array, "n side side channels"], dissimilarity: Dissimilarity, *, rotate: bool = False) -> Fits:
     """The costs of all neighbours under a dissimilarity of borders; with `rotate`, in all turns of both.
 
-    Raises InputError for more states than `MOST_STATES`, and for pieces whose values are not in [0, 1].
+    Raises InputError for more states than `MOST_STATES`, and for pieces whose values are not in [0, 1], and a
+    dissimilarity that does not give a cost for every pair.
     """
     check_unit_range("pieces", pieces)
     n = len(pieces)
@@ -68,11 +71,22 @@ def _tables(pieces: Array, dissimilarity: Dissimilarity, rotate: bool) -> tuple[
     n = len(pieces)
     if rotate:
         borders = (jnp.concatenate([facing(pieces, k) for k in range(4)]) for facing in (facing_right, facing_left))
-        right = _exclude_itself(dissimilarity(*borders), n)
+        right = _exclude_itself(_compared(dissimilarity, *borders), n)
         return right, _below(right, n)
     # What lies below lies at the right once both are turned by a quarter.
-    right, down = (_exclude_itself(dissimilarity(facing_right(pieces, k), facing_left(pieces, k)), n) for k in (0, 1))
+    sides = [(facing_right(pieces, k), facing_left(pieces, k)) for k in (0, 1)]
+    right, down = (_exclude_itself(_compared(dissimilarity, *borders), n) for borders in sides)
     return right, down
+
+
+def _compared(dissimilarity: Dissimilarity, right: Array, left: Array) -> Array:
+    cost = converted("what dissimilarity returns", dissimilarity(right, left), [jax.Array])
+    if cost.shape != (len(right), len(left)) or not jnp.issubdtype(cost.dtype, jnp.floating):
+        raise InputError(
+            f"dissimilarity must return a number of floating point for every pair of borders, "
+            f"({len(right)}, {len(left)}); it returned {shown(cost)}"
+        )
+    return cost
 
 
 def _exclude_itself(cost: Array, n: int) -> Array:

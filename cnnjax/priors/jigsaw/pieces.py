@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from cnnjax.door import checked
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import check_unit_range, checked_image
 
@@ -89,9 +90,11 @@ def turn(
 ) -> Float[Array, "pieces side side channels"]:
     """Turn every piece by its own number of quarters, anticlockwise.
 
-    Raises InputError for pieces whose values are not in [0, 1].
+    Raises InputError for pieces whose values are not in [0, 1], and another number of turns than of pieces.
     """
     check_unit_range("pieces", pieces)
+    if len(turns) != len(pieces):
+        raise InputError(f"turns={shown(turns)} must be one for each of the {len(pieces)} pieces")
     every = jnp.stack([jnp.rot90(pieces, k, axes=(1, 2)) for k in range(4)])
     return every[turns % 4, jnp.arange(len(pieces))]
 
