@@ -1,9 +1,10 @@
-"""Does every fault end in the right result or in one line? Kills, damaged runs, broken images and wrong options.
+"""Does every fault end in the right result or in one line? Kills, damaged runs, broken images, wrong arguments.
 
 Kills: a tiny experiment is killed at random instants, again and again until it ends: its files must be those of an
 undisturbed run, to the byte. Damage: in a finished run a file is flipped at a bit, torn, emptied, exchanged with
 another, or replaced by a folder or a pipe; each reader, the report and the experiment itself must give what they gave
-before, or refuse it. Images: the same for the files of a folder of classes. Options: numbers that no option takes.
+before, or refuse it. Images: the same for the files of a folder of classes. Options: numbers that no option takes. Arguments: every public
+function with one argument after the other wrong (see `wrong_arguments`).
 
     python -m experiments.benchmarks.faults --trials 20
 

@@ -87,6 +87,6 @@ def test_names_are_file_names_and_differ(values):
         ({"train": [Train()], "train.epochs": [1]}, "'train' and 'train.epochs' overwrite each other"),
     ],
 )
-def test_refusals_name_the_value_and_the_remedy(axes, message):
+def test_refusals_name_the_value_and_the_remedy(axes, message, without_type_checks):
     with pytest.raises(InputError, match=message):
         grid(Config(), axes)
