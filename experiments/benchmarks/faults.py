@@ -26,7 +26,7 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,6 +41,9 @@ from experiments import augmentation, report
 from experiments.common.network import NetworkConfig
 from experiments.common.protocol import ProtocolConfig
 from experiments.common.ranges import check_ranges
+
+if TYPE_CHECKING:
+    from experiments.benchmarks.wrong_arguments.matrix import Outcome
 
 TINY = augmentation.Config(
     data=DataConfig(train_images=60, test_images=20),
@@ -67,7 +70,7 @@ class Config:
     """Options of the trials of faults."""
 
     trials: int = 20
-    """Of each kind; of chains of kills a tenth."""
+    """Of each kind; a tenth as many chains of kills, and calls of every public function with a wrong argument."""
     seed: int = 0
     """Of the faults."""
     out: Path | None = None
@@ -110,12 +113,13 @@ def run(config: Config) -> Path:
         open_run("benchmarks_faults", config, out=config.out) as directory,
         tempfile.TemporaryDirectory() as folder,
     ):
-        with Progress(4) as progress:
+        kinds = (("damage", damages), ("kills", kills), ("images", images), ("options", options), ("calls", arguments))
+        with Progress(len(kinds)) as progress:
             whole = quietly(lambda: augmentation.run(dataclasses.replace(TINY, out=Path(folder) / "whole")))
             counts = []
-            for kind, trial in (("damage", damages), ("kills", kills), ("images", images), ("options", options)):
+            for kind, trial in kinds:
                 progress.cell(kind)
-                many = -(-config.trials // 10) if kind == "kills" else config.trials
+                many = -(-config.trials // 10) if kind in ("kills", "calls") else config.trials
                 counts.append(trial(whole, Path(folder), random.Random(config.seed), many))
         rows = [dataclasses.asdict(count) for count in counts]
         print_table(rows, title="What became of faults")
@@ -265,6 +269,28 @@ def taken(owner: Any, changed: dict[str, Any]) -> bool:
     check_numbers(config)
     check_ranges(config)
     return False
+
+
+def arguments(whole: Path, folder: Path, chance: random.Random, trials: int) -> Count:
+    """Call every public function with one argument wrong, so many times."""
+    from experiments.benchmarks.wrong_arguments.calls import CALLS
+    from experiments.benchmarks.wrong_arguments.matrix import how_many, try_all
+
+    count = Count("wrong arguments")
+    for name, call in CALLS.items():
+        every = range(1, how_many(name, call) + 1)
+        chosen = frozenset(chance.sample(every, min(trials, len(every))))
+        for outcome in try_all({name: call}, only=chosen.__contains__):
+            what = f"{name}, {outcome.argument}: {outcome.mistake}: {outcome.text}"
+            count.tried(what, lambda outcome=outcome: given(outcome))
+    return count
+
+
+def given(outcome: "Outcome") -> bool:
+    """Whether a value came of a call; raises InputError where it was refused."""
+    if outcome.kind == "InputError":
+        raise InputError(outcome.text)
+    return outcome.kind == "value"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from experiments.benchmarks.wrong_arguments.values import mistakes
 
 Arguments = Callable[[], Mapping[str, Any]]
 Kind = Literal["value", "InputError", "other"]
+_SECONDS = 300
 
 
 class Outcome(NamedTuple):
@@ -36,6 +37,7 @@ class Outcome(NamedTuple):
     text: str  # the message of the InputError, or where and how another exception was raised
 
 
+@functools.cache
 def public_functions() -> dict[str, Callable]:
     """By their names (`ops.conv`), the functions and classes of every `__all__`, each once, modules' own among them."""
     found: dict[str, Callable] = {}
@@ -57,7 +59,7 @@ def _is_ours(value: Any) -> bool:
 
 
 def try_all(
-    calls: Mapping[str, Arguments], *, seconds: int = 300, only: Callable[[int], bool] | None = None
+    calls: Mapping[str, Arguments], *, seconds: int = _SECONDS, only: Callable[[int], bool] | None = None
 ) -> Iterator[Outcome]:
     """Call every function that `calls` has right arguments of, by name, with one argument after the other wrong.
 
@@ -76,6 +78,14 @@ def try_all(
                 if only is None or only(number):
                     kind, text = _outcome(lambda: call(**{**arguments(), argument: wrong}), seconds)  # noqa: B023
                     yield Outcome(name, argument, mistake, kind, text)
+
+
+def how_many(name: str, arguments: Arguments) -> int:
+    """How many calls `try_all` makes of a function."""
+    f = public_functions()[name]
+    with _apart(_SECONDS):
+        given = arguments()
+        return sum(len(mistakes(given.get(argument, _default(f, argument)))) for argument in _parameters(f))
 
 
 def counts(outcomes: list[Outcome]) -> Counter[Kind]:
