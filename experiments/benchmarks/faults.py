@@ -3,12 +3,12 @@
 Kills: a tiny experiment is killed at random instants, again and again until it ends: its files must be those of an
 undisturbed run, to the byte. Damage: in a finished run a file is flipped at a bit, torn, emptied, exchanged with
 another, or replaced by a folder or a pipe; each reader, the report and the experiment itself must give what they gave
-before, or refuse it. Images: the same for the files of a folder of classes. Options: numbers that no option takes. Arguments: every public
-function with one argument after the other wrong (see `wrong_arguments`).
+before, or refuse it. Images: the same for the files of a folder of classes. Options: numbers that no option takes.
+Arguments: every public function with an argument that is wrong (see `wrong_arguments`).
 
     python -m experiments.benchmarks.faults --trials 20
 
-Expected, in ten minutes on two cores: nothing in the column `other`. Most of the time is that of the chains of kills.
+Expected, in a quarter of an hour on two cores: nothing in the column `other`. Most of the time is that of the chains of kills.
 """
 
 import contextlib
