@@ -8,7 +8,7 @@ Arguments: every public function with an argument that is wrong (see `wrong_argu
 
     python -m experiments.benchmarks.faults --trials 20
 
-Expected, in a quarter of an hour on two cores: nothing in the column `other`. Most of the time is that of the chains of kills.
+Expected, in a quarter of an hour on two cores: nothing in the column `other`. Most of the time is that of the kills.
 """
 
 import contextlib
