@@ -42,6 +42,7 @@ from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 
 _RANDOM_STATE = 0
+_MOST_DRAWS = 2**31  # by all resamples: 2 GB, or 8 GB where they are weights
 _AT_ONCE = 4_000_000  # numbers held in memory at once: 32 MB
 _BOOTSTRAP_FROM = 5
 
@@ -70,7 +71,7 @@ def over_seeds(
     such as accuracies: where two seeds or more are all at 0 or all at 1, the interval is what so many images allow.
 
     Raises InputError for no seeds, for a value that is not finite, for shares of images outside [0, 1], for fewer than
-    one image, and for a level outside (0, 1).
+    one image, for a level outside (0, 1), and for resamples that draw more than 2³¹ values.
     """
     column = np.sort(check_values("values", values, ("seeds",)))  # sorted: the order of the seeds must not matter
     check_level(level)
@@ -81,6 +82,7 @@ def over_seeds(
         return Interval(mean, *ends, n, "seeds", level, "Clopper-Pearson")
     if method_over_seeds(n) == "t":
         return _student(mean, column, "seeds", level)
+    _check_resamples(resamples, n)
     counts = _counts(n, resamples)
     return _bootstrap(mean, (_sums(counts, column[:, None]) / n)[:, 0], n, "seeds", level)
 
@@ -118,7 +120,8 @@ def over_images(
     lie there; say False of other measures, whose interval it would widen.
 
     Raises InputError for no columns, for columns of different shape, for a value that is not finite, for shares outside
-    [0, 1], for a level outside (0, 1), and for a score that gives other than one number for each mean.
+    [0, 1], for a level outside (0, 1), for resamples that draw more than 2³¹ images, and for a score that gives other
+    than one number for each mean.
     """
     arrays = {name: check_values(name, values, ("seeds", "images")) for name, values in columns.items()}
     shapes = {array.shape for array in arrays.values()}
@@ -126,6 +129,7 @@ def over_images(
         raise InputError(f"The columns have the shapes {sorted(shapes)}; give at least one, all (seeds, images) alike.")
     check_level(level)
     ((seeds, images),) = shapes
+    _check_resamples(resamples, images)
     table = np.concatenate(list(arrays.values())).T
 
     def scored(means: np.ndarray) -> np.ndarray:
@@ -177,6 +181,11 @@ def _check_scores(scores: Any, shape: tuple[int, int]) -> np.ndarray:
             f"it returned {shown(scores)}."
         )
     return array
+
+
+def _check_resamples(resamples: int, n: int) -> None:
+    if resamples * n > _MOST_DRAWS:
+        raise InputError(f"resamples={resamples} of {n} values are too many; give at most {_MOST_DRAWS // n}.")
 
 
 _NEAR = 0.05  # as near to 0 or 1 as counts for lying there: total variations never are quite

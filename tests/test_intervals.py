@@ -269,6 +269,8 @@ def test_one_image_has_no_interval():
         (lambda: over_images({}, lambda means: means), "at least one"),
         (lambda: over_images({"a": np.ones((2, 3)), "b": np.ones((2, 4))}, lambda m: m["a"]), r"\(2, 3\), \(2, 4\)"),
         (lambda: over_images({"right": [[1.0, math.inf]]}, lambda m: m["right"]), "right is inf at seed 0, image 1"),
+        (lambda: over_seeds(np.arange(8.0), resamples=10**12), "of 8 values are too many; give at most 268435456"),
+        (lambda: over_images({"a": np.eye(8)}, lambda m: m["a"], resamples=10**12), "give at most 268435456"),
         (lambda: over_images({"a": np.eye(3)}, lambda m: None), "what score returns=None is None"),
         (lambda: over_images({"a": np.eye(3)}, lambda m: "text"), "what score returns='text' is a str"),
         (lambda: over_images({"a": np.eye(3)}, lambda m: m["a"][0]), "one real number for each of its means"),
