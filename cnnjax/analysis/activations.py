@@ -17,6 +17,7 @@ from cnnjax.analysis.norms import wide, wide_dtype
 from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.traced import shapes_of
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 
 Leaves = list[Float[Array, "batch ..."]]
@@ -35,7 +36,7 @@ class OrbitActivations:
 
     def __init__(self, f: Callable[[Array], Any], images: Any, orbit: Orbit, *, at_least: int = 1):
         if not isinstance(orbit, Orbit):
-            raise InputError(f"{orbit!r} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
+            raise InputError(f"{shown(orbit)} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
         self.images = finite_images(images)
         if len(self.images) < at_least:
             raise InputError(f"{len(self.images)} image: this measure compares images and needs at least {at_least}")

@@ -24,6 +24,7 @@ from cnnjax.analysis.orbits import Orbit
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.traced import shapes_of
 from cnnjax.door import checked
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.intervals import Interval, over_images
 
@@ -98,7 +99,7 @@ def _sizes(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> t
     Raises InputError where these do not go together.
     """
     if not isinstance(orbit, Orbit):
-        raise InputError(f"{orbit!r} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
+        raise InputError(f"{shown(orbit)} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
     n = _count(examples)
     return n, *_checked(classify, image_struct(jax.eval_shape(orbit.apply, examples, orbit.identity)))
 
@@ -216,6 +217,10 @@ def _check_labels(labels: np.ndarray, count: int, classes: int | None = None) ->
         raise InputError(f"label {wrong} is not a class: give numbers from 0{below}")
 
 
+_COLUMNS = ("correct", "right", "always_right", "agree", "pairs_agree", "agree_and_correct", "variation")
+"""What `image_columns` gives of every orbit."""
+
+
 @checked()
 def scores(means: Mapping[str, Any]) -> dict[str, Any]:
     """The protocol's scores from the means of `image_columns` over images: numbers or arrays, elementwise.
@@ -234,6 +239,9 @@ def scores(means: Mapping[str, Any]) -> dict[str, Any]:
       consistency; this one says something only of networks of about equal accuracy that still make many errors.
     - total_variation: between class probabilities, in [0, 1]. flip_rate: of neighbours on the orbit's paths.
     """
+    missing = [name for name in _COLUMNS if name not in means]
+    if missing:
+        raise InputError(f"means have no {', '.join(missing)}: give the means of all columns of image_columns")
     floor = np.maximum(0.0, means["correct"] + means["right"] - 1)
     beyond = np.maximum(0.0, means["agree"] - floor)  # never below but for rounding
     room = 1 - floor

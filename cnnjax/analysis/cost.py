@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.tree_util import DictKey
+from jaxtyping import PyTree
 
 from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.inputs import Images
@@ -59,7 +60,7 @@ class Cost:
 
 
 @checked()
-def cost(f: Callable[..., Any], images: Images, params: Any = None) -> Cost:
+def cost(f: Callable[..., Any], images: Images, params: PyTree = None) -> Cost:
     """The multiply-adds, parameters and activation bytes of `f(images)`, or with `params` of `f(params, images)`.
 
     A convolution from c to m channels in g groups with a window of k positions and n output positions takes

@@ -18,6 +18,7 @@ from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Rotation, Transform
 from cnnjax.door import checked
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 
 Layouts = tuple[Layout, ...]
@@ -63,7 +64,7 @@ def plan_comparison(
     Raises InputError where the transform does not suit the images, or what f returns cannot be compared.
     """
     if not isinstance(transform, get_args(Transform)):
-        raise InputError(f"transform={transform!r} must be a Shift, Rotation, Flip or Scale")
+        raise InputError(f"transform={shown(transform)} must be a Shift, Rotation, Flip or Scale")
     transform.check(jax.ShapeDtypeStruct(x.shape, x.dtype))
     found, structure = jax.tree.flatten(layouts(f, x))
     plan = tuple(found)

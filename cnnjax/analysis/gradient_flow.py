@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.tree_util import GetAttrKey, KeyPath, Partial, keystr
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from cnnjax import runtime
 from cnnjax.analysis.dataflow import Dataflow
@@ -103,7 +103,7 @@ class GradientFlow:
 
 
 @checked()
-def gradient_flow(loss: Callable[..., Any], params: Any, batch: Any) -> GradientFlow:
+def gradient_flow(loss: Callable[..., Any], params: PyTree, batch: PyTree) -> GradientFlow:
     """How large the gradient of `loss(params, batch)` is with respect to each parameter and each activation.
 
     `loss` is any JAX function that returns a scalar, or `(scalar, activations)`. `params`, of which the floating leaves

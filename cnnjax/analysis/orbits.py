@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from cnnjax import ops
 from cnnjax.door import checked
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 
 Fill = Literal["zero", "circular", "crop"]
@@ -97,7 +98,7 @@ def rotations(step: int | float = 15) -> Orbit:
 
 def _whole(name: str, value: Any, least: int, unit: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name}={value} must be at least {least} {unit}{'s' * (least > 1)}, a whole number")
+        raise InputError(f"{name}={shown(value)} must be at least {least} {unit}{'s' * (least > 1)}, a whole number")
     return int(value)
 
 

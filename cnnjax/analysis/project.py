@@ -20,6 +20,8 @@ from cnnjax.analysis.relu_rules import Others, Rule, check_rule, with_relu_rule
 from cnnjax.analysis.unit import find_activation
 from cnnjax.analysis.windowed import windowed
 from cnnjax.door import checked
+from cnnjax.door.arrays import as_numpy
+from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
 
@@ -187,16 +189,18 @@ def checked_units(unit: Unit | None, shape: tuple[int, ...]) -> Int[np.ndarray, 
     """The index of each unit in an activation of that shape, −1 where the maximum over an axis is meant."""
     if unit is None:
         unit = np.arange(shape[-1])
-    array = np.asarray(unit)
+    array = as_numpy("unit", unit)
     if isinstance(unit, tuple):
         array = array[None]
     array = np.atleast_1d(array)
     if array.dtype.kind not in "iu" or array.size == 0 or array.ndim > 2:
-        raise InputError(f"unit={unit!r}: give a channel, an index (row, column, channel), or an array of these")
+        raise InputError(f"unit={in_line(unit)}: give a channel, an index (row, column, channel), or an array of these")
     limits = shape if array.ndim == 2 else shape[-1:]
     index = array.reshape(len(array), -1).astype(np.int64)
     if index.shape[1] != len(limits):
-        raise InputError(f"unit={unit!r} has {index.shape[1]} numbers: an index has {len(limits)}, below {limits}")
+        raise InputError(
+            f"unit={in_line(unit)} has {index.shape[1]} numbers: an index has {len(limits)}, below {limits}"
+        )
     bad = index[((index < 0) | (index >= limits)).any(1)]
     if len(bad):
         raise InputError(f"no unit {tuple(bad[0].tolist())}: from 0 and below {limits}, in an activation of {shape}")

@@ -14,6 +14,7 @@ from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.reach import Number, Summary, Value, follow, nothing, summarize
 from cnnjax.analysis.traced import program_of
 from cnnjax.door import checked
+from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 
 Interval = tuple[int, int]
@@ -91,7 +92,7 @@ class ReceptiveField:
         whole = all(isinstance(u, int | np.integer) for u in index)
         if len(index) != len(limits) or not whole or not all(0 <= u < n for u, n in zip(index, limits, strict=True)):
             raise InputError(
-                f"unit={unit!r}: give a whole index for each of {len(limits)} image axes, below {self.units}"
+                f"unit={in_line(unit)}: give a whole index for each of {len(limits)} image axes, below {self.units}"
             )
         return tuple(min(u, n - 1) for u, n in zip(index, self.units, strict=True))
 

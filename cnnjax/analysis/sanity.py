@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 from jax.tree_util import KeyPath, Partial, keystr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.dataflow import Dataflow
 from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.traced import program_of
 from cnnjax.door import checked
+from cnnjax.door.arrays import as_numpy
 from cnnjax.errors import InputError
 
 Explain = Callable[[Callable[[Array], Any], Any], Any]
@@ -40,8 +41,8 @@ class Cascade:
 @checked()
 def cascading_randomisation(
     apply: Callable[[Any, Array], Any],
-    params: Any,
-    fresh: Any,
+    params: PyTree,
+    fresh: PyTree,
     images: Images,
     explain: Explain,
 ) -> Cascade:
@@ -87,7 +88,7 @@ def image_recovery(f: Callable[[Array], Any], images: Images, explain: Explain) 
 
 
 def _maps(explain: Explain, f: Callable[[Array], Any], images: np.ndarray) -> np.ndarray:
-    maps = np.asarray(explain(f, images)).astype(np.float64)
+    maps = as_numpy("what explain gave", explain(f, images)).astype(np.float64)
     if maps.shape != images.shape or not np.isfinite(maps).all():
         raise InputError(f"explain gave {maps.shape} for images {images.shape}: expected finite maps of the same shape")
     return maps

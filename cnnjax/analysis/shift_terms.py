@@ -19,9 +19,11 @@ from cnnjax.analysis.inputs import Images
 from cnnjax.analysis.maps import Layout
 from cnnjax.analysis.norms import norm, wide
 from cnnjax.analysis.orbits import MOST
+from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.traced import shapes_of
 from cnnjax.analysis.transforms import Shift
 from cnnjax.door import checked
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 
 
@@ -96,7 +98,7 @@ def check_shift_terms(f: Callable[[jax.Array], Any], images: Images, shift: Shif
 
     `images` are arrays or `jax.ShapeDtypeStruct`s.
     """
-    _planned(f, images, shift)
+    _planned(f, image_struct(images), shift)
 
 
 class _Walk(NamedTuple):
@@ -114,7 +116,7 @@ class _Walk(NamedTuple):
 def _planned(f: Callable[[jax.Array], Any], x: Any, shift: Shift) -> tuple[Any, int, tuple[_Walk, ...]]:
     """The structure of f's result, the number of steps round the image, and the walk of each activation."""
     if not isinstance(shift, Shift):
-        raise InputError(f"shift={shift!r} must be a Shift: of other transforms the terms cannot be told apart")
+        raise InputError(f"shift={shown(shift)} must be a Shift: of other transforms the terms cannot be told apart")
     plan, structure = plan_comparison(f, x, shift)
     around = dataclasses.replace(shift, fill="circular")
     return structure, *_walks(plan, jax.tree.leaves(shapes_of(f, x)), around, x.shape[1:-1])

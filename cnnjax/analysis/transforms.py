@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Num
 
 from cnnjax import ops
 from cnnjax.analysis.reach import Number
+from cnnjax.door.arrays import as_numpy
 from cnnjax.errors import InputError
 from cnnjax.ops.groups import find_group
 from cnnjax.ops.resampling import FILLS, ORDERS
@@ -37,7 +38,7 @@ class Shift:
     resampler: Resampler = "fourier"
 
     def __post_init__(self) -> None:
-        if np.ndim(self.offset) != 1 or not all(map(_is_number, self.offset)):
+        if as_numpy("offset", self.offset).ndim != 1 or not all(map(_is_number, self.offset)):
             raise InputError(f"offset={self.offset} must have a number of pixels for each image axis, as (0, 1)")
         # Plain numbers: arrays and lists could not be compared by `jit`.
         object.__setattr__(self, "offset", tuple(d if isinstance(d, int) else float(d) for d in self.offset))

@@ -10,6 +10,7 @@ import numpy as np
 from cnnjax.analysis.activations import finite_images
 from cnnjax.analysis.receptive_field import image_struct
 from cnnjax.analysis.traced import shapes_of
+from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 
 Response = Callable[[jax.Array], jax.Array]
@@ -128,6 +129,6 @@ def _checked_unit(
     whole = all(isinstance(i, int | np.integer) for i in index)
     if len(index) >= len(shape) or not whole or not all(0 <= i < n for i, n in zip(index, shape[1:], strict=False)):
         raise InputError(
-            f"unit={unit!r}: give up to {len(shape) - 1} indices, whole numbers from 0 and below {shape[1:]}"
+            f"unit={in_line(unit)}: give up to {len(shape) - 1} indices, whole numbers from 0 and below {shape[1:]}"
         )
     return index

@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import numpy.typing
+from jax.core import Tracer
 
 from cnnjax.door.arrays import as_jax, as_numpy, check, check_shape, converted, is_array, is_key, only_for_jax
 from cnnjax.door.axes import axes_of
 from cnnjax.door.containers import fixed, mapping, sequence
 from cnnjax.door.keys import key_reader
+from cnnjax.door.limits import ArraysOrNumbers, AtLeast
 from cnnjax.door.scalars import (
     Taker,
     a_bool,
@@ -35,7 +37,14 @@ from cnnjax.door.scalars import (
 from cnnjax.door.words import a, one_of, shown
 from cnnjax.errors import InputError
 
-_SINGLE: dict[Any, Taker] = {int: an_int, float: a_float, bool: a_bool, pathlib.Path: a_path, os.PathLike: a_path}
+_SINGLE: dict[Any, Taker] = {
+    int: an_int,
+    float: a_float,
+    bool: a_bool,
+    pathlib.Path: a_path,
+    os.PathLike: a_path,
+    collections.abc.Callable: function(None),
+}
 _SEQUENCES = (collections.abc.Sequence, collections.abc.Collection, collections.abc.Iterable)
 
 _NUMBERS = {np.number, int, float}
@@ -120,6 +129,8 @@ def _taker(annotation: Any) -> Taker:
         return key_reader(annotation.dim_str)
     if origin is type or not isinstance(annotation, type):
         return instance(type) if origin is type else anything
+    if annotation is jaxtyping.PyTree:
+        return _limited(anything, (ArraysOrNumbers(),))
     if annotation in _SINGLE:
         return _SINGLE[annotation]
     says_nothing = annotation in (Any, object, inspect.Parameter.empty) or annotation.__module__.startswith("jaxtyping")
@@ -145,7 +156,7 @@ def _union(members: list[Any]) -> Taker:
     if set(members) == {int, float}:
         return a_number
     if int in members and any(typing.get_origin(member) is collections.abc.Sequence for member in members):
-        return anything  # one for each axis: how many these are, the function knows
+        return anything if any(map(is_array, members)) else _per_axis
     takers, arrays = [_taker(member) for member in members], all(map(is_array, members))
     expected = one_of(list(dict.fromkeys(map(_words, members))))
 
@@ -162,6 +173,14 @@ def _union(members: list[Any]) -> Taker:
         return refuse(name, value, expected)
 
     return take
+
+
+def _per_axis(name: str, value: Any, lenient: bool) -> Any:
+    """One for all axes or one for each: how many these are, the function knows."""
+    if isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, Tracer):
+        array = as_numpy(name, value)
+        return tuple(array.tolist()) if array.ndim else array.item()
+    return value
 
 
 def _limited(taker: Taker, limits: tuple[Any, ...]) -> Taker:
@@ -220,6 +239,9 @@ def _words(annotation: Any, *, many: bool = False) -> str:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         return one_of(list(dict.fromkeys(_words(part, many=many) for part in parts)))
+    if origin is Annotated:
+        least = [f"at least {limit.least}" for limit in parts[1:] if isinstance(limit, AtLeast)]
+        return " of ".join([_words(parts[0], many=many), *least])
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     name = "array" if is_array(annotation) else getattr(annotation, "__name__", "value")

@@ -129,6 +129,16 @@ def function(count: int | None) -> Taker:
     return take
 
 
+def check_keywords(name: str, f: Callable, keywords: tuple[str, ...]) -> None:
+    """Raise InputError unless `f` can be called with these keywords, where that is known."""
+    if (signature := _signature(f)) is not None:
+        try:
+            signature.bind(**dict.fromkeys(keywords))
+        except TypeError as error:
+            given = ", ".join(keywords)
+            raise InputError(f"{name}={shown(f)} must take the keywords {given}; it takes {signature}.") from error
+
+
 def _signature(f: Callable) -> inspect.Signature | None:
     try:
         return inspect.signature(f)

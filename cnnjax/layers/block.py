@@ -7,17 +7,19 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.door.limits import Dtype, Positive
 from cnnjax.errors import InputError
 from cnnjax.layers.convolution import Conv
 from cnnjax.layers.downsampling import Downsample, Pool
 from cnnjax.layers.group import GroupConv, GroupMapPool, LiftingConv
 from cnnjax.layers.initializers import he_normal
+from cnnjax.layers.module import Module, activated
 from cnnjax.layers.normalization import Norm, NormName
 from cnnjax.layers.polyphase import Phase
 from cnnjax.ops import Padding
 
 
-class Block(nn.Module, kw_only=True):
+class Block(Module, kw_only=True):
     """The fields that all blocks of a network share, and the layers that follow from them.
 
     With a `group` ("p4", "p4m"), convolutions are those of `layers.LiftingConv` and `layers.GroupConv`: maps have an
@@ -25,13 +27,13 @@ class Block(nn.Module, kw_only=True):
     """
 
     downsample: Downsample = "stride"
-    taps: int = 3
+    taps: Positive = 3
     padding: Padding = "same"
     norm: NormName = "batch"
-    activation: Any = nn.relu
+    activation: Callable[[Array], Any] = nn.relu
     group: str | None = None
     exact: bool = True
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     def shared(self) -> dict[str, Any]:
         """These fields, for a block inside this one."""
@@ -104,11 +106,11 @@ class ConvBlock(Block):
     `use_bias=None` gives the convolution a bias where nothing normalises; it is grouped in `groups`.
     """
 
-    features: int
+    features: Positive
     kernel_size: int | Sequence[int] = 3
-    factor: int = 1
-    window: int | None = None
-    groups: int = 1
+    factor: Positive = 1
+    window: Positive | None = None
+    groups: Positive = 1
     use_bias: bool | None = None
 
     def __call__(
@@ -133,7 +135,7 @@ class ConvBlock(Block):
             name="conv",
         )
         x = Norm(self.norm, dtype=self.dtype, name="norm")(x, train=train)
-        x = self.activation(x)
+        x = activated(self, x)
         if strided or self.factor == 1:
             return x, None
         return self.pool(self.factor, window=self.window, name="pool").with_phase(x, train=train)

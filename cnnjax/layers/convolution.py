@@ -1,15 +1,19 @@
 """Convolution and its transpose as layers: one op each, with a kernel and a bias of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.errors import ScopeParamShapeError
 from jaxtyping import Array, Float, Key
 
 from cnnjax import ops
+from cnnjax.door.limits import Dtype, Positive
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.layers.initializers import he_normal
+from cnnjax.layers.module import Initializer, Module, initializer
 from cnnjax.layers.precision import at_least_float32
 from cnnjax.ops import Padding
 from cnnjax.ops.padding import per_axis
@@ -29,32 +33,42 @@ class naming_layer:  # noqa: N801 - used as `with naming_layer(self):`
             raise InputError(f"layer {self.name}: {error}") from error
 
 
-class KernelLayer(nn.Module):
+class KernelLayer(Module):
     """What convolutions share: `operation(x, kernel) + bias`, the kernel drawn by `kernel_init` in `kernel_shape(x)`.
 
     Kernel and bias are float32, or float64 where `dtype` is; both and x are cast to `dtype` before they meet.
     """
 
-    features: int
+    features: Positive
     kernel_size: int | Sequence[int] = 3
     strides: int | Sequence[int] = 1
     padding: Padding = "same"
     dilation: int | Sequence[int] = 1
     use_bias: bool = True
-    kernel_init: Callable = he_normal
-    bias_init: Callable = nn.initializers.zeros
-    dtype: Any = jnp.float32
+    kernel_init: Initializer = he_normal
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *space channels"]) -> Float[Array, "batch *resolution features"]:
         wide = at_least_float32(self.dtype)
         with naming_layer(self):
-            kernel = self.param("kernel", self.draw_kernel, self.kernel_shape(x), wide)
+            kernel = self._kernel(x, wide)
             y = self.operation(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
-            bias = self.param("bias", self.bias_init, (self.features,), wide)
+            bias = self.param("bias", initializer(self, "bias_init"), (self.features,), wide)
             y = y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
         return y
+
+    def _kernel(self, x: Array, dtype: Any) -> Array:
+        try:
+            return self.param("kernel", self.draw_kernel, self.kernel_shape(x), dtype)
+        except ScopeParamShapeError as error:
+            kernel = shown(self.get_variable("params", "kernel"))
+            raise InputError(
+                f"its kernel, {kernel}, is not made for maps of {x.shape[-1]} channels: give what the network was "
+                "initialised on, or initialise it anew"
+            ) from error
 
     def kernel_shape(self, x: Array) -> tuple[int, ...]:
         """The shape that `kernel_init` is asked for: `(*window, in, out)`, so that it sees the fan-in."""
@@ -62,7 +76,7 @@ class KernelLayer(nn.Module):
 
     def draw_kernel(self, key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "*kernel"]:
         """The kernel as the operation takes it."""
-        return self.kernel_init(key, shape, dtype)
+        return initializer(self, "kernel_init")(key, shape, dtype)
 
     def operation(self, x: Array, kernel: Array) -> Array:
         """The op, with this layer's fields."""
@@ -80,7 +94,7 @@ class Conv(KernelLayer):
     convolution depthwise. Raises `InputError`, naming this layer, as `ops.conv` does.
     """
 
-    groups: int = 1
+    groups: Positive = 1
 
     def kernel_shape(self, x: Array) -> tuple[int, ...]:
         return (*self.window(x.ndim - 2), _per_group(x.shape[-1], self.groups), self.features)
@@ -101,7 +115,7 @@ class ConvTranspose(KernelLayer):
     bring n · strides back to n, as "valid" with a window larger than the stride does not.
     """
 
-    groups: int = 1
+    groups: Positive = 1
 
     def kernel_shape(self, x: Array) -> tuple[int, ...]:
         return (*self.window(x.ndim - 2), _per_group(x.shape[-1], self.groups), self.features)
@@ -109,7 +123,7 @@ class ConvTranspose(KernelLayer):
     def draw_kernel(self, key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "*kernel"]:
         *window, channels, features = shape
         features = _per_group(features, self.groups)
-        kernel = self.kernel_init(key, shape, dtype).reshape(*window, channels, self.groups, features)
+        kernel = super().draw_kernel(key, shape, dtype).reshape(*window, channels, self.groups, features)
         return jnp.swapaxes(kernel, -1, -3).reshape(*window, features, self.groups * channels)
 
     def operation(self, x: Array, kernel: Array) -> Array:

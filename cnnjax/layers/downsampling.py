@@ -1,21 +1,22 @@
 """How a network halves its maps: by the convolution's stride, or by a pool after a convolution of stride 1."""
 
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnjax import ops
-from cnnjax.errors import InputError
+from cnnjax.door.limits import Dtype, Positive
 from cnnjax.layers.convolution import naming_layer
+from cnnjax.layers.module import Module
 from cnnjax.layers.polyphase import LearnedPolyphase, Phase, take_phase
 from cnnjax.ops import Padding
 
 Downsample = Literal["stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase"]
 
 
-class Pool(nn.Module):
+class Pool(Module):
     """Make a map smaller by `factor` along each axis, one way or another.
 
     - "stride": every `factor`-th position, the first one first, as a strided convolution takes them.
@@ -30,15 +31,15 @@ class Pool(nn.Module):
     need none. So with "circular" every pool is equivariant to circular shifts by `factor`, and the polyphase pools
     are to all, where `factor` divides the map.
 
-    Raises `InputError`, naming this layer, for an unknown `downsample` and as the ops do.
+    Raises `InputError`, naming this layer, as the ops do.
     """
 
     downsample: Downsample
-    factor: int = 2
+    factor: Positive = 2
     padding: Padding = "same"
-    window: int | None = None
-    taps: int = 3
-    dtype: Any = jnp.float32
+    window: Positive | None = None
+    taps: Positive = 3
+    dtype: Dtype = jnp.float32
 
     def __call__(
         self, x: Float[Array, "batch *space channels"], *, train: bool
@@ -78,12 +79,6 @@ class Pool(nn.Module):
             case "polyphase" | "learned_polyphase":
                 assert phase is not None
                 return take_phase(x, phase, stride=self.factor)
-            case _:
-                raise self._unknown()
-
-    def _unknown(self) -> InputError:
-        known = ", ".join(map(repr, get_args(Downsample)))
-        return InputError(f"unknown downsampling {self.downsample!r}: one of {known}")
 
     @property
     def _window(self) -> int:

@@ -98,8 +98,6 @@ class GroupMapPool(Pool):
                 windows = [(self._window, 1, self._border), (self.taps, self.factor, self._border)]
             case "polyphase":
                 windows = [(self.factor, self.factor, "valid")]
-            case _:
-                raise self._unknown()
         for window, stride, padding in windows:
             slide = functools.partial(ops.lifting_conv, stride=stride, padding=padding)
             x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, *space, 1), (window, window, 1, 1)))

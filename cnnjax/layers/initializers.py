@@ -1,12 +1,11 @@
 """Initialisers of kernels `(*window, in, out)`: functions of a key, a shape and a dtype."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, Key
 
 from cnnjax.door import checked
+from cnnjax.door.limits import Dtype
 from cnnjax.errors import InputError
 
 # The fan-in of (*window, in, out) is |window| · in: a group axis, being summed over, counts as one of the window's.
@@ -18,7 +17,7 @@ lecun_normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 @checked()
-def delta_orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) -> Float[Array, "*shape"]:
+def delta_orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Dtype) -> Float[Array, "*shape"]:
     """A random matrix with orthonormal rows at the centre of an otherwise zero kernel `(*window, in, out)`.
 
     `w[j] = H δ(j = (k − 1) // 2)` with `H Hᵀ = 1`, so a linear convolution of stride 1 that pads by `(k − 1) // 2`
@@ -32,6 +31,4 @@ def delta_orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any) ->
             "(height, width, in, out) with out ≥ in, as fewer outputs cannot keep the norm; widen the layer or use "
             "he_normal."
         )
-    if dtype is None or not jax.numpy.issubdtype(dtype, jax.numpy.floating):
-        raise InputError(f"dtype={dtype} must be a floating-point dtype, such as jnp.float32")
     return jax.nn.initializers.delta_orthogonal()(key, shape, dtype)

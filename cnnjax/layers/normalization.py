@@ -1,7 +1,7 @@
 """Normalisation of pixels and of maps."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnjax.door import checked
+from cnnjax.door.limits import Dtype
 from cnnjax.errors import InputError
+from cnnjax.layers.module import Initializer, Module, initializer
 from cnnjax.layers.precision import at_least_float32, normalisation
 
 NormName = Literal["batch", "layer", "group", "none"]
@@ -35,7 +37,7 @@ def standardize(
     return (images - jnp.asarray(mean, images.dtype).reshape(shape)) / jnp.asarray(std, images.dtype).reshape(shape)
 
 
-class Norm(nn.Module):
+class Norm(Module):
     """Normalisation of a map by name: over the batch, all of one image, groups of its channels, or not at all.
 
     `"batch"` keeps running statistics (momentum 0.9) in the collection `batch_stats` and uses them unless `train`.
@@ -47,8 +49,8 @@ class Norm(nn.Module):
     """
 
     kind: NormName = "batch"
-    scale_init: Callable = nn.initializers.ones
-    dtype: Any = jnp.float32
+    scale_init: Initializer = nn.initializers.ones
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -57,13 +59,13 @@ class Norm(nn.Module):
         if self.kind == "none":
             return x
         wide = at_least_float32(self.dtype)
-        fields = dict(scale_init=self.scale_init, name=self.kind, **normalisation(self.dtype))
+        fields: dict[str, Any] = dict(
+            scale_init=initializer(self, "scale_init"), name=self.kind, **normalisation(self.dtype)
+        )
         if self.kind == "batch":
             norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, **fields)
         elif self.kind == "layer":
             norm = nn.GroupNorm(num_groups=1, **fields)
-        elif self.kind == "group":
-            norm = nn.GroupNorm(num_groups=math.gcd(32, x.shape[-1]), **fields)
         else:
-            raise InputError(f"unknown normalisation {self.kind!r}: one of 'batch', 'layer', 'group', 'none'")
+            norm = nn.GroupNorm(num_groups=math.gcd(32, x.shape[-1]), **fields)
         return norm(x.astype(wide)).astype(self.dtype)

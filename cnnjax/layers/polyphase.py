@@ -1,6 +1,6 @@
 """Polyphase sampling that learns which phase of a map to keep."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import flax.linen as nn
 import jax
@@ -10,8 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax import ops
 from cnnjax.door import checked
+from cnnjax.door.limits import Dtype, Positive
 from cnnjax.layers.convolution import Conv
 from cnnjax.layers.initializers import lecun_normal
+from cnnjax.layers.module import Module
 from cnnjax.layers.precision import at_least_float32
 
 Phase: TypeAlias = Int[Array, " batch"] | Float[Array, "batch phases"]
@@ -30,7 +32,7 @@ def take_phase(
     return (weights * components).sum(1)
 
 
-class LearnedPolyphase(nn.Module):
+class LearnedPolyphase(Module):
     """Choose, for each image, the phase `x_k[i] = x[s i + k]` that a small network scores highest.
 
     `score_k = vᵀ mean_i relu(w ⋆ x_k)[i]`, one 3×3 circular convolution w and one vector v for all phases, so that a
@@ -43,9 +45,9 @@ class LearnedPolyphase(nn.Module):
     convolution precedes the mean; as the mean of such a convolution is a linear map of the mean, v is as general.
     """
 
-    stride: int = 2
+    stride: Positive = 2
     temperature: float | int = 1.0
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *space channels"], *, train: bool) -> Phase:

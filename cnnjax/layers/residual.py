@@ -9,10 +9,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnnjax import ops
+from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
 from cnnjax.layers.block import Block, ConvBlock
 from cnnjax.layers.convolution import naming_layer
 from cnnjax.layers.initializers import he_normal
+from cnnjax.layers.module import activated
 from cnnjax.layers.normalization import Norm
 from cnnjax.layers.squeeze_excite import SqueezeExcite
 from cnnjax.layers.stochastic_depth import StochasticDepth
@@ -45,9 +47,9 @@ class ResidualBlock(Block):
     Raises `InputError`, naming this layer, where the channels would fall under shortcut "A", and as the layers inside.
     """
 
-    features: int
-    factor: int = 1
-    kernel_size: int = 3
+    features: Positive
+    factor: Positive = 1
+    kernel_size: Positive = 3
     residual: bool = True
     pre_activation: bool = False
     shortcut: Literal["A", "B"] = "A"
@@ -69,7 +71,7 @@ class ResidualBlock(Block):
         projects = self.shortcut == "B" and (self.factor > 1 or x.shape[-1] != features)
         normalise = functools.partial(Norm, self.norm, dtype=self.dtype)
 
-        y = self.activation(normalise(name="norm0")(x, train=train)) if self.pre_activation else x
+        y = activated(self, normalise(name="norm0")(x, train=train)) if self.pre_activation else x
         shortcut = y if projects else x
         for number, (width, size, factor, groups) in enumerate(inner, 1):
             before = y.shape[1:-1]
@@ -94,7 +96,7 @@ class ResidualBlock(Block):
                 if not self.pre_activation:
                     shortcut = normalise(name="projection_norm")(shortcut, train=train)
             y = StochasticDepth(self.survival, name="stochastic_depth")(y, train=train) + shortcut.astype(self.dtype)
-        return y if self.pre_activation else self.activation(y)
+        return y if self.pre_activation else activated(self, y)
 
     def _size_at_stride_1(self, space: tuple[int, ...], kernel_size: int) -> tuple[int, ...]:
         space, orientations = (space, ()) if self.group is None else (space[:2], space[2:])
@@ -116,8 +118,6 @@ class ResidualBlock(Block):
                 f"the map has {channels} channels and the block {features}: shortcut 'A' can only append channels; "
                 "use shortcut 'B'"
             )
-        if self.shortcut not in ("A", "B"):
-            raise InputError(f"unknown shortcut {self.shortcut!r}: one of 'A', 'B'")
         if self.survival != 1 and not self.residual:
             raise InputError(f"survival={self.survival} would erase images in a block without a shortcut; use 1")
 
@@ -138,12 +138,10 @@ class BottleneckBlock(ResidualBlock):
     """
 
     stride_at: Literal["1x1", "3x3"] = "3x3"
-    width: int | None = None
-    groups: int = 1
+    width: Positive | None = None
+    groups: Positive = 1
 
     def convolutions(self) -> list[tuple[int, int, int, int]]:
-        if self.stride_at not in ("1x1", "3x3"):
-            raise InputError(f"unknown stride_at {self.stride_at!r}: one of '1x1', '3x3'")
         first = self.stride_at == "1x1"
         width = self.features if self.width is None else self.width
         return [

@@ -1,23 +1,23 @@
 """Squeeze and excitation: channels weighted by what the whole map shows."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.door.limits import Dtype, Positive
 from cnnjax.layers.initializers import he_normal, lecun_normal
+from cnnjax.layers.module import Module
 from cnnjax.layers.precision import at_least_float32
 
 
-class SqueezeExcite(nn.Module):
+class SqueezeExcite(Module):
     """Scale each channel by `sigmoid(W₂ relu(W₁ mean(x)))`, the mean over all positions.
 
     W₁ has `channels // reduction` outputs, one at least. Source: Hu et al. 2018, equations 2 to 4, reduction 16.
     """
 
-    reduction: int = 16
-    dtype: Any = jnp.float32
+    reduction: Positive = 16
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *space channels"]) -> Float[Array, "batch *space channels"]:

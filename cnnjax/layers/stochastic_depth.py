@@ -5,9 +5,10 @@ from jaxtyping import Array, Float
 
 from cnnjax.errors import InputError
 from cnnjax.layers.convolution import naming_layer
+from cnnjax.layers.module import Module
 
 
-class StochasticDepth(nn.Module):
+class StochasticDepth(Module):
     """Keep an image's branch whole with probability `survival`, and then divide it by that; else make it zero.
 
     Draws from the random stream "dropout", one draw for each image; without `train`, x comes back as it is. So the

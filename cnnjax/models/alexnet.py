@@ -11,10 +11,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnnjax import ops
+from cnnjax.door.limits import Dtype, Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, Downsample, Pool, he_normal, standardize
+from cnnjax.layers.module import Initializer, Module, activated, initializer
 from cnnjax.layers.precision import at_least_float32
-from cnnjax.models.contract import Activations, check_choice, check_fields, check_images
+from cnnjax.models.contract import Activations, check_images
 from cnnjax.models.flatten import flatten
 from cnnjax.ops import Padding
 
@@ -28,7 +30,7 @@ gaussian = nn.initializers.normal(0.01)
 """The paper's initialiser of every kernel."""
 
 
-class AlexNet(nn.Module):
+class AlexNet(Module):
     """Five convolutions, a pool of 3×3 windows at stride 2 after the first, second and fifth, and three dense layers.
 
     The maps of every convolution are halved into two towers. conv2, conv4 and conv5 read their own tower; conv3 and the
@@ -64,23 +66,23 @@ class AlexNet(nn.Module):
     Raises `InputError`, naming the layer, for images that leave no map or do not fit the parameters.
     """
 
-    num_classes: int
-    widths: Sequence[int] = (96, 256, 384, 384, 256)
-    kernel_sizes: Sequence[int] = (11, 5, 3, 3, 3)
-    stem_stride: int = 4
-    dense_widths: Sequence[int] = (4096, 4096)
-    towers: int = 2
+    num_classes: Positive
+    widths: Widths = (96, 256, 384, 384, 256)
+    kernel_sizes: Widths = (11, 5, 3, 3, 3)
+    stem_stride: Positive = 4
+    dense_widths: Widths = (4096, 4096)
+    towers: Positive = 2
     downsample: Downsample = "max"
-    taps: int = 3
+    taps: Positive = 3
     padding: Padding | None = None
     norm: ResponseNorm = "local_response"
-    activation: Any = nn.relu
+    activation: Callable[[Array], Any] = nn.relu
     dropout: float | int = 0.5
-    kernel_init: Callable = gaussian
+    kernel_init: Initializer = gaussian
     mean: Sequence[float] = (0.5,)
     std: Sequence[float] = (1 / 255,)
     exchange: bool = True
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
     tower_axis: str | None = None
 
     @nn.compact
@@ -107,7 +109,7 @@ class AlexNet(nn.Module):
                 dtype=self.dtype,
                 name=name,
             )(self._both_towers(x, name) if layer == 3 else x)
-            x = activations[name] = self.activation(x)
+            x = activations[name] = activated(self, x)
             if layer in NORMALISED and self.norm == "local_response":
                 x = activations[f"norm{layer}"] = _normalised(x, here)
             if layer in POOLED:
@@ -117,7 +119,7 @@ class AlexNet(nn.Module):
                 x = activations[name] = pool(x, train=train)
         for layer, width in enumerate(self.dense_widths, 6):
             name = f"fc{layer}"
-            x = self.activation(self._dense(self._both_towers(x, name), width * here // self.towers, here, name))
+            x = activated(self, self._dense(self._both_towers(x, name), width * here // self.towers, here, name))
             if train:
                 # Drawn for both towers, so that a tower on a device of its own drops what it drops beside the other.
                 kept = nn.Dropout(self.dropout, deterministic=False)(jnp.ones((x.shape[0], width), x.dtype))
@@ -135,19 +137,24 @@ class AlexNet(nn.Module):
         return logits, activations
 
     def _check(self) -> None:
-        check_fields(self, positive=("num_classes", "stem_stride", "towers"))
         for name, count in (("widths", 5), ("kernel_sizes", 5), ("dense_widths", 2)):
             values = tuple(getattr(self, name))
-            if len(values) != count or min(values) < 1:
+            if len(values) != count:
                 raise InputError(f"AlexNet: {name}={values} must be {count} positive integers")
             if name != "kernel_sizes" and any(width % self.towers for width in values):
                 raise InputError(f"AlexNet: {name}={values} must be multiples of towers={self.towers}")
-        check_choice(self, "norm", ResponseNorm)
+        if self.tower_axis is not None:
+            try:
+                lax.axis_index(self.tower_axis)
+            except NameError as error:
+                at = f"AlexNet: tower_axis={self.tower_axis!r}"
+                raise InputError(f"{at} is not an axis of the devices that this runs on: call two_devices") from error
         if not 0 <= self.dropout < 1:
             raise InputError(f"AlexNet: dropout={self.dropout} must lie in [0, 1)")
 
     def _dense(self, x: Array, units: int, towers: int, name: str) -> Array:
-        options: Any = dict(kernel_init=self.kernel_init, bias_init=nn.initializers.ones, dtype=self.dtype, name=name)
+        drawn: Any = dict(kernel_init=initializer(self, "kernel_init"), bias_init=nn.initializers.ones)
+        options = dict(dtype=self.dtype, name=name, **drawn)
         values = flatten(self, x, layer=name, groups=1 if self.exchange else towers) if x.ndim == 4 else x
         if self.exchange:
             return nn.Dense(units, param_dtype=at_least_float32(self.dtype), **options)(values)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 from jaxtyping import Array
 
+from cnnjax.door.limits import Positive, Widths
 from cnnjax.errors import InputError
-from cnnjax.models.contract import Activations, check_fields
+from cnnjax.models.contract import Activations
 from cnnjax.models.conv_net import ConvNet
 from cnnjax.models.head import Head
 
@@ -29,11 +30,11 @@ class AllConv(ConvNet, kw_only=True):
     `class_maps`, `logits`; that of a stage's last convolution is what comes of its pool and its dropout.
     """
 
-    widths: Sequence[int] = (96, 192)
-    depth: int | Sequence[int] = 3
+    widths: Widths = (96, 192)
+    depth: Positive | Widths = 3
     head: Head = "convolutional"
-    head_width: int = 192
-    pool_window: int | None = None
+    head_width: Positive = 192
+    pool_window: Positive | None = None
     input_dropout: float | int = 0.0
     dropout: float | int = 0.0
 
@@ -62,7 +63,6 @@ class AllConv(ConvNet, kw_only=True):
 
     def check(self) -> None:
         super().check()
-        check_fields(self, positive=("head_width",) if self.pool_window is None else ("head_width", "pool_window"))
         for name in ("input_dropout", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"AllConv: {name}={getattr(self, name)} must lie in [0, 1)")

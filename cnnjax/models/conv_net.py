@@ -8,10 +8,11 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from cnnjax import ops
+from cnnjax.door.limits import Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample, standardize
 from cnnjax.layers.block import Block, ConvBlock
-from cnnjax.models.contract import Activations, check_choice, check_fields, check_images
+from cnnjax.models.contract import Activations, check_images
 from cnnjax.models.head import Head, class_scores
 from cnnjax.ops.groups import find_group
 
@@ -53,11 +54,11 @@ class ConvNet(Block, kw_only=True):
     Raises `InputError`, naming the field or the layer and its sizes, for what cannot be built.
     """
 
-    num_classes: int
-    widths: Sequence[int]
-    depth: int | Sequence[int]
-    factors: Sequence[int] | None = None
-    kernel_size: int = 3
+    num_classes: Positive
+    widths: Widths
+    depth: Positive | Widths
+    factors: Widths | None = None
+    kernel_size: Positive = 3
     stem: Stem = "none"
     head: Head = "average"
     match: Literal["parameters", "width"] = "parameters"
@@ -143,21 +144,15 @@ class ConvNet(Block, kw_only=True):
     def check(self) -> None:
         """Raise `InputError` for fields that make no sense."""
         kind = type(self).__name__
-        check_fields(self, positive=("num_classes", "kernel_size"), widths=self.widths)
-        check_choice(self, "stem", Stem)
-        check_choice(self, "head", Head)
-        if isinstance(self.depth, int):
-            check_fields(self, positive=("depth",))
         for name in ("depth", "factors"):
             values = getattr(self, name)
-            if isinstance(values, Sequence) and (len(values) != len(self.widths) or min(values) < 1):
+            if isinstance(values, Sequence) and (len(values) != len(self.widths)):
                 raise InputError(
-                    f"{kind}: {name}={tuple(values)} must have a positive number for each of the "
+                    f"{kind}: {name}={tuple(values)} must have a number for each of the "
                     f"{len(self.widths)} stages that widths={tuple(self.widths)} make"
                 )
         if self.group is not None:
             find_group(self.group)
-            check_choice(self, "match", Literal["parameters", "width"])
             if self.exact and self.head == "dense":
                 raise InputError(
                     f"{kind}: head='dense' weighs places, so logits would change as the image turns: use 'average' or "

@@ -1,16 +1,18 @@
 """LeNet-5 (LeCun et al. 1998, section II.B)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.door.limits import Dtype, Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, Downsample, Pool, lecun_normal, standardize
+from cnnjax.layers.module import Module, activated
 from cnnjax.layers.precision import at_least_float32
-from cnnjax.models.contract import Activations, check_fields, check_images
+from cnnjax.models.contract import Activations, check_images
 from cnnjax.models.flatten import flatten
 from cnnjax.ops import Padding
 
@@ -18,7 +20,7 @@ CANVAS = 32
 """Side of the paper's input, in which a digit of 20 pixels has a border."""
 
 
-class LeNet5(nn.Module):
+class LeNet5(Module):
     """Two convolutions of 5×5 with a pool of 2×2 after each, then dense layers of 120 and 84 units and of class scores.
 
     At 28 and at 32 pixels the maps are the paper's: c1 28×28×6, s2 14×14×6, c3 10×10×16, s4 5×5×16. `padding=None`
@@ -35,23 +37,22 @@ class LeNet5(nn.Module):
     Raises `InputError`, naming the layer, for images that leave no map or do not fit the parameters.
     """
 
-    num_classes: int
-    widths: Sequence[int] = (6, 16)
-    dense_widths: Sequence[int] = (120, 84)
-    kernel_size: int = 5
+    num_classes: Positive
+    widths: Widths = (6, 16)
+    dense_widths: Widths = (120, 84)
+    kernel_size: Positive = 5
     downsample: Downsample = "average"
-    taps: int = 3
+    taps: Positive = 3
     padding: Padding | None = None
-    activation: Any = nn.tanh
+    activation: Callable[[Array], Any] = nn.tanh
     mean: Sequence[float] = (0.5,)
     std: Sequence[float] = (0.25,)
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool = False
     ) -> tuple[Float[Array, "batch num_classes"], Activations]:
-        check_fields(self, positive=("num_classes", "kernel_size"), widths=(*self.widths, *self.dense_widths))
         if (len(self.widths), len(self.dense_widths)) != (2, 2):
             raise InputError(f"LeNet5: widths={self.widths} and dense_widths={self.dense_widths} must be two and two")
         check_images(images)
@@ -68,14 +69,14 @@ class LeNet5(nn.Module):
                 dtype=self.dtype,
                 name=conv,
             )(x)
-            x = activations[conv] = self.activation(x)
+            x = activations[conv] = activated(self, x)
             padding = "valid" if self.padding is None else self.padding
             shrink = Pool(self.downsample, 2, padding, taps=self.taps, dtype=self.dtype, name=pool)
             x = activations[pool] = shrink(x, train=train)
         x = flatten(self, x, layer="c5")
         for name, width in zip(("c5", "f6"), self.dense_widths, strict=True):
             x = nn.Dense(width, kernel_init=lecun_normal, dtype=self.dtype, param_dtype=wide, name=name)(x)
-            x = activations[name] = self.activation(x)
+            x = activations[name] = activated(self, x)
         dense = nn.Dense(self.num_classes, kernel_init=lecun_normal, dtype=wide, param_dtype=wide, name="logits")
         logits = activations["logits"] = dense(x)
         return logits, activations

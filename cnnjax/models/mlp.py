@@ -1,19 +1,21 @@
 """The multilayer perceptron: the network without locality or weight sharing that convolution is compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.door.limits import Dtype, Positive, Widths
 from cnnjax.layers import he_normal, standardize
+from cnnjax.layers.module import Module, activated
 from cnnjax.layers.precision import at_least_float32
-from cnnjax.models.contract import Activations, check_fields, check_images
+from cnnjax.models.contract import Activations, check_images
 from cnnjax.models.flatten import flatten
 
 
-class MLP(nn.Module):
+class MLP(Module):
     """Pixels flattened, `len(widths)` dense layers with an activation, and a dense layer of class scores.
 
     The first layer has height · width · channels · widths[0] weights, so parameters grow with the image, and a network
@@ -24,18 +26,17 @@ class MLP(nn.Module):
     parameters.
     """
 
-    num_classes: int
-    widths: Sequence[int] = (256, 256)
-    activation: Any = nn.relu
+    num_classes: Positive
+    widths: Widths = (256, 256)
+    activation: Callable[[Array], Any] = nn.relu
     mean: Sequence[float] = (0.5,)
     std: Sequence[float] = (0.25,)
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool = False
     ) -> tuple[Float[Array, "batch num_classes"], Activations]:
-        check_fields(self, positive=("num_classes",), widths=self.widths)
         check_images(images)
         activations: Activations = {}
         x = standardize(images, self.mean, self.std)
@@ -44,7 +45,7 @@ class MLP(nn.Module):
         for layer, width in enumerate(self.widths, 1):
             name = f"dense{layer}"
             x = nn.Dense(width, kernel_init=he_normal, dtype=self.dtype, param_dtype=wide, name=name)(x)
-            x = activations[name] = self.activation(x)
+            x = activations[name] = activated(self, x)
         logits = activations["logits"] = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="logits")(x)
         return logits, activations
 

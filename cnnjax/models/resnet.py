@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from jaxtyping import Array
 
+from cnnjax.door.limits import Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import BasicBlock, BottleneckBlock, Norm
 from cnnjax.layers.block import ConvBlock
-from cnnjax.models.contract import Activations, check_choice, check_fields
+from cnnjax.layers.module import activated
+from cnnjax.models.contract import Activations
 from cnnjax.models.conv_net import ConvNet, Stem
 
 
@@ -42,12 +44,12 @@ class ResNet(ConvNet, kw_only=True):
     `pool`, `logits`.
     """
 
-    widths: Sequence[int] = (16, 32, 64)
-    depth: int | Sequence[int] = 3
+    widths: Widths = (16, 32, 64)
+    depth: Positive | Widths = 3
     stem: Stem = "3x3"
     block: Literal["basic", "bottleneck"] = "basic"
-    groups: int = 1
-    width_per_group: int = 64
+    groups: Positive = 1
+    width_per_group: Positive = 64
     residual: bool = True
     shortcut: Literal["A", "B"] = "A"
     stride_at: Literal["1x1", "3x3"] = "3x3"
@@ -68,7 +70,7 @@ class ResNet(ConvNet, kw_only=True):
                 x = activations[name] = self.run(block, x, train=train)
         if self.pre_activation:
             x = Norm(self.norm, dtype=self.dtype, name="norm")(x, train=train)
-            activations["norm"] = self.activation(x)
+            activations["norm"] = activated(self, x)
         return activations
 
     def residual_block(self, width: int, **fields: Any) -> BasicBlock | BottleneckBlock:
@@ -94,8 +96,6 @@ class ResNet(ConvNet, kw_only=True):
 
     def check(self) -> None:
         super().check()
-        check_choice(self, "block", Literal["basic", "bottleneck"])
-        check_fields(self, positive=("groups", "width_per_group"))
         shape = f"groups={self.groups}, width_per_group={self.width_per_group}"
         if self.block == "basic" and (self.groups, self.width_per_group) != (1, 64):
             raise InputError(f"ResNet: {shape} are of bottleneck blocks: use block='bottleneck', or leave them out")

@@ -94,7 +94,17 @@ def tower_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
     _check_axis(mesh)
     if any(not hasattr(leaf, "ndim") for leaf in jax.tree.leaves(tree)):
         raise InputError("tree holds what is not an array; give the variables of an AlexNet, or what is like them")
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, _spec(path, leaf)), tree)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _placed(path, leaf, mesh), tree)
+
+
+def _placed(path: tuple[Any, ...], leaf: Any, mesh: Mesh) -> NamedSharding:
+    placement = NamedSharding(mesh, _spec(path, leaf))
+    try:
+        placement.shard_shape(leaf.shape)
+    except ValueError as error:
+        at = f"tree{jax.tree_util.keystr(path)} has shape {leaf.shape}"
+        raise InputError(f"{at}, which {mesh.shape[AXIS]} devices cannot share; give an AlexNet's variables") from error
+    return placement
 
 
 def _spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
@@ -106,7 +116,7 @@ def _spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
 
 
 def _along_last(rank: int) -> PartitionSpec:
-    return PartitionSpec(*(None,) * (rank - 1), AXIS)
+    return PartitionSpec(*(None,) * (rank - 1), AXIS) if rank else PartitionSpec()
 
 
 def _check_axis(mesh: Mesh) -> None:

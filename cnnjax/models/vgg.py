@@ -7,8 +7,10 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array
 
+from cnnjax.door.limits import Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample, NormName, he_normal
+from cnnjax.layers.module import activated
 from cnnjax.layers.precision import at_least_float32
 from cnnjax.models.contract import Activations
 from cnnjax.models.conv_net import ConvNet
@@ -35,12 +37,12 @@ class VGG(ConvNet, kw_only=True):
     a stage's last convolution is what comes of its pool.
     """
 
-    widths: Sequence[int] = (64, 128, 256, 512, 512)
-    depth: int | Sequence[int] = (2, 2, 3, 3, 3)
+    widths: Widths = (64, 128, 256, 512, 512)
+    depth: Positive | Widths = (2, 2, 3, 3, 3)
     downsample: Downsample = "max"
     norm: NormName = "none"
     head: Head = "dense"
-    dense_widths: Sequence[int] = (4096, 4096)
+    dense_widths: Widths = (4096, 4096)
     dropout: float | int = 0.5
 
     def body(self, x: Array, *, train: bool) -> Activations:
@@ -60,7 +62,7 @@ class VGG(ConvNet, kw_only=True):
         x = flatten(self, x, layer="fc6")
         options: Any = dict(kernel_init=he_normal, dtype=self.dtype, param_dtype=at_least_float32(self.dtype))
         for layer, width in enumerate(self.dense_widths, 6):
-            x = self.activation(nn.Dense(width, name=f"fc{layer}", **options)(x))
+            x = activated(self, nn.Dense(width, name=f"fc{layer}", **options)(x))
             x = activations[f"fc{layer}"] = nn.Dropout(self.dropout, deterministic=not train)(x)
         return activations | class_scores(self, x, head="dense", num_classes=self.num_classes, dtype=self.dtype)
 
@@ -70,7 +72,7 @@ class VGG(ConvNet, kw_only=True):
     def check(self) -> None:
         super().check()
         widths = tuple(self.dense_widths)
-        if len(widths) != 2 or min(widths) < 1:
+        if len(widths) != 2:
             raise InputError(f"VGG: dense_widths={widths} must be two positive integers")
         if not 0 <= self.dropout < 1:
             raise InputError(f"VGG: dropout={self.dropout} must lie in [0, 1)")

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,17 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from cnnjax.door.limits import Dtype, Positive
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, StochasticDepth, lecun_normal, standardize
+from cnnjax.layers.module import Module, activated
 from cnnjax.layers.precision import at_least_float32, normalisation
-from cnnjax.models.contract import Activations, check_fields, check_images
+from cnnjax.models.contract import Activations, check_images
 
 narrow = nn.initializers.truncated_normal(0.02)
 exact_gelu = functools.partial(nn.gelu, approximate=False)
 EPSILON = 1e-6
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(Module):
     """`y = x + attention(norm(x))`, then `y + mlp(norm(y))` (Dosovitskiy et al. 2021, equations 2 and 3).
 
     Attention has `heads` heads, the MLP one hidden layer of `mlp_ratio` times the width of x. Dropout follows every
@@ -28,12 +30,12 @@ class EncoderBlock(nn.Module):
     1 − survival while training (`StochasticDepth`). Sums, softmax and normalisation are float32 at least.
     """
 
-    heads: int
-    mlp_ratio: int = 4
+    heads: Positive
+    mlp_ratio: Positive = 4
     dropout: float | int = 0.0
     survival: float | int = 1.0
-    activation: Any = exact_gelu
-    dtype: Any = jnp.float32
+    activation: Callable[[Array], Any] = exact_gelu
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch tokens width"], *, train: bool) -> Float[Array, "batch tokens width"]:
@@ -49,10 +51,10 @@ class EncoderBlock(nn.Module):
         attend = nn.MultiHeadDotProductAttention(self.heads, attention_fn=attention, name="attention", **fields)
         x = x + kept(attend(normalised(x, self.dtype, name="norm1")))
         y = nn.Dense(self.mlp_ratio * width, name="mlp1", **fields)(normalised(x, self.dtype, name="norm2"))
-        return x + kept(nn.Dense(width, name="mlp2", **fields)(dropped(self.activation(y))))
+        return x + kept(nn.Dense(width, name="mlp2", **fields)(dropped(activated(self, y))))
 
 
-class ViT(nn.Module):
+class ViT(Module):
     """An image as square patches, an encoder of `depth` blocks over them, class scores read from a class token.
 
     A patch of `patch_size` pixels becomes a token of `width` numbers by one linear map; each place in the image, and
@@ -75,18 +77,18 @@ class ViT(nn.Module):
     Raises `InputError` for fields out of range and for images of a size that does not fit.
     """
 
-    num_classes: int
-    width: int
-    depth: int
-    heads: int
-    patch_size: int = 4
-    mlp_ratio: int = 4
+    num_classes: Positive
+    width: Positive
+    depth: Positive
+    heads: Positive
+    patch_size: Positive = 4
+    mlp_ratio: Positive = 4
     dropout: float | int = 0.0
     survival: float | int = 1.0
-    activation: Any = exact_gelu
+    activation: Callable[[Array], Any] = exact_gelu
     mean: Sequence[float] = (0.5,)
     std: Sequence[float] = (0.25,)
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -126,7 +128,6 @@ class ViT(nn.Module):
         return logits, activations
 
     def _check(self, height: int, width: int) -> None:
-        check_fields(self, positive=("num_classes", "width", "depth", "heads", "patch_size", "mlp_ratio"))
         if self.width % self.heads:
             raise InputError(f"ViT: width={self.width} must be a multiple of heads={self.heads}")
         if not 0 <= self.dropout < 1:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Key, PyTree
 from safetensors.numpy import save
 
 from cnnjax.door import checked
+from cnnjax.door.arrays import as_numpy
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.layers.precision import at_least_float32
@@ -119,7 +120,8 @@ def save_weights(name: str, path: str | os.PathLike, variables: PyTree, **fields
     network, path = published(name), Path(path)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to")
-    leaves = {path_of(keys): np.asarray(leaf) for keys, leaf in jax.tree_util.tree_leaves_with_path(variables)}
+    named = {path_of(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(variables)}
+    leaves = {at: as_numpy(at or "variables", leaf) for at, leaf in named.items()}
     kernel, bias = (leaves.get(f"params/{place}") for place in (f"{network.path}/kernel", "logits/bias"))
     classes = {} if bias is None or bias.ndim == 0 else {"num_classes": len(bias)}
     channels = COLOURS if kernel is None or kernel.ndim < 2 else kernel.shape[-2]

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from cnnjax.door import checked
+from cnnjax.door.arrays import as_numpy
 from cnnjax.errors import InputError
 from cnnjax.files import parse_json, read_file, write_atomic
 
@@ -37,7 +38,8 @@ def save_tree(path: Path, tree: PyTree, *, of: str = "", **about: Any) -> None:
     from safetensors.numpy import save
 
     # safetensors writes the memory of a transposed array as if it were not.
-    arrays = {name: np.asarray(leaf, order="C") for name, leaf in zip(_names(tree), jax.tree.leaves(tree), strict=True)}
+    leaves = zip(_names(tree), jax.tree.leaves(tree), strict=True)
+    arrays = {name: np.asarray(as_numpy(name or "tree", leaf), order="C") for name, leaf in leaves}
     # One entry: safetensors writes several in an order that changes from process to process.
     beside = {"about": about, "of": _label(of, path), "sha256": _BLANK}
     content = save(arrays, metadata={"about": json.dumps(beside)})

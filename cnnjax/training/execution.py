@@ -12,11 +12,13 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
 from cnnjax import runtime
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
+from cnnjax.errors import InputError
 from cnnjax.training.config import Hyper
 from cnnjax.training.step import StepSpec, TrainState, train_step
 
@@ -34,16 +36,37 @@ def networks_at_once() -> int:
     return 1 if default_mode() == "step by step" else 32
 
 
+@checked()
+def stack(trees: Sequence[PyTree]) -> PyTree:
+    """One pytree with a leading axis from several of the same structure.
+
+    Raises `InputError` for none, and for trees that differ in structure or shapes.
+    """
+    if not trees:
+        raise InputError("trees are empty: give at least one")
+    if len({(jax.tree.structure(tree), tuple(map(np.shape, jax.tree.leaves(tree)))) for tree in trees}) > 1:
+        raise InputError("trees differ in their structure or in their shapes: give those of one kind of network")
+    return _stack(trees)
+
+
+@checked()
+def unstack(tree: PyTree, count: Positive) -> list[PyTree]:
+    """The reverse of `stack`. Raises `InputError` unless every array has a leading axis of `count`."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if np.shape(leaf)[:1] != (count,):
+            name = f"tree{jax.tree_util.keystr(path)}"
+            raise InputError(f"{name} has shape {np.shape(leaf)}: expected a leading axis of count={count}")
+    return _unstack(tree, count)
+
+
 # Compiled whole: leaf by leaf, every shape of a network's parameters would be a program of its own.
 @jax.jit
-def stack(trees: Sequence[PyTree]) -> PyTree:
-    """One pytree with a leading axis from several of the same structure."""
+def _stack(trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 @functools.partial(jax.jit, static_argnames="count")
-def unstack(tree: PyTree, count: int) -> list[PyTree]:
-    """The reverse of `stack`."""
+def _unstack(tree: PyTree, count: int) -> list[PyTree]:
     return [jax.tree.map(lambda leaf, index=index: leaf[index], tree) for index in range(count)]
 
 
@@ -68,6 +91,8 @@ def run_steps(
     and `strengths`, or these have that axis too, and each network its `own`. Returns the states and each metric as
     `(networks, count)`.
     """
+    if len(orders) == 0 or len(orders) != len(keys):
+        raise InputError(f"{len(orders)} orders for {len(keys)} keys: give one for each network, and at least one")
     if (mode or default_mode()) == "one program":
         return _one_program(spec, count, own)(states, keys, orders, images, labels, hyper, strengths)
     step = _one_step(spec)

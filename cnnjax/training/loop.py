@@ -10,10 +10,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Int, PyTree, UInt8
 
 from cnnjax.data import epoch_order
 from cnnjax.door import checked
+from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
 from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import TrainConfig
@@ -28,6 +29,7 @@ class DivergedError(ArithmeticError):
     """The loss of a seed is infinite or not a number."""
 
 
+@checked()
 @dataclasses.dataclass(frozen=True)
 class Training:
     """What is a training's own among several in one program."""
@@ -46,13 +48,22 @@ class Training:
     log: Callable[..., Any] = lambda **record: None
     """Given each seed's mean loss and accuracy for each chunk of steps."""
 
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise InputError("seeds are empty: give one for each network")
+        check_keywords("log", self.log, _RECORD)
+
+
+_RECORD = ("seed", "step", "epoch", "loss", "accuracy", "seconds")
+"""What `Training.log` is given."""
+
 
 @checked()
 def train(
     spec: StepSpec,
     config: TrainConfig,
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: UInt8[np.ndarray, "images height width channels"],
+    labels: Int[np.ndarray, " images"],
     strengths: PyTree,
     *,
     seeds: Sequence[int],
@@ -88,8 +99,8 @@ def program_key(spec: StepSpec, config: TrainConfig, strengths: PyTree, images: 
 def train_together(
     spec: StepSpec,
     trainings: Sequence[Training],
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: UInt8[np.ndarray, "images height width channels"],
+    labels: Int[np.ndarray, " images"],
     *,
     progress: Callable[[int, int, str], Any] = lambda done, total, text: None,
     mode: Mode | None = None,

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from cnnjax.door import checked
+from cnnjax.errors import InputError
 from cnnjax.training.config import Hyper
 
 DROPOUT = 2**32 - 1
@@ -99,6 +100,10 @@ def train_step(
     training that is resumed at any step goes on exactly as it would have. A network that is random in training draws
     from the stream "dropout".
     """
+    if len(images) == 0 or len(labels) != len(images):
+        raise InputError(f"{len(labels)} labels for {len(images)} images: give one for each, and at least one image")
+    if order.shape[0] < spec.batch_size:
+        raise InputError(f"the order has {order.shape[0]} images, fewer than a batch of {spec.batch_size}")
     per_epoch = order.shape[0] // spec.batch_size
     start = (state.step % per_epoch) * spec.batch_size
     chosen = jax.lax.dynamic_slice_in_dim(order, start, spec.batch_size)

@@ -165,7 +165,7 @@ def test_batch_norm_of_a_group_map_takes_orientations_as_positions():
         (lambda: layers.Conv(4, 9, padding="valid"), r"layer Conv: the window spans 9"),
         (lambda: layers.Conv(4, groups=3), r"layer Conv: groups=3 must be positive and divide the 4 channels"),
         (lambda: layers.Conv(4, groups=8), r"layer Conv: groups=8"),
-        (lambda: layers.Conv(4, groups=0), r"layer Conv: groups=0"),
+        (lambda: layers.Conv(4, groups=0), r"Conv: groups=0"),
         (lambda: layers.Conv(5, groups=2), r"layer Conv: groups=2 .* 5 outputs"),
         (lambda: layers.Conv(4, 0), r"layer Conv: kernel_size=0"),
         (lambda: layers.Conv(4, (3, 3, 3)), r"layer Conv: kernel_size=\(3, 3, 3\)"),

@@ -188,7 +188,7 @@ def test_blocks_take_signals_too():
     ("make", "message"),
     [
         (lambda: layers.BasicBlock(2), "layer BasicBlock: the map has 4 channels and the block 2: .* use shortcut 'B'"),
-        (lambda: layers.BasicBlock(8, shortcut="C"), "layer BasicBlock: unknown shortcut 'C'"),
+        (lambda: layers.BasicBlock(8, shortcut="C"), "BasicBlock: shortcut='C' is unknown"),
         (
             lambda: layers.BasicBlock(8, survival=0.5, residual=False),
             "layer BasicBlock: survival=0.5 would erase images",
@@ -196,7 +196,7 @@ def test_blocks_take_signals_too():
         (lambda: layers.BasicBlock(8, survival=0.0), r"layer stochastic_depth: survival=0.0 must lie in \(0, 1\]"),
         (lambda: layers.BasicBlock(8, kernel_size=9, padding="valid"), "layer conv1/conv: the window spans 9"),
         (lambda: layers.BasicBlock(8, factor=7, downsample="polyphase"), "layer conv1/pool: stride=7"),
-        (lambda: layers.BottleneckBlock(8, stride_at="5x5"), "layer BottleneckBlock: unknown stride_at '5x5'"),
+        (lambda: layers.BottleneckBlock(8, stride_at="5x5"), "BottleneckBlock: stride_at='5x5' is unknown"),
     ],
 )
 def test_what_a_block_cannot_do_is_said_with_its_name(make, message, without_type_checks):

@@ -256,10 +256,13 @@ def test_the_large_stem_takes_the_maximum_and_then_samples(downsample):
     [
         (lambda: models.ResNet(num_classes=3, depth=(1, 2)), r"depth=\(1, 2\) .* 3 stages .* widths=\(16, 32, 64\)"),
         (lambda: models.AllConv(num_classes=3, factors=(2, 2, 2)), r"factors=\(2, 2, 2\) .* 2 stages"),
-        (lambda: models.ResNet(num_classes=3, factors=(1, 0, 2)), r"factors=\(1, 0, 2\) must have a positive number"),
-        (lambda: models.ResNet(num_classes=3, stem="5x5"), "unknown stem '5x5': one of 'none', '3x3', '7x7'"),
-        (lambda: models.ResNet(num_classes=3, head="mean"), "unknown head 'mean': one of 'average'"),
-        (lambda: models.ResNet(num_classes=3, block="bottle"), "unknown block 'bottle': one of 'basic', 'bottleneck'"),
+        (lambda: models.ResNet(num_classes=3, factors=(1, 0, 2)), r"factors\[1\]=0 must be at least 1"),
+        (lambda: models.ResNet(num_classes=3, stem="5x5"), "ResNet: stem='5x5' is unknown; use one of none, 3x3, 7x7"),
+        (lambda: models.ResNet(num_classes=3, head="mean"), "ResNet: head='mean' is unknown; use one of average"),
+        (
+            lambda: models.ResNet(num_classes=3, block="bottle"),
+            "ResNet: block='bottle' is unknown; use one of basic",
+        ),
         (lambda: models.ResNet(num_classes=3, survival=1.5), "layer stage1_block1/stochastic_depth: survival=1.05"),
         (lambda: models.ResNet(num_classes=3, survival=0.5, residual=False), "layer stage1_block1: survival="),
         (lambda: models.AllConv(num_classes=3, dropout=1.0), r"dropout=1.0 must lie in \[0, 1\)"),

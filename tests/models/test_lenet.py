@@ -115,7 +115,7 @@ def test_fields():
     ("fields", "shape", "message"),
     [
         (dict(widths=(6,)), (1, 28, 28, 1), "widths=(6,) and dense_widths=(120, 84) must be two and two"),
-        (dict(dense_widths=(120, 0)), (1, 28, 28, 1), "must name at least one width, each at least 1"),
+        (dict(dense_widths=(120, 0)), (1, 28, 28, 1), "dense_widths[1]=0 must be at least 1"),
         (dict(kernel_size=0), (1, 28, 28, 1), "kernel_size=0 must be at least 1"),
         (dict(padding="valid"), (1, 13, 28, 1), "layer c3: the window spans 5 positions, more than the 4"),
         (dict(), (28, 28, 1), "images have shape (28, 28, 1)"),

@@ -62,7 +62,7 @@ def test_images_of_another_size_are_refused_by_the_dense_head_alone():
         (dict(dense_widths=(4,)), r"VGG: dense_widths=\(4,\) must be two positive integers"),
         (dict(dropout=1), r"VGG: dropout=1 must lie in \[0, 1\)"),
         (dict(group="p4"), "head='dense' weighs places"),
-        (dict(depth=(1, 2, 3)), r"VGG: depth=\(1, 2, 3\) must have a positive number for each of the 2 stages"),
+        (dict(depth=(1, 2, 3)), r"VGG: depth=\(1, 2, 3\) must have a number for each of the 2 stages"),
     ],
 )
 def test_fields_that_cannot_be(fields, message):

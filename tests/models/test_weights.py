@@ -268,9 +268,9 @@ def test_channels_that_cannot_be_are_refused(tmp_path):
     [
         (dict(in_chans="1"), "in_chans='1' must be an int"),
         (dict(key=0), "key=0 must be a random key; give jax.random.key(0)"),
-        (dict(num_classes=0), "ResNet: num_classes=0 must be at least 1 and an integer"),
-        (dict(num_classes="ten"), "ResNet: num_classes='ten' must be at least 1 and an integer"),
-        (dict(widths=(2, 3, 4, 5.5)), "ResNet: widths=(2, 3, 4, 5.5) must name at least one width"),
+        (dict(num_classes=0), "ResNet: num_classes=0 must be at least 1"),
+        (dict(num_classes="ten"), "ResNet: num_classes='ten' must be an int"),
+        (dict(widths=(2, 3, 4, 5.5)), "ResNet: widths[3]=5.5 must be an int"),
         (dict(groups=2), "ResNet: groups=2, width_per_group=64 are of bottleneck blocks"),
     ],
 )

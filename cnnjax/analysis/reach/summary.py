@@ -10,6 +10,7 @@ from cnnjax.analysis.reach.digits import spread
 from cnnjax.analysis.reach.reach import Reach
 from cnnjax.analysis.reach.window import Number, exact, fit
 from cnnjax.door import checked
+from cnnjax.door.limits import Positive
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def summarize(reaches: Sequence[Reach]) -> list[Summary]:
 
 
 @checked()
-def nothing(positions: int) -> Summary:
+def nothing(positions: Positive) -> Summary:
     """The summary of an array that reads no position."""
     return _one_span(np.zeros((1, positions), bool), aligned=True, axis=None)
 

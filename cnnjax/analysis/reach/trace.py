@@ -10,12 +10,15 @@ from cnnjax.analysis.reach.reach import Reach
 from cnnjax.analysis.reach.rules import RULES, SELECTORS
 from cnnjax.analysis.reach.value import Value, flagged
 from cnnjax.door import checked
+from cnnjax.errors import InputError
 
 
 @checked()
 def follow(program: Jaxpr | ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
     """What the results of a program read, given what its operands do."""
     jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
+    if len(args) != len(jaxpr.invars):
+        raise InputError(f"args are {len(args)}, but the program has {len(jaxpr.invars)} operands: give one for each")
     env: dict[Var, Value] = dict(zip(jaxpr.constvars, map(Value.constant, consts), strict=True))
     env |= zip(jaxpr.invars, args, strict=True)
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 import cnnjax
 from cnnjax.errors import InputError
@@ -64,12 +66,12 @@ def try_all(
     """Call every function that `calls` has right arguments of, by name, with one argument after the other wrong.
 
     `only` chooses among the calls by their number. A call that takes more than so many seconds is an outcome "other".
-    Operations and layers are traced, not run: what they refuse, they refuse by then.
+    Operations and layers are traced, not run, and networks are initialised so: what they refuse, they refuse by then.
     """
     functions, number = public_functions(), 0
     for name, arguments in calls.items():
         f = functions[name]
-        call = functools.partial(_traced, f) if name.startswith(_TRACED) else f
+        call = functools.partial(_traced, f) if name.startswith(_TRACED) or _is_module(f) else f
         for argument in _parameters(f):
             with _apart(seconds):
                 right = arguments().get(argument, _default(f, argument))
@@ -86,6 +88,10 @@ def how_many(name: str, arguments: Arguments) -> int:
     with _apart(_SECONDS):
         given = arguments()
         return sum(len(mistakes(given.get(argument, _default(f, argument)))) for argument in _parameters(f))
+
+
+def _is_module(f: Callable) -> bool:
+    return inspect.isclass(f) and issubclass(f, nn.Module)
 
 
 def counts(outcomes: list[Outcome]) -> Counter[Kind]:
@@ -112,9 +118,22 @@ _CALLERS = ("_calls.py", "values.py")
 
 def _traced(f: Callable, **arguments: Any) -> None:
     def call() -> None:
-        f(**arguments)
+        made = f(**arguments)
+        if isinstance(made, nn.Module):
+            _initialise(made)
 
     jax.eval_shape(call)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Initialise a layer or a network on a map or an image of a size that the right one takes."""
+    kind, key = type(module), jax.random.key(0)
+    images, maps, group_maps = (1, 16, 16, 1), (1, 8, 8, 4), (1, 8, 8, 4, 2)
+    shape = images if kind.__module__.startswith("cnnjax.models") else maps
+    if kind.__name__ in ("GroupConv", "GroupMapPool"):
+        shape = group_maps
+    train: Any = dict(train=True) if "train" in inspect.signature(kind.__call__).parameters else {}
+    module.init({"params": key, "dropout": key}, jnp.full(shape, 0.5), **train)
 
 
 def _outcome(call: Callable[[], Any], seconds: int) -> tuple[Kind, str]:
