@@ -26,8 +26,13 @@ class Module(nn.Module):
 
     def __post_init__(self) -> None:
         for name, one in _readers(type(self)).items():
-            setattr(self, name, one.read(f"{type(self).__name__}: {name}", getattr(self, name)))
+            value = one.read(f"{type(self).__name__}: {name}", getattr(self, name))
+            setattr(self, name, _hashable(value))
         super().__post_init__()
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def activated(layer: Any, x: Array) -> Array:
