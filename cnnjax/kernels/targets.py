@@ -1,0 +1,91 @@
+"""Each pass of each convolution as a function that XLA knows by name: compiled and registered when first asked for."""
+
+import ctypes
+import functools
+import math
+import threading
+from typing import NamedTuple
+
+import jax
+
+from cnnjax.kernels import depthwise, gather, kept_code, machine_code, weight_gradient
+from cnnjax.kernels.frame import header
+from cnnjax.kernels.geometry import Geometry, Pass
+from cnnjax.kernels.handler import Plan, handler, module
+from cnnjax.kernels.vectors import Processor
+
+_CALL = "1"  # the version of operands and results of a call: programs in a compilation cache know it by its name
+_OPERATIONS = 6e6  # in a unit: enough that taking one costs nothing
+_lock = threading.Lock()
+
+
+class Target(NamedTuple):
+    """A function that XLA calls, and how it cuts its work."""
+
+    name: str
+    plan: Plan
+
+
+def target(geometry: Geometry, which: Pass) -> Target:
+    """The target of one pass over maps of two axes.
+
+    Raises UnfitProcessor or UnknownFrame where there can be none.
+    """
+    with _lock:
+        return _target(geometry, which)
+
+
+@functools.cache
+def _target(geometry: Geometry, which: Pass) -> Target:
+    name = f"cnnjax_conv{_CALL}_{which}_{geometry.name}"
+    processor = machine_code.processor()
+    plan = planned(geometry, which, processor)
+    api = ".".join(map(str, header().version))
+    key = kept_code.key(name, *machine_code.identity(), f"interface {api}")
+    if (code := kept_code.kept(key)) is None:
+        code = machine_code.compiled(source(geometry, which, processor, name))
+        kept_code.keep(key, code)
+    _register(name, machine_code.loaded(code, name))
+    return Target(name, plan)
+
+
+def planned(geometry: Geometry, which: Pass, processor: Processor) -> Plan:
+    """How the work of a pass is cut, which does not depend on how many threads there are."""
+    sums = which == "weights"
+    rows = geometry.out[0] if which != "input" else geometry.size[0]
+    tiles = min(rows, max(1, round(geometry.operations / _OPERATIONS)))
+    if sums:
+        tiles = min(rows, max(tiles, weight_gradient.tiles_for(geometry, processor)))
+    maps, made, weights = (math.prod(shape) for shape in (geometry.maps, geometry.made, geometry.kernel))
+    if not sums and not geometry.depthwise:
+        channels = gather.padded_channels(geometry, processor, gradient=which == "input")
+        read = (geometry.features if which == "input" else geometry.channels) // geometry.groups
+        weights = geometry.groups * math.prod(geometry.window) * read * channels
+    sizes = {"forward": (maps, weights, made), "input": (made, weights, maps), "weights": (maps, made, weights)}[which]
+    return Plan(
+        tiles=tiles,
+        units=max(1, round(_OPERATIONS * tiles / max(1, geometry.operations))),
+        most_chunks=1 << 30 if not sums else 16 if weights < 20_000 else 8,
+        in_size=sizes[0],
+        w_size=sizes[1],
+        out_size=sizes[2],
+        sums=sums,
+    )
+
+
+def source(geometry: Geometry, which: Pass, processor: Processor, name: str) -> str:
+    """The module of one pass, whose handler has this name."""
+    plan, body = planned(geometry, which, processor), f"{name}_body"
+    if which == "weights":
+        write = depthwise.depthwise_weights if geometry.depthwise else weight_gradient.weight_gradient
+        kernel = write(geometry, processor, tiles=plan.tiles, name=body)
+    else:
+        write = depthwise.depthwise_gather if geometry.depthwise else gather.gather
+        kernel = write(geometry, processor, gradient=which == "input", tiles=plan.tiles, name=body)
+    return module([kernel, handler(body, plan, header(), name=name)])
+
+
+def _register(name: str, address: int) -> None:
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    jax.ffi.register_ffi_target(name, new(address, b"xla._CUSTOM_CALL_TARGET", None), platform="cpu")
