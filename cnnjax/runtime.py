@@ -17,8 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cnnjax.errors import InputError
+
 # Leaves matrix products and reductions on the library path and takes individual convolutions off it.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+
+_kernels: bool | None = None  # what `configure` was told
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 
@@ -67,11 +71,16 @@ def cache_directory() -> Path | None:
     return Path(platformdirs.user_cache_dir("cnnjax", appauthor=False))
 
 
-def configure() -> None:
+def configure(*, kernels: bool | None = None) -> None:
     """Prepare this process for long work: keep freed memory, and keep compiled programs on disk.
 
-    Experiments call it first. A compilation cache that is already configured is left as it is.
+    Experiments call it first. A compilation cache that is already configured is left as it is. `kernels` says whether
+    programs compiled from now on for the CPU have their convolutions computed by `cnnjax.kernels`; None leaves that to
+    the environment variable CNNJAX_KERNELS, "on", "off" or "log", without which they do.
     """
+    global _kernels  # noqa: PLW0603
+    if kernels is not None:
+        _kernels = kernels
     _keep_freed_memory()
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
@@ -79,6 +88,27 @@ def configure() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def kernels_wanted() -> bool:
+    """Whether convolutions on the CPU are computed by `cnnjax.kernels` where they can be.
+
+    Raises InputError for a CNNJAX_KERNELS that is none of "on", "off" and "log".
+    """
+    chosen = _kernels_variable()
+    return chosen != "off" if _kernels is None else _kernels
+
+
+def kernels_logged() -> bool:
+    """Whether every convolution that is compiled for the CPU is to say what computes it."""
+    return _kernels_variable() == "log"
+
+
+def _kernels_variable() -> str:
+    chosen = os.environ.get("CNNJAX_KERNELS", "on")
+    if chosen not in ("on", "off", "log"):
+        raise InputError(f"CNNJAX_KERNELS={chosen!r} is unknown; use on, off or log.")
+    return chosen
 
 
 def _keep_freed_memory() -> None:

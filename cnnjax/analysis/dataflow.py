@@ -8,7 +8,7 @@ from jax.extend.core import ClosedJaxpr, Literal, Var
 
 from cnnjax.analysis.calls import CALLS
 from cnnjax.analysis.copies import converts, is_copy
-from cnnjax.analysis.multiply_adds import Program, Work, is_sum_of_products, programs, work
+from cnnjax.analysis.multiply_adds import Program, Work, programs, work
 
 
 class _Step(NamedTuple):
@@ -34,7 +34,7 @@ class Dataflow:
         self._claimed: set[int] = set()
         self._count = 0
         self.inputs = [self._new() for _ in program.jaxpr.invars]
-        self.results = self._inline(program, self.inputs, in_sum=False)
+        self.results = self._inline(program, self.inputs)
 
     def position(self, array: int) -> tuple[int, bool, int]:
         """Where an array stands in the order of computation: a copy right behind what it is a copy of, whenever it is
@@ -79,7 +79,7 @@ class Dataflow:
                 read.append(array)
         return total, read
 
-    def _inline(self, program: Program, arguments: Sequence[int], *, in_sum: bool) -> list[int]:
+    def _inline(self, program: Program, arguments: Sequence[int]) -> list[int]:
         """Append the steps of a program; its results."""
         jaxpr, constants = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, [])
         env: dict[Var, int] = dict(zip(jaxpr.constvars, map(self._constant, constants), strict=True))
@@ -92,11 +92,11 @@ class Dataflow:
             reads = [read(atom) for atom in eqn.invars]
             if eqn.primitive.name in CALLS:
                 (inner,) = programs(eqn)
-                makes = self._inline(inner, reads, in_sum=in_sum or is_sum_of_products(eqn))
+                makes = self._inline(inner, reads)
             else:
                 makes = [self._new() for _ in eqn.outvars]
                 self._made_by |= dict.fromkeys(makes, len(self._steps))
-                step = _Step(work(eqn, in_sum=in_sum), reads, makes, is_copy(eqn), converts(eqn))
+                step = _Step(work(eqn), reads, makes, is_copy(eqn), converts(eqn))
                 for array in reads:
                     self._readers[array].append(step)
                 self._steps.append(step)

@@ -5,13 +5,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from cnnjax.analysis.calls import CALLS
 from cnnjax.analysis.primitives import PRODUCTS, UNCOUNTED
-from cnnjax.ops.grouped import depthwise_by_shifts
 
 Program = Jaxpr | ClosedJaxpr
 
@@ -30,21 +28,17 @@ class Work:
         return dataclasses.replace(self, multiply_adds=self.multiply_adds * times)
 
 
-def work(eqn: JaxprEqn, *, in_sum: bool) -> Work:
+def work(eqn: JaxprEqn) -> Work:
     """The work of one equation: of products in its own right, of all that runs programs by the programs inside.
 
-    An operation that is not known counts as the programs inside, run once, and is named. `in_sum` says that
-    element-wise products are added to others, so that they count.
+    An operation that is not known counts as the programs inside, run once, and is named.
     """
     name = eqn.primitive.name
     if name in COUNTS:
         return Work(COUNTS[name](eqn))
-    if name == "mul" and in_sum:
-        return Work(_elementwise(eqn))
     if name in UNCOUNTED:
         return Work()
-    in_sum |= is_sum_of_products(eqn)
-    parts = [sum((work(e, in_sum=in_sum) for e in equations(program)), Work()) for program in programs(eqn)]
+    parts = [sum(map(work, equations(program)), Work()) for program in programs(eqn)]
     if name == "cond":
         return _costliest(parts)
     total = sum(parts, Work())
@@ -54,14 +48,6 @@ def work(eqn: JaxprEqn, *, in_sum: bool) -> Work:
         return total
     # A loop whose rounds nobody knows beforehand, or a primitive that may do anything with its operands.
     return Work(total.multiply_adds, total.inexact | {name})
-
-
-def is_sum_of_products(eqn: JaxprEqn) -> bool:
-    """Whether this is the program in which a CPU computes a depthwise convolution, or one derived from it.
-
-    It multiplies shifted maps by weights and adds up the products, element by element; and so do its derivatives.
-    """
-    return eqn.params.get("name") == depthwise_by_shifts.__name__  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def programs(eqn: JaxprEqn) -> list[Program]:
@@ -79,11 +65,6 @@ def _costliest(branches: list[Work]) -> Work:
     each = {branch.multiply_adds for branch in branches}
     inexact = frozenset[str]().union(*(branch.inexact for branch in branches))
     return Work(max(each), inexact | {"cond"} if len(each) > 1 else inexact)
-
-
-def _elementwise(eqn: JaxprEqn) -> int:
-    result: Any = eqn.outvars[0].aval
-    return math.prod(result.shape) if jnp.issubdtype(result.dtype, jnp.floating) else 0
 
 
 def _matrix_product(eqn: JaxprEqn) -> int:

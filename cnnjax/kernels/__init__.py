@@ -1,0 +1,12 @@
+"""Convolutions on the CPU by machine code of the library's own; on every other platform XLA's.
+
+`ops.conv` calls `convolution`, which is a primitive of JAX. Lowered for a CPU, it becomes a call of code that LLVM
+compiles in this process for the very sizes of the convolution; lowered for anything else, or where that code would not
+pay or cannot run, it becomes XLA's operation.
+"""
+
+from cnnjax.kernels import rules as _rules  # noqa: F401  how derivatives and vmap act on the primitive
+from cnnjax.kernels.geometry import Geometry
+from cnnjax.kernels.primitive import convolution
+
+__all__ = ["Geometry", "convolution"]

@@ -10,33 +10,32 @@ from cnnjax.kernels.geometry import Geometry, Pass
 from cnnjax.kernels.targets import target
 
 
-def call(a: Array, b: Array, *, geometry: Geometry, which: Pass, copies: bool) -> Array:
-    """One pass by a kernel: of (maps, …) and (maps, …) or weights, or with `copies` of so many pairs at once.
+def call(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: tuple[bool, bool]) -> Array:
+    """One pass by a kernel, over the copies of the operands that are mapped.
 
     The sums are of float32; narrower operands are widened and the result is rounded to their dtype.
     """
     dtype, flat = a.dtype, geometry.in_two_axes()
     shapes = {"forward": (flat.maps, flat.kernel), "input": (flat.made, flat.kernel), "weights": (flat.maps, flat.made)}
-    lead = a.shape[:1] if copies else (1,)
-    maps = a.shape[1 if copies else 0]
-    with_maps = [(*lead, maps), (*lead, maps) if which == "weights" else lead]
+    maps = a.shape[mapped[0]]
+    copies = max([x.shape[0] for x, m in zip((a, b), mapped, strict=True) if m], default=1)
     a, b = (
-        x.astype(jnp.float32).reshape(*front, *shape)
-        for x, front, shape in zip((a, b), with_maps, shapes[which], strict=True)
+        x.astype(jnp.float32).reshape(copies if m else 1, *((maps,) if many else ()), *shape)
+        for x, m, many, shape in zip((a, b), mapped, (True, which == "weights"), shapes[which], strict=True)
     )
     name, plan = target(flat, which)
     if which == "weights":
-        made = [jax.ShapeDtypeStruct((*lead, *more, *flat.kernel), jnp.float32) for more in ((), (plan.chunks(maps),))]
+        made = [jax.ShapeDtypeStruct((copies, *more, *flat.kernel), jnp.float32) for more in ((), (plan.chunks(maps),))]
         result, _ = jax.ffi.ffi_call(name, made)(a, b)
         shape = geometry.kernel
     else:
         if not flat.depthwise:
             b = _arranged(b, flat, which, plan.w_size)
         here = flat.maps if which == "input" else flat.made
-        made = jax.ShapeDtypeStruct((*lead, maps, *here), jnp.float32)
+        made = jax.ShapeDtypeStruct((copies, maps, *here), jnp.float32)
         result = jax.ffi.ffi_call(name, made)(a, b)
         shape = (maps, *(geometry.maps if which == "input" else geometry.made))
-    return result.reshape(*(lead if copies else ()), *shape).astype(dtype)
+    return result.reshape(*((copies,) if any(mapped) else ()), *shape).astype(dtype)
 
 
 def _arranged(kernel: Array, geometry: Geometry, which: Pass, size: int) -> Array:

@@ -4,7 +4,8 @@ It reads the frame of pointers that XLA hands over, cuts the maps into chunks an
 comes takes the next chunk. The caller takes part, so that nothing waits for a thread that may not come, and returns
 when all are done. No Python runs and no lock is held while a program runs.
 
-Operands are (copies, maps, …) arrays or (copies, …) weights: as many convolutions of one geometry as there are copies.
+Operands are (copies, maps, …) arrays or (copies, …) weights: as many convolutions of one geometry as there are copies,
+of both operands or of one, beside one of the other.
 """
 
 import dataclasses
@@ -59,8 +60,9 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     data = lambda p: c.load("ptr", at(p, buffer["data"]), 8)  # noqa: E731
     out = data(c.load("ptr", results, 8))
     made = data(c.load("ptr", at(results, 8), 8)) if plan.sums else out
-    dims = c.load("ptr", at(first, buffer["dims"]), 8)
-    copies, maps = c.load("i64", dims, 8), c.load("i64", at(dims, 8), 8)
+    dims = [c.load("ptr", at(p, buffer["dims"]), 8) for p in (first, second)]
+    lengths = [c.load("i64", d, 8) for d in dims]
+    copies, maps = c.max(*lengths), c.load("i64", at(dims[0], 8), 8)
     units = c.mul(maps, plan.tiles)
     parts = c.min(c.div(c.add(units, plan.units - 1), plan.units), plan.most_chunks)
     chunks = c.mul(copies, parts)
@@ -72,11 +74,17 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     job = c.op(f"select i1 {shared}, ptr {asked}, ptr {own}")
     wanted = c.max(c.sub(c.min(_threads(c, header, api, context), chunks), 1), 0)
     helpers = c.op(f"select i1 {shared}, i64 {wanted}, i64 0")
+    # An operand that there is once is every copy's.
+    step_in, step_w = (
+        c.op(f"select i1 {c.op(f'icmp eq i64 {length}, 1')}, i64 0, i64 {size}")
+        for length, size in zip(
+            lengths, (c.mul(maps, plan.in_size), c.mul(maps, plan.w_size) if plan.sums else plan.w_size), strict=True
+        )
+    )
     step_out = c.mul(parts, plan.out_size) if plan.sums else c.mul(maps, plan.out_size)
     numbers: dict[str, Number] = {
         "next": 0, "done": 0, "owners": c.add(helpers, 1), "chunks": chunks, "parts": parts, "units": units,
-        "step_in": c.mul(maps, plan.in_size), "step_w": c.mul(maps, plan.w_size) if plan.sums else plan.w_size,
-        "step_out": step_out,
+        "step_in": step_in, "step_w": step_w, "step_out": step_out,
     }  # fmt: skip
     for field, number in numbers.items():
         c.store("i64", number, at(job, _JOB[field]), 8)

@@ -1,17 +1,14 @@
 """Convolution as network libraries mean it (cross-correlation), and as mathematics means it (the kernel flipped)."""
 
-import functools
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Num
 
 from cnnjax.door import checked
 from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
-from cnnjax.ops.grouped import by_group, depthwise_by_shifts
+from cnnjax.kernels import Geometry, convolution
 from cnnjax.ops.padding import Padding, as_int, fill_border, per_axis, resolve_padding, spatial_shape
 
 
@@ -45,28 +42,19 @@ def conv(
     resolved = resolve_padding(
         padding, kernel_size=kernel.shape[:rank], input_size=input_size, stride=stride, dilation=dilation
     )
-    if groups > 1 and kernel.shape[-2] == 1 and jax.default_backend() == "cpu":
-        return depthwise_by_shifts(fill_border(x, resolved), kernel, stride=stride, dilation=dilation)
-    axes = list(zip(kernel.shape[:rank], stride, dilation, resolved.pairs, strict=True))
-    # Zeros are left to XLA, which never writes them; a border with content has to exist. So have zeros where the map
-    # grows, on the CPU: there the gradient of the kernel takes 3 to 15 times as long without.
-    grows = stride == (1,) * rank and any(sum(pair) > d * (k - 1) for k, _, d, pair in axes)
-    # And so have zeros before a window of two with stride two. Transposed, this axis has gaps and no border, and where
-    # the window exceeds the map along the other axis XLA then ends the process: it exchanges map and kernel, and takes
-    # the axis for one that both share alike (`is_group_dim` in algebraic_simplifier.cc, jaxlib 0.10.2).
+    # XLA is left to pad with zeros, which it never writes; a border with content has to exist. So have zeros before a
+    # window of two with stride two. Transposed, this axis has gaps and no border, and where the window exceeds the map
+    # along the other axis XLA then ends the process: it exchanges map and kernel, and takes the axis for one that both
+    # share alike (`is_group_dim` in algebraic_simplifier.cc, jaxlib 0.10.2).
+    axes = zip(kernel.shape[:rank], stride, dilation, resolved.pairs, strict=True)
     mistaken = any((k, s, d, before) == (2, 2, 1, 1) for k, s, d, (before, _) in axes)
-    zero = resolved.fill == "zero" and not mistaken and not (grows and jax.default_backend() == "cpu")
-    one_group = functools.partial(
-        lax.conv_general_dilated,
-        window_strides=stride,
-        padding=resolved.pairs if zero else "VALID",
-        rhs_dilation=dilation,
-        dimension_numbers=("NWC", "WIO", "NWC") if rank == 1 else ("NHWC", "HWIO", "NHWC"),
+    pairs = resolved.pairs
+    if resolved.fill != "zero" or mistaken:
+        x, pairs = fill_border(x, resolved), ((0, 0),) * rank
+    geometry = Geometry(
+        x.shape[1:-1], x.shape[-1], kernel.shape[-1], kernel.shape[:rank], stride, pairs, dilation, groups
     )
-    x = x if zero else fill_border(x, resolved)
-    if groups > 1 and jax.default_backend() == "cpu":
-        return by_group(one_group, x, kernel, groups)
-    return one_group(x, kernel, feature_group_count=groups)
+    return convolution(x, kernel, geometry)
 
 
 @checked("groups")

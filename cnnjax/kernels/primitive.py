@@ -1,0 +1,97 @@
+"""Convolution as a primitive of its own: XLA's operation on every platform, and compiled kernels on a CPU.
+
+Which of them computes a pass is decided when a program is lowered for a platform. What reads a traced program finds
+XLA's program of the same in the parameter `call_jaxpr`.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from jax import Array, lax
+from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
+from jax.interpreters import mlir
+
+from cnnjax.kernels import trial
+from cnnjax.kernels.by_xla import by_xla, for_cpu, plain
+from cnnjax.kernels.choice import against_kernel
+from cnnjax.kernels.geometry import Geometry, Pass
+
+conv_p = Primitive("cnnjax_conv")
+
+Mapped = tuple[bool, bool]
+"""Which operands there are copies of, along a first axis. The result has that axis if one of them has."""
+
+
+def convolution(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """The convolution of maps (batch, *space, channels) with a kernel (*window, channels / groups, features)."""
+    return bind(x, kernel, geometry=geometry, which="forward", mapped=(False, False))
+
+
+def bind(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: Mapped) -> Array:
+    """A pass: "forward" of (maps, kernel), "input" of (cotangent, kernel), or "weights" of (maps, cotangent)."""
+    a, b = _varying_alike(a, b)
+    program = _program(jax.typeof(a), jax.typeof(b), geometry=geometry, which=which, mapped=mapped)
+    return conv_p.bind(a, b, call_jaxpr=program, geometry=geometry, which=which, mapped=mapped)
+
+
+@functools.lru_cache(4096)
+def _program(a: Any, b: Any, *, geometry: Geometry, which: Pass, mapped: Mapped) -> ClosedJaxpr:
+    """XLA's program of a pass over operands of these types."""
+    return jax.make_jaxpr(functools.partial(by_xla, geometry=geometry, which=which, mapped=mapped, forward=plain))(a, b)
+
+
+def _varying_alike(a: Array, b: Array) -> tuple[Array, Array]:
+    """Operands that vary over the same axes of a mesh, as every operation within `shard_map` wants them."""
+    varies = [getattr(jax.typeof(x), "vma", frozenset()) for x in (a, b)]
+    missing = [tuple(sorted((varies[0] | varies[1]) - v)) for v in varies]
+    a, b = (lax.pcast(x, axes, to="varying") if axes else x for x, axes in zip((a, b), missing, strict=True))
+    return a, b
+
+
+@functools.partial(jax.jit, static_argnames=("call_jaxpr", "geometry", "which", "mapped"))
+def _jitted(a: Array, b: Array, **params: Any) -> Array:
+    return conv_p.bind(a, b, **params)
+
+
+@conv_p.def_impl
+def _eagerly(a: Array, b: Array, **params: Any) -> Array:
+    with jax.disable_jit(False):
+        return _jitted(a, b, **params)
+
+
+@conv_p.def_abstract_eval
+def _result_type(a: Any, b: Any, *, call_jaxpr: ClosedJaxpr, **what: Any) -> Any:
+    (made,) = _program(a, b, **what).out_avals
+    return made
+
+
+def _lower(ctx: Any, a: Any, b: Any, *, call_jaxpr: ClosedJaxpr, **_: Any) -> Any:
+    return mlir.lower_fun(jaxpr_as_fun(call_jaxpr), multiple_results=True)(ctx, a, b)
+
+
+def _lower_for_cpu(ctx: Any, a: Any, b: Any, *, call_jaxpr: ClosedJaxpr, **what: Any) -> Any:
+    reason = _against_kernel(ctx, **what)
+    trial.log(lambda: f"{what['which']} {what['geometry'].name}: {f'XLA, {reason}' if reason else 'kernel'}")
+    if reason is None:
+        from cnnjax.kernels.calls import call
+
+        f = functools.partial(call, **what)
+    else:
+        f = functools.partial(by_xla, forward=for_cpu, **what)
+    return mlir.lower_fun(f, multiple_results=False)(ctx, a, b)
+
+
+def _against_kernel(ctx: Any, *, geometry: Geometry, which: Pass, mapped: Mapped) -> str | None:
+    """Why XLA computes a pass that is lowered for a CPU, or None if a kernel does."""
+    # A program that is exported runs in another process, which does not have this one's machine code.
+    if ctx.module_context.lowering_parameters.for_export:
+        return "exported"
+    a, b = ctx.avals_in
+    copies = max(a.shape[0] if mapped[0] else 1, b.shape[0] if mapped[1] else 1)
+    reason = against_kernel(geometry, which, maps=copies * a.shape[mapped[0]], dtype=a.dtype)
+    return reason if reason is not None or trial.ready() else "no kernels here"
+
+
+mlir.register_lowering(conv_p, _lower)
+mlir.register_lowering(conv_p, _lower_for_cpu, platform="cpu")

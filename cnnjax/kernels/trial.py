@@ -1,0 +1,92 @@
+"""Whether this process can run kernels at all: found out once, by running one."""
+
+import concurrent.futures
+import functools
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from cnnjax import runtime
+from cnnjax.kernels.geometry import Geometry, Pass
+
+_lock = threading.Lock()
+_parent = os.getpid()
+
+
+def ready() -> bool:
+    """Whether kernels are wanted and work here. The first call tries one, and warns where that fails."""
+    if not runtime.kernels_wanted():
+        return False
+    if os.getpid() != _parent:
+        return False  # a forked process, in which XLA's threads do not exist
+    with _lock:
+        return _hindrance() is None
+
+
+def log(text: Callable[[], str]) -> None:
+    """Say on the standard error what a convolution became, if CNNJAX_KERNELS=log."""
+    if runtime.kernels_logged():
+        print(f"cnnjax.kernels: {text()}", file=sys.stderr, flush=True)
+
+
+@functools.cache
+def _hindrance() -> str | None:
+    try:
+        import llvmlite  # noqa: F401
+    except ImportError:
+        hindrance = "the package llvmlite is missing"
+    else:
+        # In a thread of its own: this one is in the midst of tracing or lowering another program.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            hindrance = thread.submit(_tried).result()
+    if hindrance is not None:
+        warnings.warn(
+            f"convolutions on the CPU run by XLA, two to thirty times slower: {hindrance}. "
+            f"Set CNNJAX_KERNELS=off to accept that without this warning.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return hindrance
+
+
+def _tried() -> str | None:
+    """What keeps kernels from giving the right result here, if anything."""
+    from cnnjax.kernels.calls import call
+    from cnnjax.kernels.frame import UnknownFrame
+    from cnnjax.kernels.machine_code import UnfitProcessor
+
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+        for which, operands, expected in _example():
+            run = jax.jit(functools.partial(call, geometry=_GEOMETRY, which=which, mapped=(False, False)))
+            got = np.asarray(run(*(jax.device_put(x, device) for x in operands)))
+            if not np.allclose(got, expected, rtol=1e-5, atol=1e-5):
+                return f"a kernel for the {which} pass gave another result than NumPy"
+    except (UnknownFrame, UnfitProcessor, OSError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+_GEOMETRY = Geometry((4, 5), 3, 5, (2, 3), (1, 2), ((1, 0), (1, 1)), (1, 1))
+
+
+def _example() -> list[tuple[Pass, tuple[np.ndarray, np.ndarray], np.ndarray]]:
+    """The passes of one small convolution, their operands and, by NumPy, their results."""
+    rng = np.random.default_rng(0)
+    x, kernel, cotangent = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((2, *_GEOMETRY.maps), _GEOMETRY.kernel, (2, *_GEOMETRY.made))
+    )
+    rows, columns = (
+        np.array([[[_GEOMETRY.read_at(axis, i, j) == r for r in range(n)] for j in range(k)] for i in range(o)], float)
+        for axis, (n, k, o) in enumerate(zip(_GEOMETRY.size, _GEOMETRY.window, _GEOMETRY.out, strict=True))
+    )
+    y = np.einsum("iar,jbs,nrsc,abco->nijo", rows, columns, x, kernel)
+    x_back = np.einsum("iar,jbs,abco,nijo->nrsc", rows, columns, kernel, cotangent)
+    kernel_back = np.einsum("iar,jbs,nrsc,nijo->abco", rows, columns, x, cotangent)
+    return [("forward", (x, kernel), y), ("input", (cotangent, kernel), x_back), ("weights", (x, cotangent), kernel_back)]
