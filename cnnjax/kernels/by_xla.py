@@ -13,7 +13,7 @@ of forward pass, input gradient and weight gradient on two Zen 4 cores, 3×3 win
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -23,37 +23,39 @@ from jax import Array, lax
 
 from cnnjax.kernels.geometry import Geometry, Pass
 
-Forward = Callable[[Geometry, Array, Array], Array]
+def plain(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: tuple[bool, bool]) -> Array:
+    """A pass as one operation of XLA's, over the copies of the operands that are mapped."""
+    return _mapped(functools.partial(_PLAIN[which], geometry), a, b, mapped)
 
 
-def by_xla(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: tuple[bool, bool], forward: Forward) -> Array:
-    """A pass by XLA, of `forward` or its transposes, over the copies of the operands that are mapped."""
-    one = functools.partial(_one, geometry=geometry, which=which, forward=forward)
-    if not any(mapped):
-        return one(a, b)
-    return jax.vmap(one, in_axes=tuple(0 if m else None for m in mapped))(a, b)
+def for_cpu(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: tuple[bool, bool]) -> Array:
+    """A pass as XLA's CPU backend computes it fastest."""
+
+    def one(a: Array, b: Array) -> Array:
+        if which == "forward":
+            return _forward_for_cpu(geometry, a, b)
+        if which == "input":
+            shape, known, cotangent = (a.shape[0], *geometry.maps), b, a
+            transposed = jax.linear_transpose(lambda x: _forward_for_cpu(geometry, x, known), _like(a, shape))
+        else:
+            known, cotangent = a, b
+            kernel = _like(a, geometry.kernel)
+            transposed = jax.linear_transpose(lambda kernel: _forward_for_cpu(geometry, known, kernel), kernel)
+        (made,) = transposed(cotangent)
+        return made
+
+    return _mapped(one, a, b, mapped)
 
 
-def _one(a: Array, b: Array, *, geometry: Geometry, which: Pass, forward: Forward) -> Array:
-    if which == "forward":
-        return forward(geometry, a, b)
-    shape, f = {
-        "input": ((a.shape[0], *geometry.maps), lambda x: forward(geometry, x, b)),
-        "weights": (geometry.kernel, lambda kernel: forward(geometry, a, kernel)),
-    }[which]
-    cotangent = a if which == "input" else b
-    (made,) = jax.linear_transpose(f, _like(cotangent, shape))(cotangent)
-    return made
+def _mapped(f: Callable[[Array, Array], Array], a: Array, b: Array, mapped: tuple[bool, bool]) -> Array:
+    return jax.vmap(f, in_axes=tuple(0 if m else None for m in mapped))(a, b) if any(mapped) else f(a, b)
 
 
 def _like(array: Array, shape: tuple[int, ...]) -> Any:
-    """An operand of this shape and the array's dtype that varies over the mesh as the array does."""
-    varies = getattr(jax.typeof(array), "vma", None)
-    return jax.ShapeDtypeStruct(shape, array.dtype, **({"vma": varies} if varies else {}))
+    return jax.ShapeDtypeStruct(shape, array.dtype)
 
 
-def plain(geometry: Geometry, x: Array, kernel: Array) -> Array:
-    """The convolution as one operation of XLA's."""
+def _forward(geometry: Geometry, x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -65,8 +67,58 @@ def plain(geometry: Geometry, x: Array, kernel: Array) -> Array:
     )
 
 
-def for_cpu(geometry: Geometry, x: Array, kernel: Array) -> Array:
-    """The convolution as XLA's CPU backend computes it fastest."""
+def _input_gradient(geometry: Geometry, cotangent: Array, kernel: Array) -> Array:
+    """The cotangent, spread out by the stride, with the flipped kernel whose channels are exchanged."""
+    groups, features = geometry.groups, geometry.features // geometry.groups
+    *window, channels, _ = kernel.shape
+    kernel = jnp.flip(kernel, range(len(window))).reshape(*window, channels, groups, features)
+    kernel = jnp.moveaxis(kernel, -1, -3)  # (*window, features, channels, groups)
+    kernel = jnp.swapaxes(kernel, -1, -2).reshape(*window, features, geometry.channels)
+    padding = []
+    for n, o, k, s, d, (before, _) in _axes(geometry):
+        low = d * (k - 1) - before
+        padding.append((low, n - (o - 1) * s - 1 + d * (k - 1) - low))
+    return lax.conv_general_dilated(
+        cotangent,
+        kernel,
+        window_strides=(1,) * len(window),
+        padding=padding,
+        lhs_dilation=geometry.stride,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=("NWC", "WIO", "NWC") if len(window) == 1 else ("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _weight_gradient(geometry: Geometry, x: Array, cotangent: Array) -> Array:
+    """The maps with the cotangents as their windows: maps count as channels, channels as maps."""
+    padding = [
+        (before, d * (k - 1) + (o - 1) * s + 1 - n - before) for n, o, k, s, d, (before, _) in _axes(geometry)
+    ]
+    return lax.conv_general_dilated(
+        x,
+        cotangent,
+        window_strides=geometry.dilation,
+        padding=padding,
+        rhs_dilation=geometry.stride,
+        dimension_numbers=("CWN", "IWO", "WNC") if len(geometry.size) == 1 else ("CHWN", "IHWO", "HWNC"),
+        batch_group_count=geometry.groups,
+    )
+
+
+_PLAIN: dict[Pass, Callable[[Geometry, Array, Array], Array]] = {
+    "forward": _forward,
+    "input": _input_gradient,
+    "weights": _weight_gradient,
+}
+
+
+def _axes(geometry: Geometry) -> Iterator[tuple[int, int, int, int, int, tuple[int, int]]]:
+    g = geometry
+    return zip(g.size, g.out, g.window, g.stride, g.dilation, g.padding, strict=True)
+
+
+def _forward_for_cpu(geometry: Geometry, x: Array, kernel: Array) -> Array:
     unpadded = dataclasses.replace(geometry, size=_padded(geometry), padding=((0, 0),) * len(geometry.size))
     if geometry.groups > 1 and kernel.shape[-2] == 1:
         return _depthwise_by_shifts(unpadded, _pad(geometry, x), kernel)
@@ -78,7 +130,7 @@ def for_cpu(geometry: Geometry, x: Array, kernel: Array) -> Array:
     if grows:
         geometry, x = unpadded, _pad(geometry, x)
     if geometry.groups == 1:
-        return plain(geometry, x, kernel)
+        return _forward(geometry, x, kernel)
     one = dataclasses.replace(
         geometry,
         channels=geometry.channels // geometry.groups,
@@ -86,7 +138,7 @@ def for_cpu(geometry: Geometry, x: Array, kernel: Array) -> Array:
         groups=1,
     )
     parts = zip(jnp.split(x, geometry.groups, axis=-1), jnp.split(kernel, geometry.groups, axis=-1), strict=True)
-    return jnp.concatenate([plain(one, channels, weights) for channels, weights in parts], axis=-1)
+    return jnp.concatenate([_forward(one, channels, weights) for channels, weights in parts], axis=-1)
 
 
 def _padded(geometry: Geometry) -> tuple[int, ...]:

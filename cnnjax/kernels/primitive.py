@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import mlir
 
 from cnnjax.kernels import trial
-from cnnjax.kernels.by_xla import by_xla, for_cpu, plain
+from cnnjax.kernels.by_xla import for_cpu, plain
 from cnnjax.kernels.choice import against_kernel
 from cnnjax.kernels.geometry import Geometry, Pass
 
@@ -38,12 +38,12 @@ def bind(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: Mapped)
 @functools.lru_cache(4096)
 def _program(a: Any, b: Any, *, geometry: Geometry, which: Pass, mapped: Mapped) -> ClosedJaxpr:
     """XLA's program of a pass over operands of these types."""
-    return jax.make_jaxpr(functools.partial(by_xla, geometry=geometry, which=which, mapped=mapped, forward=plain))(a, b)
+    return jax.make_jaxpr(functools.partial(plain, geometry=geometry, which=which, mapped=mapped))(a, b)
 
 
 def _varying_alike(a: Array, b: Array) -> tuple[Array, Array]:
     """Operands that vary over the same axes of a mesh, as every operation within `shard_map` wants them."""
-    varies = [getattr(jax.typeof(x), "vma", frozenset()) for x in (a, b)]
+    varies = [jax.typeof(x).manual_axis_type.varying for x in (a, b)]
     missing = [tuple(sorted((varies[0] | varies[1]) - v)) for v in varies]
     a, b = (lax.pcast(x, axes, to="varying") if axes else x for x, axes in zip((a, b), missing, strict=True))
     return a, b
@@ -78,8 +78,10 @@ def _lower_for_cpu(ctx: Any, a: Any, b: Any, *, call_jaxpr: ClosedJaxpr, **what:
 
         f = functools.partial(call, **what)
     else:
-        f = functools.partial(by_xla, forward=for_cpu, **what)
-    return mlir.lower_fun(f, multiple_results=False)(ctx, a, b)
+        f = functools.partial(for_cpu, **what)
+    # Lowered for operands without a mesh: a transpose taken in `for_cpu` is this device's own, and adds up no other's.
+    local = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+    return mlir.lower_fun(f, multiple_results=False)(ctx.replace(avals_in=local), a, b)
 
 
 def _against_kernel(ctx: Any, *, geometry: Geometry, which: Pass, mapped: Mapped) -> str | None:
