@@ -89,10 +89,22 @@ def _against_kernel(ctx: Any, *, geometry: Geometry, which: Pass, mapped: Mapped
     # A program that is exported runs in another process, which does not have this one's machine code.
     if ctx.module_context.lowering_parameters.for_export:
         return "exported"
+    if not _on_one_device(ctx.module_context.axis_context):
+        return "shared out to devices by XLA"
     a, b = ctx.avals_in
     copies = max(a.shape[0] if mapped[0] else 1, b.shape[0] if mapped[1] else 1)
     reason = against_kernel(geometry, which, maps=copies * a.shape[mapped[0]], dtype=a.dtype)
     return reason if reason is not None or trial.ready() else "no kernels here"
+
+
+def _on_one_device(axes: Any) -> bool:
+    """Whether a program, or this part of one within `shard_map`, runs on one device: XLA cannot share out a kernel.
+
+    `axes` is JAX's own account of it: of one device or several, or of a mesh and the axes along which it is split.
+    """
+    if hasattr(axes, "num_devices"):
+        return axes.num_devices == 1
+    return set(getattr(axes, "manual_axes", ())) == set(axes.mesh.axis_names) if hasattr(axes, "mesh") else True
 
 
 mlir.register_lowering(conv_p, _lower)
