@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +34,10 @@ def for_cpu(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: tupl
         if which == "forward":
             return _forward_for_cpu(geometry, a, b)
         if which == "input":
-            shape, known, cotangent = (a.shape[0], *geometry.maps), b, a
-            transposed = jax.linear_transpose(lambda x: _forward_for_cpu(geometry, x, known), _like(a, shape))
+            f, shape, cotangent = (lambda x: _forward_for_cpu(geometry, x, b)), (a.shape[0], *geometry.maps), a
         else:
-            known, cotangent = a, b
-            kernel = _like(a, geometry.kernel)
-            transposed = jax.linear_transpose(lambda kernel: _forward_for_cpu(geometry, known, kernel), kernel)
-        (made,) = transposed(cotangent)
+            f, shape, cotangent = (lambda kernel: _forward_for_cpu(geometry, a, kernel)), geometry.kernel, b
+        (made,) = jax.linear_transpose(f, jax.ShapeDtypeStruct(shape, a.dtype))(cotangent)
         return made
 
     return _mapped(one, a, b, mapped)
@@ -49,10 +45,6 @@ def for_cpu(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: tupl
 
 def _mapped(f: Callable[[Array, Array], Array], a: Array, b: Array, mapped: tuple[bool, bool]) -> Array:
     return jax.vmap(f, in_axes=tuple(0 if m else None for m in mapped))(a, b) if any(mapped) else f(a, b)
-
-
-def _like(array: Array, shape: tuple[int, ...]) -> Any:
-    return jax.ShapeDtypeStruct(shape, array.dtype)
 
 
 def _forward(geometry: Geometry, x: Array, kernel: Array) -> Array:

@@ -56,18 +56,19 @@ def _hindrance() -> str | None:
 
 def _tried() -> str | None:
     """What keeps kernels from giving the right result here, if anything."""
+    from cnnjax.kernels import frame, machine_code
     from cnnjax.kernels.calls import call
-    from cnnjax.kernels.frame import UnknownFrame
-    from cnnjax.kernels.machine_code import UnfitProcessor
 
     try:
+        frame.header()
+        machine_code.processor()
         device = jax.local_devices(backend="cpu")[0]
         for which, operands, expected in _example():
             run = jax.jit(functools.partial(call, geometry=_GEOMETRY, which=which, mapped=(False, False)))
             got = np.asarray(run(*(jax.device_put(x, device) for x in operands)))
             if not np.allclose(got, expected, rtol=1e-5, atol=1e-5):
                 return f"a kernel for the {which} pass gave another result than NumPy"
-    except (UnknownFrame, UnfitProcessor, OSError, RuntimeError) as error:
+    except (frame.UnknownFrame, machine_code.UnfitProcessor, OSError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 
