@@ -59,19 +59,30 @@ def identity() -> tuple[str, ...]:
 def compiled(text: str) -> bytes:
     """The machine code of a module, as an object file."""
     with _lock:
-        machine = _target_machine()
-        unit = llvm.parse_assembly(text)
-        unit.verify()
-        unit.triple, unit.data_layout = machine.triple, str(machine.target_data)
-        passes = llvm.create_new_function_pass_manager()
-        passes.add_sroa_pass()
-        passes.add_instruction_combine_pass()
-        passes.add_simplify_cfg_pass()
-        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
-        for function in unit.functions:
-            if not function.is_declaration:
-                passes.run(function, builder)
-        return machine.emit_object(unit)
+        return _target_machine().emit_object(_simplified(text))
+
+
+def assembly(text: str) -> str:
+    """The machine code of a module, to read."""
+    with _lock:
+        return _target_machine().emit_assembly(_simplified(text))
+
+
+def _simplified(text: str) -> llvm.ModuleRef:
+    """The module with its variables in registers."""
+    machine = _target_machine()
+    unit = llvm.parse_assembly(text)
+    unit.verify()
+    unit.triple, unit.data_layout = machine.triple, str(machine.target_data)
+    passes = llvm.create_new_function_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
+    for function in unit.functions:
+        if not function.is_declaration:
+            passes.run(function, builder)
+    return unit
 
 
 def loaded(code: bytes, function: str) -> int:

@@ -37,16 +37,20 @@ def target(geometry: Geometry, which: Pass) -> Target:
 
 @functools.cache
 def _target(geometry: Geometry, which: Pass) -> Target:
-    name = f"cnnjax_conv{_CALL}_{which}_{geometry.name}"
-    processor = machine_code.processor()
-    plan = planned(geometry, which, processor)
+    name, processor = f"cnnjax_conv{_CALL}_{which}_{geometry.name}", machine_code.processor()
+    _register(name, machine_code.loaded(code(geometry, which, processor, name), name))
+    return Target(name, planned(geometry, which, processor))
+
+
+def code(geometry: Geometry, which: Pass, processor: Processor, name: str) -> bytes:
+    """The machine code of one pass, compiled unless it is kept."""
     api = ".".join(map(str, header().version))
     key = kept_code.key(name, *machine_code.identity(), f"interface {api}")
-    if (code := kept_code.kept(key)) is None:
-        code = machine_code.compiled(source(geometry, which, processor, name))
-        kept_code.keep(key, code)
-    _register(name, machine_code.loaded(code, name))
-    return Target(name, plan)
+    if (found := kept_code.kept(key)) is not None:
+        return found
+    made = machine_code.compiled(source(geometry, which, processor, name))
+    kept_code.keep(key, made)
+    return made
 
 
 def planned(geometry: Geometry, which: Pass, processor: Processor) -> Plan:

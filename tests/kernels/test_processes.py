@@ -1,0 +1,132 @@
+"""What takes a process of its own: threads, caches on disk, and reading beyond the end of an array."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from cnnjax.kernels import trial
+
+
+def run(script, *arguments, **environment):
+    """What a script prints, as JSON, in a new process with one device."""
+    names = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        env=names | environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+MANY = """
+    import concurrent.futures, hashlib, json
+    import jax, jax.numpy as jnp, numpy as np
+    from cnnjax import ops
+    from cnnjax.kernels import choice
+    choice._LEAST_OPERATIONS = 0
+    drawn = lambda *shape: jnp.asarray(np.random.default_rng(len(shape)).normal(size=shape), jnp.float32)
+    x, kernels = drawn(64, 12, 12, 8), drawn(6, 3, 3, 8, 8)
+
+    def loss(kernels, x):
+        # Convolutions that do not wait for each other, and a Fourier transform on the same threads.
+        maps = [jnp.tanh(ops.conv(x, kernel)) for kernel in kernels]
+        return sum(map(jnp.sum, maps)) + jnp.sum(jnp.abs(jnp.fft.rfft2(x, axes=(1, 2))))
+
+    step = jax.jit(jax.grad(loss, (0, 1)))
+    assert "cnnjax_conv1" in step.lower(kernels, x).as_text()
+    digest = lambda made: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in made)).hexdigest()
+    found = {digest(step(kernels, x)) for _ in range(200)}
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found |= set(threads.map(lambda _: digest(step(kernels, x)), range(40)))
+    print(json.dumps(sorted(found)))
+"""
+
+
+def test_bits_do_not_depend_on_threads_nor_on_who_calls():
+    found = [run(MANY, NPROC=str(threads)) for threads in (1, 2, 4)]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 1
+
+
+CACHED = """
+    import json, sys
+    import jax, jax.numpy as jnp
+    from cnnjax import ops, runtime
+    from cnnjax.kernels import choice, machine_code
+    choice._LEAST_OPERATIONS = 0
+    runtime.configure()
+    events, compiled, compile = [], [], machine_code.compiled
+    machine_code.compiled = lambda text: compiled.append(1) or compile(text)
+    jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
+    step = jax.jit(jax.grad(lambda x, k: jnp.sum(jnp.sin(ops.conv(x, k))), (0, 1)))
+    made = step(jnp.ones((4, 8, 8, 8)), jnp.ones((3, 3, 8, 8)))
+    count = lambda what: sum(event.endswith(what) for event in events)
+    print(json.dumps([len(compiled), count("cache_hits"), count("cache_misses"), float(made[1].sum())]))
+"""
+
+
+def test_a_second_process_compiles_neither_programs_nor_kernels(tmp_path):
+    first, second = (run(CACHED, CNNJAX_CACHE=str(tmp_path)) for _ in range(2))
+    assert first[0] == 6  # three passes, and three to try them
+    assert first[2] > 0
+    assert second[:3] == [0, first[2], 0]
+    assert second[3] == first[3]
+
+
+GUARDED = """
+    import ctypes, json, math, mmap
+    import numpy as np
+    from cnnjax.kernels import Geometry, machine_code, targets
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+    def guarded(count, at_end):
+        # An array with a page on either side that ends the process when it is touched.
+        page, size = mmap.PAGESIZE, 4 * count
+        whole = -(-size // page) * page
+        start = libc.mmap(None, whole + 2 * page, 3, 0x22, -1, 0)
+        for edge in (start, start + page + whole):
+            assert libc.mprotect(edge, page, 0) == 0
+        address = start + page + (whole - size if at_end else 0)
+        np.ctypeslib.as_array((ctypes.c_float * count).from_address(address))[:] = 1
+        return address
+
+    geometries = [
+        Geometry((5, 7), 3, 5, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+        Geometry((6, 5), 18, 20, (3, 2), (2, 1), ((2, 1), (0, 3)), (1, 2)),
+        Geometry((5, 6), 19, 19, (3, 3), (1, 2), ((1, 1), (2, 2)), (1, 1), 19),
+        Geometry((6, 6), 8, 12, (3, 3), (1, 1), ((-1, 1), (1, 1)), (1, 1), 4),
+    ]
+    ran = 0
+    for geometry in geometries:
+        for which in ("forward", "input", "weights"):
+            processor = machine_code.processor()
+            plan = targets.planned(geometry, which, processor)
+            code = machine_code.compiled(targets.source(geometry, which, processor, "kernel"))
+            body = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_long] * 2)(machine_code.loaded(code, "kernel_body"))
+            many = [2, 2 if which == "weights" else 1, 1 if which == "weights" else 2]
+            for at_end in (False, True):
+                sizes = (plan.in_size, plan.w_size, plan.out_size)
+                body(*(guarded(n * size, at_end) for n, size in zip(many, sizes)), 0, 2 * plan.tiles)
+                ran += 1
+    print(json.dumps(ran))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are guarded in Linux's way")
+def test_nothing_is_read_or_written_outside_of_the_arrays():
+    assert run(GUARDED) == 4 * 3 * 2
+
+
+def test_a_forked_process_leaves_kernels_alone(monkeypatch):
+    assert trial.ready()
+    monkeypatch.setattr(trial, "_parent", -1)
+    assert not trial.ready()
