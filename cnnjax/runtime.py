@@ -78,7 +78,7 @@ def configure(*, kernels: bool | None = None) -> None:
     programs compiled from now on for the CPU have their convolutions computed by `cnnjax.kernels`; None leaves that to
     the environment variable CNNJAX_KERNELS, "on", "off" or "log", without which they do.
     """
-    global _kernels  # noqa: PLW0603
+    global _kernels
     if kernels is not None:
         _kernels = kernels
     _keep_freed_memory()

@@ -22,6 +22,7 @@ from jax import Array, lax
 
 from cnnjax.kernels.geometry import Geometry, Pass
 
+
 def plain(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: tuple[bool, bool]) -> Array:
     """A pass as one operation of XLA's, over the copies of the operands that are mapped."""
     return _mapped(functools.partial(_PLAIN[which], geometry), a, b, mapped)
@@ -84,9 +85,7 @@ def _input_gradient(geometry: Geometry, cotangent: Array, kernel: Array) -> Arra
 
 def _weight_gradient(geometry: Geometry, x: Array, cotangent: Array) -> Array:
     """The maps with the cotangents as their windows: maps count as channels, channels as maps."""
-    padding = [
-        (before, d * (k - 1) + (o - 1) * s + 1 - n - before) for n, o, k, s, d, (before, _) in _axes(geometry)
-    ]
+    padding = [(before, d * (k - 1) + (o - 1) * s + 1 - n - before) for n, o, k, s, d, (before, _) in _axes(geometry)]
     return lax.conv_general_dilated(
         x,
         cotangent,
@@ -116,8 +115,7 @@ def _forward_for_cpu(geometry: Geometry, x: Array, kernel: Array) -> Array:
         return _depthwise_by_shifts(unpadded, _pad(geometry, x), kernel)
     # Where the map grows, the gradient of the kernel takes 3 to 15 times as long unless the zeros exist.
     grows = geometry.stride == (1,) * len(geometry.size) and any(
-        sum(pair) > d * (k - 1)
-        for k, d, pair in zip(geometry.window, geometry.dilation, geometry.padding, strict=True)
+        sum(pair) > d * (k - 1) for k, d, pair in zip(geometry.window, geometry.dilation, geometry.padding, strict=True)
     )
     if grows:
         geometry, x = unpadded, _pad(geometry, x)

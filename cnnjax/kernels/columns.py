@@ -1,5 +1,6 @@
 """Columns of a map that are computed at once, and runs of such blocks that read alike."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,8 +18,8 @@ class Run(NamedTuple):
     """Blocks of one pattern at even distances, which one loop computes."""
 
     block: Block
-    """The first."""
-    count: int
+    """The first of them."""
+    blocks: int
     column_step: int
     base_step: int
 
@@ -34,7 +35,7 @@ def column_runs(places: Sequence[Sequence[int | None]], *, period: int, most: in
         columns = list(range(residue, width, period))
         pieces = math.ceil(len(columns) / most)
         cuts = [len(columns) * k // pieces for k in range(pieces + 1)]
-        for begin, end in zip(cuts, cuts[1:], strict=False):
+        for begin, end in itertools.pairwise(cuts):
             chosen = tuple(columns[begin:end])
             reads = [[tap[j] for j in chosen] for tap in places]
             base = min((r for tap in reads for r in tap if r is not None), default=0)
@@ -52,7 +53,7 @@ def segments(places: Sequence[Sequence[int | None]]) -> list[tuple[int, int]]:
     width = len(places[0])
     reach = [tuple(tap[j] is not None for tap in places) for j in range(width)]
     cuts = [0, *(j for j in range(1, width) if reach[j] != reach[j - 1]), width]
-    return [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if any(reach[a])]
+    return [(a, b) for a, b in itertools.pairwise(cuts) if any(reach[a])]
 
 
 def row_table(places: Sequence[Sequence[int | None]]) -> tuple[dict[str, list[int]], int, int]:
@@ -62,7 +63,7 @@ def row_table(places: Sequence[Sequence[int | None]]) -> tuple[dict[str, list[in
     """
     rows = [[(tap, place[i]) for tap, place in enumerate(places)] for i in range(len(places[0]))]
     taps = [[(tap, read) for tap, read in row if read is not None] for row in rows]
-    steps = {(b[0] - a[0], b[1] - a[1]) for row in taps for a, b in zip(row, row[1:], strict=False)}
+    steps = {(b[0] - a[0], b[1] - a[1]) for row in taps for a, b in itertools.pairwise(row)}
     (tap_step, row_step), *others = steps or {(1, 1)}
     assert not others, steps
     return {

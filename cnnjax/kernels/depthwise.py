@@ -14,10 +14,10 @@ _COLUMNS = 8  # pixels computed at once: as many sums as hide the time that one 
 def depthwise_gather(geometry: Geometry, processor: Processor, *, gradient: bool, tiles: int, name: str) -> str:
     """`void name(in, weights, out, begin, end)`: the forward pass or the input gradient, weights (window, channels)."""
     it = Gather(geometry, gradient=gradient)
-    channels, (kh, kw) = geometry.channels, geometry.window
+    channels, kw = geometry.channels, geometry.window[1]
     lanes, cut, _ = shares(channels, _COLUMNS, processor)
-    cut = [Share(s.first + v * lanes, 1, (part,)) for s in cut if s.count == 1 for v, part in enumerate(s.parts)] + [
-        Share(s.first, s.count * len(s.parts), s.parts[:1]) for s in cut if s.count > 1
+    cut = [Share(s.first + v * lanes, 1, (part,)) for s in cut if s.repeats == 1 for v, part in enumerate(s.parts)] + [
+        Share(s.first, s.repeats * len(s.parts), s.parts[:1]) for s in cut if s.repeats > 1
     ]
     tables, tap_step, row_step = row_table(it.rows)
     runs = column_runs(it.columns, period=it.period, most=_COLUMNS)
@@ -26,7 +26,7 @@ def depthwise_gather(geometry: Geometry, processor: Processor, *, gradient: bool
 
     def pixels(run: Run, part: int, line: str, kernel: str, made: str, row: tuple[str, ...], i: Number) -> None:
         first, count, read_row = row
-        with c.loop(0, run.count) as number:
+        with c.loop(0, run.blocks) as number:
             base = c.add(c.mul(number, run.base_step), run.block.base)
             column = c.add(c.mul(number, run.column_step), run.block.columns[0])
             sums = [vectors.zero() for _ in run.block.columns]
@@ -55,14 +55,16 @@ def depthwise_gather(geometry: Geometry, processor: Processor, *, gradient: bool
         with c.loop(low, high) as i:
             row = tuple(c.load("i64", c.at(f"@{name}_{t}", i, "i64"), 8) for t in tables)
             for share in cut:
-                with c.loop(0, share.count) as o:
+                with c.loop(0, share.repeats) as o:
                     offset = c.add(c.mul(o, lanes), share.first)
                     places = (c.at(p, offset) for p in (image, "%w", made))
                     line, kernel, target = places
                     for run in runs:
                         pixels(run, share.parts[0], line, kernel, target, row, i)
     c.emit("ret void")
-    return "".join(table(f"{name}_{key}", values) for key, values in tables.items()) + c.function(f"void @{name}({BODY})")
+    return "".join(table(f"{name}_{key}", values) for key, values in tables.items()) + c.function(
+        f"void @{name}({BODY})"
+    )
 
 
 def depthwise_weights(geometry: Geometry, processor: Processor, *, tiles: int, name: str) -> str:
@@ -107,11 +109,13 @@ def depthwise_weights(geometry: Geometry, processor: Processor, *, tiles: int, n
         high = c.min(bottom, c.load("i64", c.at(f"@{name}_high", a, "i64"), 8))
         rows = (low, high, c.sub(c.mul(a, geometry.dilation[0]), geometry.padding[0][0]))
         for share in cut:
-            with c.loop(0, share.count) as o:
+            with c.loop(0, share.repeats) as o:
                 offset = c.add(c.mul(o, len(share.parts) * lanes), share.first)
                 kernel = c.at("%out", c.add(c.mul(a, kw * channels), offset))
                 image = c.at("%in", c.add(c.mul(n, h * w * channels), offset))
                 cotangent = c.at("%w", c.add(c.mul(n, oh * ow * channels), offset))
                 sums_over(share, kernel, image, cotangent, rows)
     c.emit("ret void")
-    return "".join(table(f"{name}_{key}", values) for key, values in tables.items()) + c.function(f"void @{name}({BODY})")
+    return "".join(table(f"{name}_{key}", values) for key, values in tables.items()) + c.function(
+        f"void @{name}({BODY})"
+    )

@@ -15,7 +15,7 @@ import jax
 _SIZES = {"size_t": 8, "int64_t": 8, "uint64_t": 8, "int32_t": 4, "uint32_t": 4, "int": 4}
 
 
-class UnknownFrame(Exception):
+class UnknownFrameError(Exception):
     """The header is missing, or says something that this module does not understand."""
 
 
@@ -28,7 +28,7 @@ class Struct:
 
     def __getitem__(self, field: str) -> int:
         if field not in self.offsets:
-            raise UnknownFrame(f"no field {field} among {', '.join(self.offsets)}")
+            raise UnknownFrameError(f"no field {field} among {', '.join(self.offsets)}")
         return self.offsets[field]
 
 
@@ -42,7 +42,7 @@ class Header:
 
     def __getitem__(self, struct: str) -> Struct:
         if struct not in self.structs:
-            raise UnknownFrame(f"no struct {struct}")
+            raise UnknownFrameError(f"no struct {struct}")
         return self.structs[struct]
 
     def constant(self, *names: str) -> int:
@@ -50,30 +50,30 @@ class Header:
         for name in names:
             if name in self.constants:
                 return self.constants[name]
-        raise UnknownFrame(f"no constant {names[0]}")
+        raise UnknownFrameError(f"no constant {names[0]}")
 
 
 @functools.cache
 def header() -> Header:
-    """The header of this process's jaxlib. Raises UnknownFrame."""
+    """The header of this process's jaxlib. Raises UnknownFrameError."""
     if sys.maxsize < 2**32:
-        raise UnknownFrame("this is not a 64-bit process")
+        raise UnknownFrameError("this is not a 64-bit process")
     path = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
     try:
         return read_header(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UnknownFrame(f"jaxlib's header cannot be read: {error}") from error
+        raise UnknownFrameError(f"jaxlib's header cannot be read: {error}") from error
 
 
 def read_header(text: str) -> Header:
-    """Structs, constants and version of a header. Raises UnknownFrame."""
+    """Structs, constants and version of a header. Raises UnknownFrameError."""
     text = re.sub(r"//.*|/\*.*?\*/", "", text)
     numbers = {name: re.search(rf"#define XLA_FFI_API_{name} (\d+)", text) for name in ("MAJOR", "MINOR")}
     if not all(numbers.values()):
-        raise UnknownFrame("no version")
+        raise UnknownFrameError("no version")
     major, minor = (int(found[1]) for found in numbers.values() if found)
     if major != 0:
-        raise UnknownFrame(f"version {major}.{minor}")
+        raise UnknownFrameError(f"version {major}.{minor}")
     constants = {name: int(value) for name, value in re.findall(r"\bXLA_FFI_(\w+) = (\d+)\b", text)}
     sizes = dict(_SIZES)
     sizes |= dict.fromkeys(re.findall(r"typedef enum \{[^}]*\} (\w+);", text), 4)
@@ -105,4 +105,4 @@ def _field(declaration: str, sizes: dict[str, int], structs: dict[str, Struct]) 
             return name, sizes[kind], sizes[kind]
         if (inner := structs.get(kind.removeprefix("XLA_FFI_"))) is not None:
             return name, inner.size, 8
-    raise UnknownFrame(f"a field that is not understood: {declaration}")
+    raise UnknownFrameError(f"a field that is not understood: {declaration}")

@@ -62,7 +62,7 @@ def gather(geometry: Geometry, processor: Processor, *, gradient: bool, tiles: i
     def pixels(run: Run, share: Share, line: str, taps: str, made: str, row: tuple[str, ...], i: Number) -> None:
         """Blocks of one row: sums over all taps and channels, then stored."""
         first, count, read_row = row
-        with c.loop(0, run.count) as number:
+        with c.loop(0, run.blocks) as number:
             base = c.add(c.mul(number, run.base_step), run.block.base)
             column = c.add(c.mul(number, run.column_step), run.block.columns[0])
             sums = [[vectors.zero() for _ in share.parts] for _ in run.block.columns]
@@ -101,7 +101,7 @@ def gather(geometry: Geometry, processor: Processor, *, gradient: bool, tiles: i
         map_made = c.at("%out", c.add(c.mul(n, math.prod(it.made) * it.made_channels), c.mul(group, out_c)))
         kernel = c.at("%w", c.mul(group, kh * kw * in_c * padded))
         for share in cut:
-            with c.loop(0, share.count) as o:
+            with c.loop(0, share.repeats) as o:
                 offset = c.add(c.mul(o, len(share.parts) * lanes), share.first)
                 made, taps = c.at(map_made, offset), c.at(kernel, offset)
                 runs = column_runs(it.columns, period=it.period, most=most)
@@ -110,7 +110,9 @@ def gather(geometry: Geometry, processor: Processor, *, gradient: bool, tiles: i
                     for run in runs:
                         pixels(run, share, image, taps, made, row, i)
     c.emit("ret void")
-    return "".join(table(f"{name}_{key}", values) for key, values in tables.items()) + c.function(f"void @{name}({BODY})")
+    return "".join(table(f"{name}_{key}", values) for key, values in tables.items()) + c.function(
+        f"void @{name}({BODY})"
+    )
 
 
 def gather_products(geometry: Geometry, processor: Processor, *, gradient: bool) -> int:

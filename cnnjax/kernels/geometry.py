@@ -73,6 +73,6 @@ class Geometry:
         return place if 0 <= place < self.size[axis] else None
 
     def brought_from(self, axis: int, place: int, tap: int) -> int | None:
-        """The position of the result from which a tap brings a cotangent to a position of the map; None if from none."""
+        """The position of the result whose cotangent a tap brings to a position of the map; None for none."""
         out, rest = divmod(place + self.padding[axis][0] - tap * self.dilation[axis], self.stride[axis])
         return out if rest == 0 and 0 <= out < self.out[axis] else None

@@ -17,7 +17,9 @@ def key(*parts: str) -> str:
 
 @functools.cache
 def _generators() -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    ).hexdigest()
 
 
 def kept(name: str) -> bytes | None:

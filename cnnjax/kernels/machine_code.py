@@ -17,24 +17,24 @@ _lock = threading.RLock()
 _engines: list[llvm.ExecutionEngine] = []  # what is loaded lives as long as the process: XLA keeps its address
 
 
-class UnfitProcessor(Exception):
+class UnfitProcessorError(Exception):
     """No kernels are written for this processor."""
 
 
 @functools.cache
 def processor() -> Processor:
-    """Vectors and registers of this processor. Raises UnfitProcessor where it cannot add products to vectors."""
+    """Vectors and registers of this processor. Raises UnfitProcessorError where it cannot add products to vectors."""
     return _vectors(features())
 
 
 @functools.cache
 def features() -> tuple[str, ...]:
-    """The instructions of this processor by LLVM's names, sorted. Raises UnfitProcessor where that is not known."""
+    """The instructions of this processor by LLVM's names, sorted. Raises UnfitProcessorError if they are not known."""
     _start()
     try:
         return tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
     except RuntimeError as error:
-        raise UnfitProcessor("LLVM cannot tell what this processor can do") from error
+        raise UnfitProcessorError("LLVM cannot tell what this processor can do") from error
 
 
 def _vectors(names: tuple[str, ...]) -> Processor:
@@ -44,10 +44,10 @@ def _vectors(names: tuple[str, ...]) -> Processor:
             return Processor(lanes=16, registers=32)
         if {"avx2", "fma"} <= {*names}:
             return Processor(lanes=8, registers=16)
-        raise UnfitProcessor("it has no AVX2 and FMA")
+        raise UnfitProcessorError("it has no AVX2 and FMA")
     if architecture in ("aarch64", "arm64"):
         return Processor(lanes=4, registers=32)
-    raise UnfitProcessor(f"nothing is written for {architecture}")
+    raise UnfitProcessorError(f"nothing is written for {architecture}")
 
 
 def identity() -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from jax import Array, lax
+from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import mlir
 
@@ -80,7 +81,7 @@ def _lower_for_cpu(ctx: Any, a: Any, b: Any, *, call_jaxpr: ClosedJaxpr, **what:
     else:
         f = functools.partial(for_cpu, **what)
     # Lowered for operands without a mesh: a transpose taken in `for_cpu` is this device's own, and adds up no other's.
-    local = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+    local = [ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
     return mlir.lower_fun(f, multiple_results=False)(ctx.replace(avals_in=local), a, b)
 
 

@@ -29,7 +29,7 @@ class Target(NamedTuple):
 def target(geometry: Geometry, which: Pass) -> Target:
     """The target of one pass over maps of two axes.
 
-    Raises UnfitProcessor or UnknownFrame where there can be none.
+    Raises UnfitProcessorError or UnknownFrameError where there can be none.
     """
     with _lock:
         return _target(geometry, which)

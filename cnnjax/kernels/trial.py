@@ -68,7 +68,7 @@ def _tried() -> str | None:
             got = np.asarray(run(*(jax.device_put(x, device) for x in operands)))
             if not np.allclose(got, expected, rtol=1e-5, atol=1e-5):
                 return f"a kernel for the {which} pass gave another result than NumPy"
-    except (frame.UnknownFrame, machine_code.UnfitProcessor, OSError, RuntimeError) as error:
+    except (frame.UnknownFrameError, machine_code.UnfitProcessorError, OSError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -90,4 +90,8 @@ def _example() -> list[tuple[Pass, tuple[np.ndarray, np.ndarray], np.ndarray]]:
     y = np.einsum("iar,jbs,nrsc,abco->nijo", rows, columns, x, kernel)
     x_back = np.einsum("iar,jbs,abco,nijo->nrsc", rows, columns, kernel, cotangent)
     kernel_back = np.einsum("iar,jbs,nrsc,nijo->abco", rows, columns, x, cotangent)
-    return [("forward", (x, kernel), y), ("input", (cotangent, kernel), x_back), ("weights", (x, cotangent), kernel_back)]
+    return [
+        ("forward", (x, kernel), y),
+        ("input", (cotangent, kernel), x_back),
+        ("weights", (x, cotangent), kernel_back),
+    ]

@@ -23,10 +23,10 @@ class Processor:
 
 
 class Share(NamedTuple):
-    """Consecutive channels that one pass of a loop computes, as many times as `count`."""
+    """Consecutive channels that one pass of a loop computes, `repeats` times one after the other."""
 
     first: int
-    count: int
+    repeats: int
     parts: tuple[int, ...]
     """How many channels each vector holds."""
 

@@ -76,14 +76,16 @@ def weight_gradient(geometry: Geometry, processor: Processor, *, tiles: int, nam
         for group in (list(range(b, min(b + taps, kw))) for b in range(0, kw, taps)):
             for share in cut:
                 for first, count, channels in (block for block in blocks if block[1] * block[2]):
-                    with c.loop(0, share.count) as o, c.loop(0, count) as block:
+                    with c.loop(0, share.repeats) as o, c.loop(0, count) as block:
                         channel: Number = c.add(c.mul(block, channels), first)
                         feature: Number = c.add(c.mul(o, len(share.parts) * lanes), share.first)
                         tap = c.mul(c.add(c.mul(c.add(c.mul(a, kw), group[0]), in_c), channel), geometry.features)
                         at, out = c.at(kernel, c.add(tap, feature)), c.at(cotangent, feature)
                         sums_over(group, channels, share, at, c.at(image, channel), out, rows)
     c.emit("ret void")
-    return "".join(table(f"{name}_{key}", values) for key, values in tables.items()) + c.function(f"void @{name}({BODY})")
+    return "".join(table(f"{name}_{key}", values) for key, values in tables.items()) + c.function(
+        f"void @{name}({BODY})"
+    )
 
 
 def weight_products(geometry: Geometry, processor: Processor) -> int:

@@ -20,14 +20,12 @@ def passes(geometry, x, kernel, cotangent):
     x = x.reshape(*x.shape[:3], groups, -1)
     cotangent = cotangent.reshape(*cotangent.shape[:3], groups, -1)
     kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
-
-    def product(spec, *operands):
-        return np.einsum(spec, *reads, *operands, optimize=True)
-
-    y = product("iar,jbs,nrsgc,abcgo->nijgo", x, kernel)
-    x_back = product("iar,jbs,nijgo,abcgo->nrsgc", cotangent, kernel)
-    kernel_back = product("iar,jbs,nrsgc,nijgo->abcgo", x, cotangent)
+    rows, columns = reads
+    windows = np.einsum("jbs,niasgc->nijabgc", columns, np.einsum("iar,nrsgc->niasgc", rows, x))
+    y = np.einsum("nijabgc,abcgo->nijgo", windows, kernel)
+    kernel_back = np.einsum("nijabgc,nijgo->abcgo", windows, cotangent)
+    brought = np.einsum("nijgo,abcgo->nijabgc", cotangent, kernel)
+    x_back = np.einsum("iar,niasgc->nrsgc", rows, np.einsum("jbs,nijabgc->niasgc", columns, brought))
     maps = len(x)
     shapes = (maps, *geometry.made), (maps, *geometry.maps), geometry.kernel
     return [made.reshape(shape) for made, shape in zip((y, x_back, kernel_back), shapes, strict=True)]
-

@@ -67,7 +67,7 @@ def test_layout_follows_the_rules_of_c():
     ],
 )
 def test_a_header_that_is_not_understood_is_refused(change, reason):
-    with pytest.raises(frame.UnknownFrame, match=reason):
+    with pytest.raises(frame.UnknownFrameError, match=reason):
         frame.read_header(HEADER.replace(*change))
 
 
@@ -78,5 +78,5 @@ def test_what_the_header_does_not_have_is_named():
         (lambda: header["Small"]["size"], "no field size"),
         (lambda: header.constant("Kind_B"), "no constant Kind_B"),
     ):
-        with pytest.raises(frame.UnknownFrame, match=reason):
+        with pytest.raises(frame.UnknownFrameError, match=reason):
             missing()

@@ -85,8 +85,9 @@ GUARDED = """
     import numpy as np
     from cnnjax.kernels import Geometry, machine_code, targets
     libc = ctypes.CDLL(None)
-    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
-    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    pointer, size_t, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long
+    libc.mmap.restype, libc.mmap.argtypes = pointer, [pointer, size_t, *[ctypes.c_int] * 3, number]
+    libc.mprotect.argtypes = [pointer, size_t, ctypes.c_int]
 
     def guarded(count, at_end):
         # An array with a page on either side that ends the process when it is touched.
@@ -111,7 +112,8 @@ GUARDED = """
             processor = machine_code.processor()
             plan = targets.planned(geometry, which, processor)
             code = machine_code.compiled(targets.source(geometry, which, processor, "kernel"))
-            body = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_long] * 2)(machine_code.loaded(code, "kernel_body"))
+            kind = ctypes.CFUNCTYPE(None, *[pointer] * 3, number, number)
+            body = kind(machine_code.loaded(code, "kernel_body"))
             many = [2, 2 if which == "weights" else 1, 1 if which == "weights" else 2]
             for at_end in (False, True):
                 sizes = (plan.in_size, plan.w_size, plan.out_size)
