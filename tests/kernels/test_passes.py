@@ -27,7 +27,7 @@ def of(which, x, kernel, cotangent):
     return {"forward": (x, kernel), "input": (cotangent, kernel), "weights": (x, cotangent)}[which]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="mapped")
+@functools.partial(jax.jit, static_argnums=(0, 1, 4))
 def by_kernel(geometry, which, a, b, mapped=(False, False)):
     return call(a, b, geometry=geometry, which=which, mapped=mapped)
 
