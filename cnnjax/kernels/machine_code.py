@@ -11,14 +11,10 @@ import threading
 
 import llvmlite.binding as llvm
 
-from cnnjax.kernels.vectors import Processor
+from cnnjax.kernels.vectors import Processor, UnfitProcessorError
 
 _lock = threading.RLock()
 _engines: list[llvm.ExecutionEngine] = []  # what is loaded lives as long as the process: XLA keeps its address
-
-
-class UnfitProcessorError(Exception):
-    """No kernels are written for this processor."""
 
 
 @functools.cache

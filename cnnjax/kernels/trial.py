@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +26,10 @@ def ready() -> bool:
     if os.getpid() != _parent:
         return False  # a forked process, in which XLA's threads do not exist
     with _lock:
-        return _hindrance() is None
+        hindrance = _hindrance()
+    if hindrance is not None:
+        _say(hindrance)
+    return hindrance is None
 
 
 def log(text: Callable[[], str]) -> None:
@@ -35,40 +39,47 @@ def log(text: Callable[[], str]) -> None:
 
 
 @functools.cache
+def _say(hindrance: str) -> None:
+    warnings.warn(
+        f"convolutions on the CPU run by XLA, two to thirty times slower: {hindrance}. "
+        f"Set CNNJAX_KERNELS=off to accept that without this warning.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+@functools.cache
 def _hindrance() -> str | None:
-    try:
-        import llvmlite  # noqa: F401
-    except ImportError:
-        hindrance = "the package llvmlite is missing"
-    else:
-        # In a thread of its own: this one is in the midst of tracing or lowering another program.
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            hindrance = thread.submit(_tried).result()
-    if hindrance is not None:
-        warnings.warn(
-            f"convolutions on the CPU run by XLA, two to thirty times slower: {hindrance}. "
-            f"Set CNNJAX_KERNELS=off to accept that without this warning.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return hindrance
+    # In a thread of its own: this one is in the midst of tracing or lowering another program.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(_tried).result()
 
 
 def _tried() -> str | None:
     """What keeps kernels from giving the right result here, if anything."""
-    from cnnjax.kernels import frame, machine_code
-    from cnnjax.kernels.calls import call
+    from cnnjax.kernels.frame import UnknownFrameError, header
+    from cnnjax.kernels.vectors import UnfitProcessorError
 
     try:
-        frame.header()
+        header()
+        from cnnjax.kernels import machine_code
+        from cnnjax.kernels.calls import call
+
         machine_code.processor()
         device = jax.local_devices(backend="cpu")[0]
-        for which, operands, expected in _example():
-            run = jax.jit(functools.partial(call, geometry=_GEOMETRY, which=which, mapped=(False, False)))
-            got = np.asarray(run(*(jax.device_put(x, device) for x in operands)))
-            if not np.allclose(got, expected, rtol=1e-5, atol=1e-5):
+        passes, operands, expected = zip(*_example(), strict=True)
+
+        @jax.jit
+        def run(operands: Any) -> list[jax.Array]:
+            how = dict(geometry=_GEOMETRY, mapped=(False, False))
+            return [call(a, b, which=which, **how) for which, (a, b) in zip(passes, operands, strict=True)]
+
+        for which, got, right in zip(passes, run(jax.device_put(operands, device)), expected, strict=True):
+            if not np.allclose(got, right, rtol=1e-5, atol=1e-5):
                 return f"a kernel for the {which} pass gave another result than NumPy"
-    except (frame.UnknownFrameError, machine_code.UnfitProcessorError, OSError, RuntimeError) as error:
+    except ModuleNotFoundError as error:
+        return f"the package {error.name} is missing"
+    except (UnknownFrameError, UnfitProcessorError, OSError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 

@@ -7,6 +7,10 @@ from typing import NamedTuple
 from cnnjax.kernels.code import Code
 
 
+class UnfitProcessorError(Exception):
+    """No kernels are written for this processor."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Processor:
     """What the generators have to know of a processor."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import InputError, ops, runtime
+from cnnjax import InputError, kernels, ops, runtime
 from cnnjax.kernels import choice, frame, machine_code, trial
 
 X, KERNEL = (jnp.asarray(np.random.default_rng(0).normal(size=s), jnp.float32) for s in ((2, 6, 7, 8), (3, 3, 8, 8)))
@@ -22,9 +22,11 @@ def step(kernel, groups=1):
 @pytest.fixture
 def untried():
     """A process that has not tried its kernels yet."""
-    trial._hindrance.cache_clear()
+    for once in (trial._hindrance, trial._say):
+        once.cache_clear()
     yield
-    trial._hindrance.cache_clear()
+    for once in (trial._hindrance, trial._say):
+        once.cache_clear()
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -83,7 +85,11 @@ def test_the_log_says_what_computes_each_pass(monkeypatch, capfd):
 
 
 HINDRANCES = {
-    "the package llvmlite is missing": lambda patch: patch.setitem(sys.modules, "llvmlite", None),
+    "the package llvmlite.binding is missing": lambda patch: (
+        patch.setitem(sys.modules, "llvmlite.binding", None),
+        patch.delitem(sys.modules, "cnnjax.kernels.machine_code"),
+        patch.delattr(kernels, "machine_code"),
+    ),
     "it has no AVX2 and FMA": lambda patch: patch.setattr(
         machine_code, "processor", lambda: machine_code._vectors(("sse2",))
     ),
