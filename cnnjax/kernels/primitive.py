@@ -94,7 +94,7 @@ def _against_kernel(ctx: Any, *, geometry: Geometry, which: Pass, mapped: Mapped
         return "shared out to devices by XLA"
     a, b = ctx.avals_in
     copies = max(a.shape[0] if mapped[0] else 1, b.shape[0] if mapped[1] else 1)
-    reason = against_kernel(geometry, which, maps=copies * a.shape[mapped[0]], dtype=a.dtype)
+    reason = against_kernel(geometry, which, copies=copies, maps=a.shape[mapped[0]], dtype=a.dtype)
     return reason if reason is not None or trial.ready() else "no kernels here"
 
 

@@ -66,9 +66,13 @@ def planned(geometry: Geometry, which: Pass, processor: Processor) -> Plan:
         read = (geometry.features if which == "input" else geometry.channels) // geometry.groups
         weights = geometry.groups * math.prod(geometry.window) * read * channels
     sizes = {"forward": (maps, weights, made), "input": (made, weights, maps), "weights": (maps, made, weights)}[which]
+    units = max(1, round(_OPERATIONS * tiles / max(1, geometry.operations)))
+    if sums and 4 * weights > weight_gradient.NEAR:
+        # Writing a chunk's sum and reading it again takes as long as the products of a hundred pixels.
+        units = max(units, math.ceil(512 * tiles / max(1, math.prod(geometry.out))))
     return Plan(
         tiles=tiles,
-        units=max(1, round(_OPERATIONS * tiles / max(1, geometry.operations))),
+        units=units,
         most_chunks=1 << 30 if not sums else 16 if weights < 20_000 else 8,
         in_size=sizes[0],
         w_size=sizes[1],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnnjax import InputError, kernels, ops, runtime
-from cnnjax.kernels import choice, frame, machine_code, trial
+from cnnjax.kernels import Geometry, choice, frame, machine_code, trial
 
 X, KERNEL = (jnp.asarray(np.random.default_rng(0).normal(size=s), jnp.float32) for s in ((2, 6, 7, 8), (3, 3, 8, 8)))
 GROUPED = {"depthwise": (jnp.ones((3, 3, 1, 8)), 8), "grouped": (jnp.ones((3, 3, 4, 8)), 2), "plain": (KERNEL, 1)}
@@ -121,3 +121,25 @@ def test_threads_that_compile_at_once_try_kernels_once():
         made = list(threads.map(lambda kernel: step(kernel)(X), kernels))
     for k, (got, _) in enumerate(made):
         np.testing.assert_allclose(got, k * made[1][0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "features", "dtype", "chosen"),
+    [
+        # As measured, beside PyTorch and XLA: the forward pass, the gradient of the map, that of the weights.
+        (32, 16, 16, "float32", "kernel kernel kernel"),
+        (32, 3, 16, "bfloat16", "kernel kernel kernel"),
+        (32, 16, 16, "float64", "XLA XLA XLA"),
+        (8, 256, 256, "float32", "kernel kernel XLA"),
+        (4, 512, 512, "float32", "XLA XLA XLA"),
+        (4, 4, 4, "float32", "XLA XLA XLA"),
+    ],
+)
+def test_what_is_faster_is_chosen(size, channels, features, dtype, chosen, monkeypatch):
+    monkeypatch.undo()
+    geometry = Geometry((size, size), channels, features, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    found = [
+        choice.against_kernel(geometry, which, copies=1, maps=32, dtype=jnp.dtype(dtype))
+        for which in ("forward", "input", "weights")
+    ]
+    assert ["XLA" if reason else "kernel" for reason in found] == chosen.split()
