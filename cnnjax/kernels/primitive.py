@@ -24,13 +24,13 @@ Mapped = tuple[bool, bool]
 """Which operands there are copies of, along a first axis. The result has that axis if one of them has."""
 
 
-def convolution(x: Array, kernel: Array, geometry: Geometry) -> Array:
+def convolution(x: Any, kernel: Any, geometry: Geometry) -> Array:
     """The convolution of maps (batch, *space, channels) with a kernel (*window, channels / groups, features)."""
     return bind(x, kernel, geometry=geometry, which="forward", mapped=(False, False))
 
 
-def bind(a: Array, b: Array, *, geometry: Geometry, which: Pass, mapped: Mapped) -> Array:
-    """A pass: "forward" of (maps, kernel), "input" of (cotangent, kernel), or "weights" of (maps, cotangent)."""
+def bind(a: Any, b: Any, *, geometry: Geometry, which: Pass, mapped: Mapped) -> Array:
+    """A pass over arrays of JAX's or NumPy's: "forward" of (maps, kernel), "input" of (cotangent, kernel), or "weights" of (maps, cotangent)."""
     a, b = _varying_alike(a, b)
     program = _program(jax.typeof(a), jax.typeof(b), geometry=geometry, which=which, mapped=mapped)
     return conv_p.bind(a, b, call_jaxpr=program, geometry=geometry, which=which, mapped=mapped)
@@ -42,7 +42,7 @@ def _program(a: Any, b: Any, *, geometry: Geometry, which: Pass, mapped: Mapped)
     return jax.make_jaxpr(functools.partial(plain, geometry=geometry, which=which, mapped=mapped))(a, b)
 
 
-def _varying_alike(a: Array, b: Array) -> tuple[Array, Array]:
+def _varying_alike(a: Any, b: Any) -> tuple[Any, Any]:
     """Operands that vary over the same axes of a mesh, as every operation within `shard_map` wants them."""
     varies = [jax.typeof(x).manual_axis_type.varying for x in (a, b)]
     missing = [tuple(sorted((varies[0] | varies[1]) - v)) for v in varies]
@@ -51,12 +51,12 @@ def _varying_alike(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 @functools.partial(jax.jit, static_argnames=("call_jaxpr", "geometry", "which", "mapped"))
-def _jitted(a: Array, b: Array, **params: Any) -> Array:
+def _jitted(a: Any, b: Any, **params: Any) -> Array:
     return conv_p.bind(a, b, **params)
 
 
 @conv_p.def_impl
-def _eagerly(a: Array, b: Array, **params: Any) -> Array:
+def _eagerly(a: Any, b: Any, **params: Any) -> Array:
     with jax.disable_jit(False):
         return _jitted(a, b, **params)
 

@@ -28,7 +28,7 @@ _TRANSPOSED: dict[tuple[Pass, int], tuple[Pass, bool]] = {
 
 def _transpose(
     wanted: int,
-    cotangent: Array,
+    cotangent: Any,
     a: Any,
     b: Any,
     *,
@@ -48,7 +48,7 @@ ad.defbilinear(conv_p, functools.partial(_transpose, 0), functools.partial(_tran
 
 
 def _batch(
-    operands: tuple[Array, Array],
+    operands: tuple[Any, Any],
     axes: tuple[int | None, int | None],
     *,
     geometry: Geometry,
@@ -76,7 +76,7 @@ def _batch(
 batching.primitive_batchers[conv_p] = _batch
 
 
-def _copies(operands: tuple[Array, Array], axes: tuple[int | None, int | None], mapped: Mapped) -> int | None:
+def _copies(operands: tuple[Any, Any], axes: tuple[int | None, int | None], mapped: Mapped) -> int | None:
     """How many copies there are before the operands are batched."""
     for x, k, m in zip(operands, axes, mapped, strict=True):
         if m:
@@ -84,7 +84,7 @@ def _copies(operands: tuple[Array, Array], axes: tuple[int | None, int | None], 
     return None
 
 
-def _copied(x: Array, axis: int | None, mapped: bool, size: int, copies: int | None) -> Array:
+def _copied(x: Any, axis: int | None, mapped: bool, size: int, copies: int | None) -> Array:
     """An operand with a first axis for all of the batch and, in each, all of the copies."""
     x = jnp.broadcast_to(x[None], (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
     if copies is None:

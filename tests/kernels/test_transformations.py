@@ -39,6 +39,7 @@ def hessian_vector(conv):
 
 TRANSFORMATIONS = {
     "nothing": (lambda conv: conv, X, KERNEL),
+    "an array of NumPy's": (lambda conv: lambda x: gradient(jax.vmap(conv, (0, None)))(x, np.array(KERNEL)), XS),
     "jvp": (lambda conv: lambda *at: jax.jvp(conv, at, (DX, DKERNEL)), X, KERNEL),
     "linearize": (lambda conv: lambda *at: jax.linearize(conv, *at)[1](DX, DKERNEL), X, KERNEL),
     "grad": (gradient, X, KERNEL),
