@@ -30,7 +30,10 @@ def convolution(x: Any, kernel: Any, geometry: Geometry) -> Array:
 
 
 def bind(a: Any, b: Any, *, geometry: Geometry, which: Pass, mapped: Mapped) -> Array:
-    """A pass over arrays of JAX's or NumPy's: "forward" of (maps, kernel), "input" of (cotangent, kernel), or "weights" of (maps, cotangent)."""
+    """A pass over arrays of JAX's or NumPy's.
+
+    "forward" is of (maps, kernel), "input" of (cotangent, kernel), "weights" of (maps, cotangent).
+    """
     a, b = _varying_alike(a, b)
     program = _program(jax.typeof(a), jax.typeof(b), geometry=geometry, which=which, mapped=mapped)
     return conv_p.bind(a, b, call_jaxpr=program, geometry=geometry, which=which, mapped=mapped)

@@ -71,8 +71,8 @@ def _tried() -> str | None:
 
         @jax.jit
         def run(operands: Any) -> list[jax.Array]:
-            how = dict(geometry=_GEOMETRY, mapped=(False, False))
-            return [call(a, b, which=which, **how) for which, (a, b) in zip(passes, operands, strict=True)]
+            one = functools.partial(call, geometry=_GEOMETRY, mapped=(False, False))
+            return [one(a, b, which=which) for which, (a, b) in zip(passes, operands, strict=True)]
 
         for which, got, right in zip(passes, run(jax.device_put(operands, device)), expected, strict=True):
             if not np.allclose(got, right, rtol=1e-5, atol=1e-5):

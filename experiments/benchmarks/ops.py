@@ -84,6 +84,7 @@ def run(config: Config) -> Path:
         shown = [{**row, "ratio": str(row["ratio"])} for row in rows] + _means(rows)
         caption = (
             f"ratio: PyTorch's time over cnnjax's, median (quartiles) over rounds in turn; above 1 cnnjax is faster. "
+            f"XLA / cnnjax: the same of cnnjax without its kernels. "
             f"{threads} threads; jax {jax.__version__}, PyTorch {peer.torch.__version__}."
         )
         print_table(shown, title="Operations against PyTorch", caption=caption, digits=2)
@@ -108,7 +109,16 @@ def _convolution(shape: ConvShape, peer: Any, seconds: float) -> list[dict[str, 
     }
     theirs = peer.convolution_passes(shape, x, kernel, cotangent)
     return [
-        _compare(shape.network, str(shape), name, _ready(function, arrays), theirs[name], seconds, flops=shape.flops)
+        _compare(
+            shape.network,
+            str(shape),
+            name,
+            _ready(function, arrays),
+            theirs[name],
+            seconds,
+            flops=shape.flops,
+            by_xla=_ready(function, arrays, kernels=False),
+        )
         for name, (function, arrays) in passes.items()
     ]
 
@@ -152,8 +162,13 @@ def _step(peer: Any, seconds: float) -> list[dict[str, Any]]:
     return [_row("ResNet-20", "batch 128 at 32²", "training step", times)]
 
 
-def _ready(function: Callable, arrays: tuple[np.ndarray, ...]) -> Callable[[], jax.Array]:
-    jitted, given = runtime.jit(function), [jnp.asarray(a) for a in arrays]
+def _ready(function: Callable, arrays: tuple[np.ndarray, ...], *, kernels: bool = True) -> Callable[[], jax.Array]:
+    """The function of these arrays, compiled with `cnnjax.kernels` or without."""
+    runtime.configure(kernels=kernels)
+    # A function of its own: JAX keeps what it has compiled of another.
+    jitted, given = runtime.jit(lambda *arrays: function(*arrays)), [jnp.asarray(a) for a in arrays]
+    jax.block_until_ready(jitted(*given))
+    runtime.configure(kernels=True)
     return lambda: jax.block_until_ready(jitted(*given))
 
 
@@ -166,14 +181,17 @@ def _compare(
     seconds: float,
     *,
     flops: int | None = None,
+    by_xla: Callable[[], jax.Array] | None = None,
 ) -> dict[str, Any]:
-    """One row of the table, after the proof that both compute the same."""
+    """One row of the table, after the proof that all compute the same."""
     expected = theirs()
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(
-        np.asarray(ours()) / scale, expected / scale, atol=1e-4, rtol=0, err_msg=f"{what}, {name}"
-    )
-    return _row(network, what, name, interleave({"ours": ours, "peer": theirs}, seconds=seconds), flops=flops)
+    programs = {"ours": ours} | ({"xla": by_xla} if by_xla else {})
+    for program in programs.values():
+        np.testing.assert_allclose(
+            np.asarray(program()) / scale, expected / scale, atol=1e-4, rtol=0, err_msg=f"{what}, {name}"
+        )
+    return _row(network, what, name, interleave({**programs, "peer": theirs}, seconds=seconds), flops=flops)
 
 
 def _row(
@@ -187,6 +205,7 @@ def _row(
         "cnnjax ms": ours * 1e3,
         "PyTorch ms": theirs * 1e3,
         "GFLOP/s": round(flops / ours / 1e9) if flops else None,
+        "XLA / cnnjax": str(speed_ratio(times["ours"], times["xla"])) if "xla" in times else None,
         "ratio": speed_ratio(times["ours"], times["peer"]),
     }
 
