@@ -62,15 +62,16 @@ def test_receptive_fields_cost_and_linearity_are_the_same(both):
     assert ours == theirs
 
 
+@pytest.mark.parametrize("both", ["separable", "alexnet_small"], indirect=True)
 def test_rectifier_rules_and_interventions_are_the_same(both):
     def pictures(f):
         def first(images):
             return jax.tree.leaves(f(images))[0].sum()
 
-        return [jax.grad(analysis.with_relu_rule(first, rule))(IMAGES) for rule in ("gradient", "guided")]
+        return [jax.jit(jax.grad(analysis.with_relu_rule(first, rule)))(IMAGES) for rule in ("gradient", "guided")]
 
     def edited(f):
-        return jax.tree.leaves(analysis.intervene(f, lambda name, a: a * (1 + len(name) % 2))(IMAGES))
+        return jax.tree.leaves(jax.jit(analysis.intervene(f, lambda name, a: a * (1 + len(name) % 2)))(IMAGES))
 
     for analyse in (pictures, edited):
         for got, expected in zip(*both(analyse), strict=True):
