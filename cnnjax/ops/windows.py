@@ -146,12 +146,17 @@ def fold(
     return functools.reduce(both, parts)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def first_maximum(x: Array, slide: Slide) -> tuple[Array, Array]:
     """The maximum of each window and its place there, the first of equals; NaN is the maximum.
 
-    The place is never in the padding, which counts as −∞: not even where everything in the window is −∞.
+    The place is never in the padding, which counts as −∞: not even where everything in the window is −∞. The derivative
+    of the maximum is that of the value at its place.
     """
+    best, place = _search(lax.stop_gradient(x), slide)
+    return _moving_with(x, best, place, slide), place
+
+
+def _search(x: Array, slide: Slide) -> tuple[Array, Array]:
     n = x.shape[slide.axis]
     dtype = np.min_scalar_type(slide.size - 1)
     first_inside = slide.first_inside(n)
@@ -168,17 +173,23 @@ def first_maximum(x: Array, slide: Slide) -> tuple[Array, Array]:
     return best, place
 
 
-@first_maximum.defjvp
-def _first_maximum_jvp(slide: Slide, primals: tuple[Array], tangents: tuple[Array]) -> Any:
+# The place is an argument and not a result: within `shard_map` JAX takes no derivative of an integer for a result.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _moving_with(x: Array, best: Array, place: Array, slide: Slide) -> Array:
+    """`best`, which the search took from x at `place`, with that derivative."""
+    return best
+
+
+@_moving_with.defjvp
+def _moving_with_jvp(slide: Slide, primals: tuple[Array, Array, Array], tangents: tuple[Array, Any, Any]) -> Any:
     """Pick the tangent of the first maximum: linear in the tangent, so its transpose is the gradient.
 
     Where windows overlap the transpose adds up, in float32 at least: in bfloat16 a sum stops at 256 equal terms.
     """
-    (x,), (tangent,) = primals, tangents
-    y, place = first_maximum(x, slide)
+    x, best, place = primals
+    tangent, *_ = tangents
     wide = tangent.astype(np.promote_types(tangent.dtype, np.float32))
-    moved = at_place(wide, slide, place).astype(tangent.dtype)
-    return (y, place), (moved, np.zeros(place.shape, jax.dtypes.float0))
+    return _moving_with(x, best, place, slide), at_place(wide, slide, place).astype(tangent.dtype)
 
 
 def at_place(x: Array, slide: Slide, place: Array) -> Array:
