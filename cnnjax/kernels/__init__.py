@@ -6,7 +6,7 @@ pay or cannot run, it becomes XLA's operation.
 """
 
 from cnnjax.kernels import rules as _rules  # noqa: F401  how derivatives and vmap act on the primitive
-from cnnjax.kernels.geometry import Geometry
-from cnnjax.kernels.primitive import convolution
+from cnnjax.kernels.geometry import Geometry as Geometry
+from cnnjax.kernels.primitive import convolution as convolution
 
-__all__ = ["Geometry", "convolution"]
+# No `__all__`: what users call is `ops.conv`, which has checked its arguments.

@@ -37,6 +37,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     "splits": (1, 10**6),
     "cells": (1, 100),
     "patience": (0, 10**6),
+    "trials": (1, 10**6),
 }
 """The least and the most: beyond is nonsense, or more than any machine can do."""
 

@@ -30,13 +30,13 @@ def covered(size=2, corners=((0, 0),) * 3, fill=0.0):
         *((lambda size=size: covered(size), f"size={size}") for size in (-1, 0, 1.5, float("nan"))),
         (lambda: covered(corners=((0, 0),)), r"corners \(1, 2\)"),
         (lambda: covered(fill=(0.0, 1.0)), r"fill \(2,\)"),
-        (lambda: analysis.top_activations(maps, IMAGES, "maps", 1.5, rule=None), "k=1.5 must be .*a whole number"),
+        (lambda: analysis.top_activations(maps, IMAGES, "maps", 1.5, rule=None), "k=1.5 must be an int"),
         (lambda: analysis.top_activations(maps, IMAGES, "maps", 0, rule=None), "k=0"),
         (lambda: analysis.top_activations(maps, IMAGES, "maps", 1, rule=None, batch_size=0), "batch_size=0"),
         (lambda: analysis.influence(maps, IMAGES, "maps", (1.5, 1)), r"unit=\(1.5, 1\).*whole"),
         (lambda: analysis.receptive_field(classify, IMAGES).span(0.5), r"unit=0.5.*whole"),
         (lambda: analysis.saliency(maps, IMAGES, value_range=(1, 0)), r"value_range=\(1, 0\)"),
-        (lambda: analysis.saliency(maps, IMAGES, value_range=(0, float("nan"))), "value_range="),
+        (lambda: analysis.saliency(maps, IMAGES, value_range=(0, float("nan"))), r"value_range\[1\]=nan"),
         (lambda: analysis.Shift(("1", "2")), "offset="),
         (lambda: analysis.equivariance_error(maps, IMAGES, analysis.Shift((float("nan"), 0))), "offset="),
         (lambda: analysis.equivariance_error(maps, IMAGES, analysis.Rotation("90")), "degrees=90"),
@@ -45,7 +45,7 @@ def covered(size=2, corners=((0, 0),) * 3, fill=0.0):
         (lambda: analysis.cka(3.0, 3.0), r"shape \(\)"),
         (lambda: analysis.class_selectivity(IMAGES, np.array([0, 1, np.nan])), "labels are float64"),
         (lambda: analysis.subpixel_shifts(2.5), "parts=2.5"),
-        (lambda: analysis.rotations(float("nan")), "step nan"),
+        (lambda: analysis.rotations(float("nan")), "step=nan"),
     ],
 )
 def test_it_is_refused(call, message):
@@ -62,7 +62,7 @@ def test_it_is_refused(call, message):
         ([0.0, 1.0, np.nan], "labels are float64"),
         ([0.0, 1.0, 2.0], "labels are float64"),
         ([0, 1], r"labels have shape \(2,\) for 3 images"),
-        (["a", "b", "c"], "labels are <U1"),
+        (["a", "b", "c"], "labels=.*give an array of numbers"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused_before_images_are_classified(labels, message):
