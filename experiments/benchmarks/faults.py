@@ -7,6 +7,7 @@ before, or refuse it. Images: the same for the files of a folder of classes. Opt
 Arguments: every public function with an argument that is wrong (see `wrong_arguments`).
 
     python -m experiments.benchmarks.faults --trials 20
+    python -m experiments.benchmarks.faults --kinds calls --trials 10000  # every wrong argument of every function
 
 Expected, in a quarter of an hour on two cores: nothing in the column `other`. Most of the time is that of the kills.
 """
@@ -65,12 +66,17 @@ LONGEST = 30.0
 """Seconds after which a command is killed at the latest."""
 
 
+Kind = typing.Literal["damage", "kills", "images", "options", "calls"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Options of the trials of faults."""
 
     trials: int = 20
     """Of each kind; a tenth as many chains of kills, and calls of every public function with a wrong argument."""
+    kinds: tuple[Kind, ...] = ("damage", "kills", "images", "options", "calls")
+    """Which kinds."""
     seed: int = 0
     """Of the faults."""
     out: Path | None = None
@@ -113,14 +119,14 @@ def run(config: Config) -> Path:
         open_run("benchmarks_faults", config, out=config.out) as directory,
         tempfile.TemporaryDirectory() as folder,
     ):
-        kinds = (("damage", damages), ("kills", kills), ("images", images), ("options", options), ("calls", arguments))
-        with Progress(len(kinds)) as progress:
+        trial = {"damage": damages, "kills": kills, "images": images, "options": options, "calls": arguments}
+        with Progress(len(config.kinds)) as progress:
             whole = quietly(lambda: augmentation.run(dataclasses.replace(TINY, out=Path(folder) / "whole")))
             counts = []
-            for kind, trial in kinds:
+            for kind in config.kinds:
                 progress.cell(kind)
                 many = -(-config.trials // 10) if kind in ("kills", "calls") else config.trials
-                counts.append(trial(whole, Path(folder), random.Random(config.seed), many))
+                counts.append(trial[kind](whole, Path(folder), random.Random(config.seed), many))
         rows = [dataclasses.asdict(count) for count in counts]
         print_table(rows, title="What became of faults")
         write_atomic(directory.path / "table.md", markdown(rows))
