@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
+@checked()
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """The training recipe."""
