@@ -6,13 +6,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.door.limits import Positive, Widths
 from cnnjax.layers import Norm, standardize
-from cnnjax.models.contract import Activations, check_fields, check_images
+from cnnjax.layers.module import Module
+from cnnjax.models.contract import Activations, check_images
 
 unshared_he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal", batch_axis=(0, 1))
 
 
-class LocalNetwork(nn.Module):
+class LocalNetwork(Module):
     """`AllConv` of one convolution a stage, but that every place of a map has weights of its own (LeCun 1989).
 
     Stages of 3×3 windows with a stride of 2 and zeros beyond the border, batch normalisation, rectifiers; one more of
@@ -22,8 +24,8 @@ class LocalNetwork(nn.Module):
     Weights and activations as `cnnjax.models`. Images are `(batch, height, width, channels)` in [0, 1].
     """
 
-    num_classes: int
-    widths: Sequence[int] = (16, 32)
+    num_classes: Positive
+    widths: Widths = (16, 32)
     mean: Sequence[float] = (0.5,)
     std: Sequence[float] = (0.25,)
 
@@ -31,7 +33,6 @@ class LocalNetwork(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width channels"], *, train: bool = False
     ) -> tuple[Float[Array, "batch num_classes"], Activations]:
-        check_fields(self, positive=("num_classes",), widths=self.widths)
         check_images(images)
         activations: Activations = {}
         x = standardize(images, self.mean, self.std)
