@@ -13,7 +13,7 @@ from cnnjax.layers.convolution import Conv
 from cnnjax.layers.downsampling import Downsample, Pool
 from cnnjax.layers.group import GroupConv, GroupMapPool, LiftingConv
 from cnnjax.layers.initializers import he_normal
-from cnnjax.layers.module import Module, activated
+from cnnjax.layers.module import Module, an_array
 from cnnjax.layers.normalization import Norm, NormName
 from cnnjax.layers.polyphase import Phase
 from cnnjax.ops import Padding
@@ -135,7 +135,7 @@ class ConvBlock(Block):
             name="conv",
         )
         x = Norm(self.norm, dtype=self.dtype, name="norm")(x, train=train)
-        x = activated(self, x)
+        x = an_array("activation", self.activation(x))
         if strided or self.factor == 1:
             return x, None
         return self.pool(self.factor, window=self.window, name="pool").with_phase(x, train=train)

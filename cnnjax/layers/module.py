@@ -35,11 +35,6 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
-def activated(layer: Any, x: Array) -> Array:
-    """What the layer's `activation` makes of x. Raises InputError where that is not an array."""
-    return an_array("activation", layer.activation(x))
-
-
 def initializer(layer: Any, name: str) -> Initializer:
     """The layer's initialiser of that name, which raises InputError where it does not give an array."""
     return lambda *args: an_array(name, getattr(layer, name)(*args))

@@ -14,7 +14,7 @@ from cnnjax.errors import InputError
 from cnnjax.layers.block import Block, ConvBlock
 from cnnjax.layers.convolution import naming_layer
 from cnnjax.layers.initializers import he_normal
-from cnnjax.layers.module import activated
+from cnnjax.layers.module import an_array
 from cnnjax.layers.normalization import Norm
 from cnnjax.layers.squeeze_excite import SqueezeExcite
 from cnnjax.layers.stochastic_depth import StochasticDepth
@@ -71,7 +71,9 @@ class ResidualBlock(Block):
         projects = self.shortcut == "B" and (self.factor > 1 or x.shape[-1] != features)
         normalise = functools.partial(Norm, self.norm, dtype=self.dtype)
 
-        y = activated(self, normalise(name="norm0")(x, train=train)) if self.pre_activation else x
+        y = x
+        if self.pre_activation:
+            y = an_array("activation", self.activation(normalise(name="norm0")(x, train=train)))
         shortcut = y if projects else x
         for number, (width, size, factor, groups) in enumerate(inner, 1):
             before = y.shape[1:-1]
@@ -96,7 +98,7 @@ class ResidualBlock(Block):
                 if not self.pre_activation:
                     shortcut = normalise(name="projection_norm")(shortcut, train=train)
             y = StochasticDepth(self.survival, name="stochastic_depth")(y, train=train) + shortcut.astype(self.dtype)
-        return y if self.pre_activation else activated(self, y)
+        return y if self.pre_activation else an_array("activation", self.activation(y))
 
     def _size_at_stride_1(self, space: tuple[int, ...], kernel_size: int) -> tuple[int, ...]:
         space, orientations = (space, ()) if self.group is None else (space[:2], space[2:])

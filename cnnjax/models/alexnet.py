@@ -14,7 +14,7 @@ from cnnjax import ops
 from cnnjax.door.limits import Dtype, Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, Downsample, Pool, he_normal, standardize
-from cnnjax.layers.module import Initializer, Module, activated, initializer
+from cnnjax.layers.module import Initializer, Module, an_array, initializer
 from cnnjax.layers.precision import at_least_float32
 from cnnjax.models.contract import Activations, check_images
 from cnnjax.models.flatten import flatten
@@ -109,7 +109,7 @@ class AlexNet(Module):
                 dtype=self.dtype,
                 name=name,
             )(self._both_towers(x, name) if layer == 3 else x)
-            x = activations[name] = activated(self, x)
+            x = activations[name] = an_array("activation", self.activation(x))
             if layer in NORMALISED and self.norm == "local_response":
                 x = activations[f"norm{layer}"] = _normalised(x, here)
             if layer in POOLED:
@@ -119,7 +119,8 @@ class AlexNet(Module):
                 x = activations[name] = pool(x, train=train)
         for layer, width in enumerate(self.dense_widths, 6):
             name = f"fc{layer}"
-            x = activated(self, self._dense(self._both_towers(x, name), width * here // self.towers, here, name))
+            x = self._dense(self._both_towers(x, name), width * here // self.towers, here, name)
+            x = an_array("activation", self.activation(x))
             if train:
                 # Drawn for both towers, so that a tower on a device of its own drops what it drops beside the other.
                 kept = nn.Dropout(self.dropout, deterministic=False)(jnp.ones((x.shape[0], width), x.dtype))

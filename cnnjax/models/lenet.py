@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from cnnjax.door.limits import Dtype, Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, Downsample, Pool, lecun_normal, standardize
-from cnnjax.layers.module import Module, activated
+from cnnjax.layers.module import Module, an_array
 from cnnjax.layers.precision import at_least_float32
 from cnnjax.models.contract import Activations, check_images
 from cnnjax.models.flatten import flatten
@@ -69,14 +69,14 @@ class LeNet5(Module):
                 dtype=self.dtype,
                 name=conv,
             )(x)
-            x = activations[conv] = activated(self, x)
+            x = activations[conv] = an_array("activation", self.activation(x))
             padding = "valid" if self.padding is None else self.padding
             shrink = Pool(self.downsample, 2, padding, taps=self.taps, dtype=self.dtype, name=pool)
             x = activations[pool] = shrink(x, train=train)
         x = flatten(self, x, layer="c5")
         for name, width in zip(("c5", "f6"), self.dense_widths, strict=True):
             x = nn.Dense(width, kernel_init=lecun_normal, dtype=self.dtype, param_dtype=wide, name=name)(x)
-            x = activations[name] = activated(self, x)
+            x = activations[name] = an_array("activation", self.activation(x))
         dense = nn.Dense(self.num_classes, kernel_init=lecun_normal, dtype=wide, param_dtype=wide, name="logits")
         logits = activations["logits"] = dense(x)
         return logits, activations

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from cnnjax.door.limits import Dtype, Positive, Widths
 from cnnjax.layers import he_normal, standardize
-from cnnjax.layers.module import Module, activated
+from cnnjax.layers.module import Module, an_array
 from cnnjax.layers.precision import at_least_float32
 from cnnjax.models.contract import Activations, check_images
 from cnnjax.models.flatten import flatten
@@ -45,7 +45,7 @@ class MLP(Module):
         for layer, width in enumerate(self.widths, 1):
             name = f"dense{layer}"
             x = nn.Dense(width, kernel_init=he_normal, dtype=self.dtype, param_dtype=wide, name=name)(x)
-            x = activations[name] = activated(self, x)
+            x = activations[name] = an_array("activation", self.activation(x))
         logits = activations["logits"] = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="logits")(x)
         return logits, activations
 

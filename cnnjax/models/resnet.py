@@ -10,7 +10,7 @@ from cnnjax.door.limits import Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import BasicBlock, BottleneckBlock, Norm
 from cnnjax.layers.block import ConvBlock
-from cnnjax.layers.module import activated
+from cnnjax.layers.module import an_array
 from cnnjax.models.contract import Activations
 from cnnjax.models.conv_net import ConvNet, Stem
 
@@ -70,7 +70,7 @@ class ResNet(ConvNet, kw_only=True):
                 x = activations[name] = self.run(block, x, train=train)
         if self.pre_activation:
             x = Norm(self.norm, dtype=self.dtype, name="norm")(x, train=train)
-            activations["norm"] = activated(self, x)
+            activations["norm"] = an_array("activation", self.activation(x))
         return activations
 
     def residual_block(self, width: int, **fields: Any) -> BasicBlock | BottleneckBlock:

@@ -10,7 +10,7 @@ from jaxtyping import Array
 from cnnjax.door.limits import Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample, NormName, he_normal
-from cnnjax.layers.module import activated
+from cnnjax.layers.module import an_array
 from cnnjax.layers.precision import at_least_float32
 from cnnjax.models.contract import Activations
 from cnnjax.models.conv_net import ConvNet
@@ -62,7 +62,7 @@ class VGG(ConvNet, kw_only=True):
         x = flatten(self, x, layer="fc6")
         options: Any = dict(kernel_init=he_normal, dtype=self.dtype, param_dtype=at_least_float32(self.dtype))
         for layer, width in enumerate(self.dense_widths, 6):
-            x = activated(self, nn.Dense(width, name=f"fc{layer}", **options)(x))
+            x = an_array("activation", self.activation(nn.Dense(width, name=f"fc{layer}", **options)(x)))
             x = activations[f"fc{layer}"] = nn.Dropout(self.dropout, deterministic=not train)(x)
         return activations | class_scores(self, x, head="dense", num_classes=self.num_classes, dtype=self.dtype)
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from cnnjax.door.limits import Dtype, Positive
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, StochasticDepth, lecun_normal, standardize
-from cnnjax.layers.module import Module, activated
+from cnnjax.layers.module import Module, an_array
 from cnnjax.layers.precision import at_least_float32, normalisation
 from cnnjax.models.contract import Activations, check_images
 
@@ -51,7 +51,7 @@ class EncoderBlock(Module):
         attend = nn.MultiHeadDotProductAttention(self.heads, attention_fn=attention, name="attention", **fields)
         x = x + kept(attend(normalised(x, self.dtype, name="norm1")))
         y = nn.Dense(self.mlp_ratio * width, name="mlp1", **fields)(normalised(x, self.dtype, name="norm2"))
-        return x + kept(nn.Dense(width, name="mlp2", **fields)(dropped(activated(self, y))))
+        return x + kept(nn.Dense(width, name="mlp2", **fields)(dropped(an_array("activation", self.activation(y)))))
 
 
 class ViT(Module):

@@ -112,7 +112,7 @@ class TestWithoutTypeChecks:
             np.True_,
             ((1, 1), (0, 1.5)),
             ((1, 1), (True, 1)),
-            np.ones((2, 2), int),
+            np.ones((2, 2), float) / 2,
             {1: 2, 3: 4},
         ],
     )
