@@ -10,6 +10,7 @@ import importlib.metadata
 import io
 import logging
 import pickle
+import socket
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,10 @@ from experiments.common.protocol import ProtocolConfig
 
 RETRIES = 3
 """How often a cell is begun again whose worker was lost."""
+
+LOOK_EVERY = 10.0
+"""Seconds between two looks whether the head of the cluster is still there. Ray ends a process that cannot reach it for
+60 seconds, without a word of this program's."""
 
 SAME = ("jax", "jaxlib", "flax", "optax", "numpy")
 """Packages that must be of one version here and on the workers, lest a result depends on where it was computed."""
@@ -60,7 +65,11 @@ def compute_all(
     }
     try:
         while pending:
-            (ready,), _ = ray.wait(list(pending), num_returns=1)
+            finished, _ = ray.wait(list(pending), num_returns=1, timeout=LOOK_EVERY)
+            if not finished:
+                _check_that_it_answers(ray.get_runtime_context().gcs_address)
+                continue
+            (ready,) = finished
             plan = pending.pop(ready)
             try:
                 found = ray.get(ready)
@@ -107,6 +116,15 @@ def connect() -> Any:
                 "or leave --engine out, to compute in this process"
             ) from error
     return ray
+
+
+def _check_that_it_answers(address: str) -> None:
+    """Raise ConnectionError unless something listens at the address of the cluster's head."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=LOOK_EVERY).close()
+    except OSError as error:
+        raise ConnectionError(f"the head at {address} does not answer") from error
 
 
 def pickled(value: Any) -> bytes:

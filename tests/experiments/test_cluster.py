@@ -5,6 +5,7 @@ import os
 import pickle
 import secrets
 import signal
+import socket
 import sys
 
 import flax.linen as nn
@@ -137,3 +138,13 @@ def test_where_it_is_computed_does_not_name_the_run(tmp_path):
         with open_run("augmentation", Config(engine=engine), root=tmp_path):
             pass
     assert len(list((tmp_path / "augmentation").iterdir())) == 1
+
+
+def test_a_head_that_does_not_answer_is_a_lost_cluster():
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        cluster._check_that_it_answers(address)
+    with pytest.raises(ConnectionError, match=f"the head at {address} does not answer"):
+        cluster._check_that_it_answers(address)
