@@ -120,7 +120,7 @@ def test_a_network_without_a_rectifier_has_a_gradient():
     np.testing.assert_allclose(panels.projection, pull(one)[0][0], rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match=r"rule='deconvnet'.*tanh.*rule='gradient' needs none"):
         occlusion(f, image, "c3")
-    with pytest.raises(InputError, match="unknown rule 'relu'"):
+    with pytest.raises(InputError, match="rule='relu' is unknown"):
         occlusion(f, image, "c3", rule="relu")  # pyright: ignore[reportArgumentType]
 
 

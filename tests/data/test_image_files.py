@@ -99,7 +99,7 @@ def test_names_that_are_not_text_are_escaped_wherever_they_are_said(name, tmp_pa
         assert text.encode().decode() == text
         assert text.isprintable()
         json.dumps(text)
-    again = load(DataConfig("folder", root), progress=pytest.fail)  # from the cache
+    again = load(DataConfig("folder", root), progress=lambda *said: pytest.fail(f"decoded again: {said}"))
     np.testing.assert_array_equal(again.train.images, data.train.images)
     (root / strange / f"{strange}.png").write_text("no image")
     with pytest.raises(InputError) as error:

@@ -126,7 +126,7 @@ def test_carried_pictures(source, channels):
             ("--model", "lenet5", "--image", "absent.jpg"),
             "absent.jpg is no image file; give the path of one, or one of",
         ),
-        (("--model", "lenet5", "--image", __file__), "cannot be read (cannot identify image file"),
+        (("--model", "lenet5", "--image", __file__), "cannot be read (it is not one of"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(
