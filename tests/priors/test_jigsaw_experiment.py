@@ -73,7 +73,7 @@ def test_the_benchmark_goes_on_where_it_was(photo, tmp_path, monkeypatch, capsys
         (("--image", __file__), "cannot be read"),
         (("--piece", "3"), "pieces of 3 pixels are too small"),
         (("--piece", "40"), "hold 1 pieces of 40×40, and a puzzle needs four: give a side of 21 or less"),
-        (("--patience", "-1"), "patience=-1 must not be negative"),
+        (("--patience", "-1"), "patience=-1 must be at least 0"),
     ],
 )
 def test_bad_input_is_one_line(photo, tmp_path, monkeypatch, capsys, flags, message):
