@@ -36,7 +36,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnnjax.door import checked
-from cnnjax.door.arrays import as_numpy
 from cnnjax.door.limits import Positive
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
@@ -174,6 +173,8 @@ def check_level(level: float) -> None:
 
 
 def _check_scores(scores: Any, shape: tuple[int, int]) -> np.ndarray:
+    from cnnjax.door.arrays import as_numpy
+
     array = as_numpy("what score returns", scores)
     if array.shape != shape or array.dtype.kind == "c":
         raise InputError(

@@ -3,12 +3,14 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cnnjax.door.annotations import evaluate
 from cnnjax.door.axes import check_sizes
-from cnnjax.door.readers import Reader, reader
 from cnnjax.errors import InputError
+
+if TYPE_CHECKING:
+    from cnnjax.door.readers import Reader
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +35,9 @@ def checked(*own: str) -> Callable[[F], F]:
             return f
 
         @functools.cache
-        def readers() -> tuple[list[str], dict[str, Reader]]:
+        def readers() -> "tuple[list[str], dict[str, Reader]]":
+            from cnnjax.door.readers import reader  # and with it JAX, at the first call
+
             parameters = inspect.signature(f).parameters.values()
             fixed = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
             read = {p.name: reader(evaluate(p.annotation, f), own=p.name in own) for p in fixed}
@@ -58,7 +62,7 @@ def checked(*own: str) -> Callable[[F], F]:
     return decorate
 
 
-def _explain(arguments: list[tuple[str, Any, Reader]], error: Exception) -> None:
+def _explain(arguments: "list[tuple[str, Any, Reader]]", error: Exception) -> None:
     """Raise InputError, caused by `error`, if an argument does not fit its annotation, or two do not fit each other."""
     arrays = [
         (name, value, how.fits, how.axes)

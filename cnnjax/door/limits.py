@@ -1,14 +1,14 @@
-"""What annotations say beyond a type: `Positive`, `Annotated[ArrayLike, Shape("height width")]`."""
+"""What annotations say beyond a type: `Positive`, `Annotated[ArrayLike, Shape("height width")]`.
+
+JAX is imported where a value is checked: `cnnjax.study` names these and is quick to import.
+"""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cnnjax.door.arrays import as_jax, as_numpy, check_shape, only_for_jax
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 
@@ -30,6 +30,9 @@ class Floating:
 
     def check(self, name: str, value: Any) -> None:
         """Raise InputError for another one, and for what is no dtype."""
+        import jax
+        import jax.numpy as jnp
+
         try:
             right = (
                 value is not None
@@ -56,6 +59,10 @@ class ArraysOrNumbers:
 
     def check(self, name: str, value: Any) -> None:
         """Raise InputError where a leaf is something else."""
+        import jax
+
+        from cnnjax.door.arrays import as_jax, as_numpy, only_for_jax
+
         for path, leaf in jax.tree.leaves_with_path(value):
             if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) and not only_for_jax(leaf):
                 as_jax(f"{name}{jax.tree_util.keystr(path)}", as_numpy(f"{name}{jax.tree_util.keystr(path)}", leaf))
@@ -69,6 +76,8 @@ class Shape:
 
     def check(self, name: str, value: Any) -> None:
         """Raise InputError for another rank."""
+        from cnnjax.door.arrays import check_shape
+
         check_shape(name, np.shape(value), self.axes.split())
 
 

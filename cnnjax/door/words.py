@@ -1,9 +1,9 @@
 """How a message shows a value: short, and in one line."""
 
 import reprlib
+import sys
 from typing import Any
 
-import jax
 import numpy as np
 
 _SHORT = reprlib.Repr()
@@ -12,7 +12,8 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 def shown(value: Any) -> str:
     """A value for a message: arrays by dtype and shape, `float32[2,3]`; classes by name; the rest by a short repr."""
-    if isinstance(value, (jax.Array, np.ndarray)):
+    jax = sys.modules.get("jax")  # where it was never imported, no value is an array of it
+    if isinstance(value, np.ndarray) or (jax is not None and isinstance(value, jax.Array)):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     if isinstance(value, type):
         return f"the class {value.__qualname__}"
