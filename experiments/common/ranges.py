@@ -18,7 +18,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     "epochs": (1, 10**6),
     "batch_size": (1, 2**20),
     "steps": (1, 10**7),
-    **dict.fromkeys(("learning_rate", "weight_decay"), (0, 10**6)),
+    **dict.fromkeys(("learning_rate", "weight_decay"), (0, 3.4e38)),  # float32's; one that diverges is a result
     # Augmentation: pixels, degrees either way, a probability, shares of both.
     **dict.fromkeys(("crop", "farthest", "move"), (0, 2**13)),
     "rotation": (0, 360),
