@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis, runtime
-from cnnjax.analysis.relu_rules import Rule
+from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
 from cnnjax.study import Progress, RunDirectory, main, open_run

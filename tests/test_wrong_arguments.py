@@ -38,6 +38,7 @@ EVERY = {
     "layers.": 61,
     "models.": 83,
     "analysis.": 89,
+    "program.": 1,
 }
 """Of the mistakes in each package, every how many-th is tried."""
 

@@ -1,8 +1,25 @@
 """What a function of images sees and what it ignores."""
 
-from cnnjax.analysis import sanity
-from cnnjax.analysis.attribution import integrated_gradients, saliency, smooth_grad, strength
-from cnnjax.analysis.consistency import (
+from cnnjax.analysis.attribution import sanity
+from cnnjax.analysis.attribution.backward.pool_rules import with_pool_rule
+from cnnjax.analysis.attribution.backward.project import Projection, Projector, project
+from cnnjax.analysis.attribution.backward.rectifiers import Nonlinearity, Rectifiers, rectifiers
+from cnnjax.analysis.attribution.backward.relu_rules import with_relu_rule
+from cnnjax.analysis.attribution.grad_cam import grad_cam
+from cnnjax.analysis.attribution.gradients import integrated_gradients, saliency, smooth_grad, strength
+from cnnjax.analysis.attribution.occlusion import Occlusion, cover, occlusion
+from cnnjax.analysis.attribution.perturbation import PerturbationCurve, deletion, insertion
+from cnnjax.analysis.attribution.pointing_game import pointing_game
+from cnnjax.analysis.attribution.top_activations import TopActivations, top_activations
+from cnnjax.analysis.attribution.unit_scores import Attribution
+from cnnjax.analysis.equivariance.equivariance_error import equivariance_error
+from cnnjax.analysis.equivariance.lie_attribution import LieContribution, lie_attribution
+from cnnjax.analysis.equivariance.lie_derivative import LocalError, lie_derivative, local_equivariance_error
+from cnnjax.analysis.equivariance.shift_terms import ShiftTerms, check_shift_terms, shift_terms
+from cnnjax.analysis.fields.effective_field import EffectiveField, GaussianFit, effective_receptive_field
+from cnnjax.analysis.fields.influence import influence
+from cnnjax.analysis.fields.receptive_field import ReceptiveField, receptive_field
+from cnnjax.analysis.invariance.consistency import (
     PROTOCOL,
     SCORES,
     Predictions,
@@ -12,40 +29,22 @@ from cnnjax.analysis.consistency import (
     predict,
     scores,
 )
-from cnnjax.analysis.correspondence import Correspondence, correspondence
-from cnnjax.analysis.cost import Cost, LayerCost, cost
-from cnnjax.analysis.deconvnet import deconvnet
-from cnnjax.analysis.effective_field import EffectiveField, GaussianFit, effective_receptive_field
-from cnnjax.analysis.equivariance import equivariance_error
-from cnnjax.analysis.filters import filter_chroma, filter_orientation, filter_rms
-from cnnjax.analysis.flip_rate import flip_rate
-from cnnjax.analysis.generators import Generator
-from cnnjax.analysis.goodfellow import GoodfellowInvariance, goodfellow_invariance
-from cnnjax.analysis.grad_cam import grad_cam
-from cnnjax.analysis.gradient_flow import GradientFlow, NotFiniteError, Signal, gradient_flow
-from cnnjax.analysis.influence import influence
-from cnnjax.analysis.intervene import intervene
-from cnnjax.analysis.invariance_curve import confidence_curve, invariance_curve
-from cnnjax.analysis.lie_attribution import LieContribution, lie_attribution
-from cnnjax.analysis.lie_derivative import LocalError, lie_derivative, local_equivariance_error
-from cnnjax.analysis.linearity import Linearity, LinearityError, is_linear, linearity_error
-from cnnjax.analysis.normalized_variance import NormalizedVariance, normalized_variance
-from cnnjax.analysis.occlusion import Occlusion, cover, occlusion
-from cnnjax.analysis.orbits import Fill, Orbit, quarter_turns, rotations, shifts, subpixel_shifts
-from cnnjax.analysis.perturbation import PerturbationCurve, deletion, insertion
-from cnnjax.analysis.pointing_game import pointing_game
-from cnnjax.analysis.pool_rules import with_pool_rule
-from cnnjax.analysis.project import Projection, Projector, project
-from cnnjax.analysis.receptive_field import ReceptiveField, receptive_field
-from cnnjax.analysis.rectifiers import Nonlinearity, Rectifiers, rectifiers
-from cnnjax.analysis.relu_rules import with_relu_rule
-from cnnjax.analysis.scores import Attribution
-from cnnjax.analysis.selectivity import ClassSelectivity, class_selectivity
-from cnnjax.analysis.shift_terms import ShiftTerms, check_shift_terms, shift_terms
-from cnnjax.analysis.similarity import cka, cka_matrix
-from cnnjax.analysis.top_activations import TopActivations, top_activations
-from cnnjax.analysis.transforms import Flip, Rotation, Scale, Shift, Transform
-from cnnjax.analysis.translation_sensitivity import TranslationSensitivity, translation_sensitivity_map
+from cnnjax.analysis.invariance.flip_rate import flip_rate
+from cnnjax.analysis.invariance.goodfellow import GoodfellowInvariance, goodfellow_invariance
+from cnnjax.analysis.invariance.invariance_curve import confidence_curve, invariance_curve
+from cnnjax.analysis.invariance.normalized_variance import NormalizedVariance, normalized_variance
+from cnnjax.analysis.invariance.translation_sensitivity import TranslationSensitivity, translation_sensitivity_map
+from cnnjax.analysis.network.correspondence import Correspondence, correspondence
+from cnnjax.analysis.network.cost import Cost, LayerCost, cost
+from cnnjax.analysis.network.filters import filter_chroma, filter_orientation, filter_rms
+from cnnjax.analysis.network.gradient_flow import GradientFlow, NotFiniteError, Signal, gradient_flow
+from cnnjax.analysis.network.linearity import Linearity, LinearityError, is_linear, linearity_error
+from cnnjax.analysis.network.selectivity import ClassSelectivity, class_selectivity
+from cnnjax.analysis.network.similarity import cka, cka_matrix
+from cnnjax.analysis.transforms.generators import Generator
+from cnnjax.analysis.transforms.geometric import Flip, Rotation, Scale, Shift, Transform
+from cnnjax.analysis.transforms.orbits import Fill, Orbit, quarter_turns, rotations, shifts, subpixel_shifts
+from cnnjax.program.intervene import intervene
 
 __all__ = [
     "PROTOCOL",
@@ -95,7 +94,6 @@ __all__ = [
     "correspondence",
     "cost",
     "cover",
-    "deconvnet",
     "deletion",
     "effective_receptive_field",
     "equivariance_error",

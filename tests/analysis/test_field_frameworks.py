@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from frameworks import BIAS, KERNEL, MAKERS, every_framework
 
 from cnnjax import analysis
+from tests.references.frameworks import BIAS, KERNEL, MAKERS, every_framework
 
 IMAGES = np.random.default_rng(5).normal(size=(3, 9, 9, 1)).astype(np.float32)
 HIDDEN = "1/hidden"

@@ -1,6 +1,5 @@
 """Small valid calls of the analyses."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis, ops
-from cnnjax.analysis import reach
+from cnnjax.program import reach
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
 
@@ -45,7 +44,6 @@ def _explain(f: Any, images: Any) -> Any:
 NETWORK = jax.tree_util.Partial(_apply, PARAMS)
 ORBIT = analysis.shifts(1)
 SHIFT = analysis.Shift((0, 1))
-_deconvnet = importlib.import_module("cnnjax.analysis.deconvnet")
 
 
 def _on_network(**others: Any) -> Arguments:
@@ -75,9 +73,6 @@ CALLS: dict[str, Arguments] = {
     "analysis.correspondence": _on_network(covered=IMAGES.at[:, 2:4].set(0.5)),
     "analysis.cost": lambda: dict(f=_apply, images=IMAGES, params=PARAMS),
     "analysis.cover": lambda: dict(images=IMAGES, corners=jnp.array([[0, 0], [1, 1]]), size=2, fill=jnp.zeros(1)),
-    "analysis.deconvnet": lambda: dict(
-        layers=[_deconvnet.Convolution(KERNEL), _deconvnet.Rectifier()], image=IMAGES[0], unit=0
-    ),
     "analysis.deletion": _on_network(importance=MAPS, labels=LABELS, logits="1/logits", steps=2),
     "analysis.effective_receptive_field": _on_network(layer="maps"),
     "analysis.equivariance_error": _on_network(transform=SHIFT),
@@ -105,11 +100,6 @@ CALLS: dict[str, Arguments] = {
     "analysis.predict": _on_logits(examples=np.asarray(IMAGES), orbit=ORBIT),
     "analysis.project": lambda: dict(f=NETWORK, image=IMAGES[0], layer="maps", unit=0),
     "analysis.quarter_turns": lambda: dict(orbit=analysis.rotations(90)),
-    "analysis.reach.follow": lambda: dict(
-        program=jax.make_jaxpr(jnp.sin)(IMAGES), args=[reach.Value.images(IMAGES.shape, IMAGES.dtype)]
-    ),
-    "analysis.reach.nothing": lambda: dict(positions=3),
-    "analysis.reach.summarize": lambda: dict(reaches=[]),
     "analysis.receptive_field": _on_network(),
     "analysis.rectifiers": lambda: dict(f=lambda: NETWORK(IMAGES)),
     "analysis.rotations": lambda: dict(step=90),
@@ -134,4 +124,9 @@ CALLS: dict[str, Arguments] = {
     "analysis.sanity.cascading_randomisation": lambda: dict(
         apply=_apply, params=PARAMS, fresh=jax.tree.map(lambda p: -p, PARAMS), images=IMAGES, explain=_explain
     ),
+    "program.reach.follow": lambda: dict(
+        program=jax.make_jaxpr(jnp.sin)(IMAGES), args=[reach.Value.images(IMAGES.shape, IMAGES.dtype)]
+    ),
+    "program.reach.nothing": lambda: dict(positions=3),
+    "program.reach.summarize": lambda: dict(reaches=[]),
 }

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from cnnjax import analysis, data
 from cnnjax.analysis import sanity
-from cnnjax.analysis.relu_rules import Rule
+from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.data.shapes import KINDS
 from cnnjax.errors import InputError
 from cnnjax.study import Progress

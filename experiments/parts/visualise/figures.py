@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.analysis.relu_rules import Rule
+from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.study.picture_figures import (
     Covered,
     MapTiles,

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cnnjax import analysis
-from cnnjax.analysis.effective_field import EffectiveField
-from cnnjax.analysis.relu_rules import Rule
+from cnnjax.analysis.attribution.backward.relu_rules import Rule
+from cnnjax.analysis.fields.effective_field import EffectiveField
 from cnnjax.study import Progress
 from experiments.parts.visualise.subject import Subject, even
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from cnnjax import analysis
-from cnnjax.analysis.relu_rules import Rule
+from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.files import write_atomic
 from cnnjax.study import Picture, RunDirectory, Section, Table, read_config, save, write_page
 from experiments.common.run_sections import making_section, settings_section

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from cnnjax import analysis
-from cnnjax.analysis.relu_rules import Rule
+from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.study import Progress
 from experiments.parts.visualise.checks import LOGITS, right_classes
 from experiments.parts.visualise.subject import Subject

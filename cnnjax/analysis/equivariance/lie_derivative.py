@@ -1,0 +1,156 @@
+"""Lie derivatives: how far a function is from equivariance under a small transformation (Gruver et al. 2022)."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr
+from jaxtyping import Array, Float
+
+from cnnjax import runtime
+from cnnjax.analysis.fields.layout import Layout, layouts
+from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.norms import wide
+from cnnjax.analysis.invariance.orbit_activations import check_returns_arrays, finite_images
+from cnnjax.analysis.transforms.generators import Generator
+from cnnjax.door import checked
+from cnnjax.errors import InputError
+from cnnjax.program.tracing import shapes_of
+
+
+@checked()
+def lie_derivative(
+    f: Callable[[jax.Array], Any],
+    images: Images,
+    generator: str,
+    *,
+    resampler: str = "fourier",
+    fill: str = "circular",
+) -> Any:
+    """The Lie derivative of every activation of `f`, as a tree of arrays like f's result.
+
+    `L f(x) = d/dt T₋ₜ f(Tₜ x)` at t = 0, which is `Jf · G x − G f(x)`: one pass of forward-mode differentiation, for
+    all layers and however many classes. It is 0 where f commutes with small transformations, and the change for a unit
+    of t, of the same units as f, where it does not. On an activation without spatial axes T does nothing, and L f is
+    the derivative of f along the orbit of x: the error of invariance.
+
+    `generator`: "translation_x", "translation_y" (for a pixel), "rotation" (for a radian), "scale" (for a factor of e),
+    "shear_x", "shear_y", "brightness", "contrast", "saturation" or "hue". `resampler`: "fourier", "cubic" or "linear",
+    how pixels are interpolated; `fill`: what "cubic" and "linear" see outside the map, "circular", "reflect" or "zero".
+    `Generator` has the equations. Where a map's spatial axes are and how far apart its units lie is read off f, see
+    `layouts`.
+
+    `f` is any JAX function of images (batch, height, width, channels) or signals (batch, length, channels), of which
+    signals have translation_x, scale, brightness and contrast alone. Results are in float32 at least.
+
+    Raises InputError for images that are none or not finite; an unknown generator, resampler or fill, or one that does
+    not suit the images; activations that are not real floats with the images as their first axis, or of which it is not
+    clear where their units lie.
+
+    Source: Gruver, Finzi, Goldblum & Wilson 2022, "The Lie Derivative for Measuring Learned Equivariance". The code
+    published with it takes slopes as "linear" with fill "reflect", and measures translations in halves of the image.
+    """
+    x, action, layout = prepare(f, images, Generator(generator, resampler, fill))
+    return runtime.jit(lambda x: _derivative(f, x, action, layout)[1])(jnp.asarray(x))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LocalError:
+    """The size of one activation's Lie derivative."""
+
+    per_image: Float[np.ndarray, " images"]
+    """‖L f(x)‖² / dim for each image, with dim the number of the activation's units."""
+    relative: float
+    """√(Σ ‖L f(x)‖² / Σ ‖f(x)‖²) over the images: for a small t, `equivariance_error` is t times this. nan where the
+    activation is 0 throughout."""
+
+    @property
+    def lee(self) -> float:
+        """The local equivariance error, E ‖L f(x)‖² / dim."""
+        return float(self.per_image.mean(dtype=np.float64))
+
+
+@checked()
+def local_equivariance_error(
+    f: Callable[[jax.Array], Any],
+    images: Images,
+    generator: str,
+    *,
+    resampler: str = "fourier",
+    fill: str = "circular",
+) -> Any:
+    """The `LocalError` of every activation of `f`, its LEE among them, as a tree like f's result.
+
+    `LEE = E_x ‖L f(x)‖² / dim`, L f being `lie_derivative`, whose arguments and errors these are. Any number of images:
+    they are evaluated in batches, of which nothing but norms is kept.
+
+    Raises InputError also where an activation or its derivative is not finite.
+    Source: Gruver, Finzi, Goldblum & Wilson 2022.
+    """
+    x, action, layout = prepare(f, images, Generator(generator, resampler, fill))
+
+    @runtime.jit
+    def squares(x: Float[Array, "batch *space channels"]) -> list[tuple[Array, Array]]:
+        values, errors = map(jax.tree.leaves, _derivative(f, x, action, layout))
+        return [(mean_square(a), mean_square(error)) for a, error in zip(values, errors, strict=True)]
+
+    by_batch = [jax.device_get(squares(batch)) for batch in batches(x)]
+    results = []
+    for place, pairs in zip(jax.tree.leaves(layout), zip(*by_batch, strict=True), strict=True):
+        of_value, of_error = map(np.concatenate, zip(*pairs, strict=True))
+        results.append(_local_error(of_value, of_error, place))
+    return jax.tree.unflatten(jax.tree.structure(layout), results)
+
+
+def prepare(f: Callable[[jax.Array], Any], images: Any, action: Generator) -> tuple[np.ndarray, Generator, Any]:
+    """The images, the generator and the layouts of f's activations, all of them checked; f is traced, not run."""
+    x = finite_images(images)
+    action.check(jax.ShapeDtypeStruct(x.shape, x.dtype))
+    leaves = jax.tree.leaves_with_path(shapes_of(f, x))
+    check_returns_arrays(leaves)
+    for path, leaf in leaves:
+        if leaf.shape[:1] != x.shape[:1] or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise InputError(
+                f"activation {keystr(path, simple=True, separator='/') or 'output'} is {leaf.dtype} of shape "
+                f"{leaf.shape} for {len(x)} images: expected floats, with the images as the first axis; leave out of "
+                "what f returns what has no derivative"
+            )
+    return x, action, layouts(f, x)
+
+
+def batches(images: np.ndarray) -> Iterator[Array]:
+    """The images in batches that fit in memory, of two sizes at most."""
+    limit = runtime.evaluation_batch(math.prod(images.shape[1:-1]))
+    return map(jnp.asarray, np.array_split(images, math.ceil(len(images) / limit)))
+
+
+def _derivative(f: Callable[[jax.Array], Any], x: Array, action: Generator, layout: Any) -> tuple[Any, Any]:
+    """f(x) and L f(x)."""
+    values, tangents = jax.jvp(f, (x,), (action.of_images(x).astype(x.dtype),))
+    errors = jax.tree.map(functools.partial(failure, action), values, tangents, layout)
+    return values, errors
+
+
+def failure(action: Generator, value: Array, tangent: Array, layout: Layout) -> Float[Array, "..."]:
+    """By how much a tangent misses that of an activation that moves with the image."""
+    expected = action.of_activation(value, layout)
+    return tangent.astype(expected.dtype) - expected
+
+
+def mean_square(a: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
+    """The mean over each image's units, in float32 at least."""
+    return jnp.square(wide(a)).mean(range(1, a.ndim))
+
+
+def _local_error(of_value: np.ndarray, of_error: np.ndarray, layout: Layout) -> LocalError:
+    """Raises InputError where the mean squares are not finite."""
+    if not (np.isfinite(of_value).all() and np.isfinite(of_error).all()):
+        raise InputError(f"activation {layout.name} or its derivative is not finite on these images")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = float(np.sqrt(of_error.sum(dtype=np.float64) / of_value.sum(dtype=np.float64)))
+    return LocalError(of_error, relative)

@@ -1,0 +1,1 @@
+"""What does not change as images are transformed: a classifier's answers, and the activations of each layer."""

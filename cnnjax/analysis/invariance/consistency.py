@@ -1,0 +1,290 @@
+"""How much a classifier's answer depends on where and how an image lies: one protocol, stated and versioned.
+
+Published consistencies cannot be compared with each other: they draw few shifts, let both coincide, and report
+agreement that accuracy alone explains. Here every image meets every transform of an orbit, the identity is never
+among them, and accuracy, its mean and its worst case over the orbit stand beside agreement.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Shaped
+
+from cnnjax import runtime
+from cnnjax.analysis.fields.receptive_field import image_struct
+from cnnjax.analysis.inputs.norms import wide
+from cnnjax.analysis.network.gradient_flow import NotFiniteError
+from cnnjax.analysis.transforms.orbits import Orbit
+from cnnjax.door import checked
+from cnnjax.door.words import shown
+from cnnjax.errors import InputError
+from cnnjax.intervals import Interval, over_images
+from cnnjax.program.tracing import shapes_of
+
+PROTOCOL = "cnnjax-invariance-1"
+"""Changes whenever a score or an orbit changes its meaning. Results of different versions do not compare."""
+
+SCORES = (
+    "accuracy",
+    "mean_accuracy",
+    "worst_accuracy",
+    "consistency",
+    "pairwise_consistency",
+    "consistency_if_correct",
+    "adjusted_consistency",
+    "total_variation",
+    "flip_rate",
+)
+
+LABEL_FREE = ("consistency", "pairwise_consistency", "total_variation", "flip_rate")
+"""The scores that compare predictions with each other alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What a classifier says of every image under every transform of an orbit."""
+
+    classes: np.ndarray
+    """`(transforms + 1, images)` int: the most probable class, the identity's first."""
+    total_variation: np.ndarray
+    """`(transforms, images)` in [0, 1]: half the L1 distance between the class probabilities and the identity's."""
+
+
+@checked("orbit")
+def predict(classify: Callable[[Array], Array], examples: ArrayLike, orbit: Orbit) -> Predictions:
+    """Classify every example under every transform of the orbit, in batches inside `jit`.
+
+    `classify` maps float images `(batch, height, width, channels)` to logits `(batch, classes)`. Given as a
+    `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation; any other function
+    is traced anew, for what it closes over may have changed. `examples` is an array of images, or any pytree with a
+    leading example axis that `orbit.apply` turns into images.
+    """
+    n, most, _ = _sizes(classify, examples, orbit)
+    members = np.concatenate([orbit.identity[None], orbit.parameters])
+    if isinstance(classify, Partial):
+        probabilities_of = _shared_probabilities(orbit.apply)
+    else:
+        classify, probabilities_of = Partial(classify), _probabilities(orbit.apply)
+    batch = min(n, most)
+    together = min(max(1, most // batch), len(members))
+    classes = np.empty((len(members), n), np.int32)
+    variation = np.empty((len(orbit.parameters), n), np.float32)
+    for first in range(0, n, batch):
+        images = slice(first, min(first + batch, n))
+        part = jax.tree.map(lambda a, images=images: _take(a, images, batch), examples)
+        groups = [slice(row, min(row + together, len(members))) for row in range(0, len(members), together)]
+        # All are dispatched before the first is awaited.
+        results = [probabilities_of(classify, part, _take(members, rows, together)) for rows in groups]
+        reference = np.asarray(results[0])[0, : images.stop - first]
+        for rows, result in zip(groups, results, strict=True):
+            probabilities = np.asarray(result)[: rows.stop - rows.start, : images.stop - first]
+            if not np.isfinite(probabilities).all():
+                raise NotFiniteError(f"classify gives logits that are not finite on images of the orbit {orbit.name}")
+            classes[rows, images] = probabilities.argmax(-1)
+            distance = 0.5 * np.abs(probabilities - reference).sum(-1)
+            variation[max(0, rows.start - 1) : rows.stop - 1, images] = distance[rows.start == 0 :]
+    return Predictions(classes, variation)
+
+
+def _sizes(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> tuple[int, int, int]:
+    """How many examples there are, how many images to classify at once, and how many classes.
+
+    Raises InputError where these do not go together.
+    """
+    if not isinstance(orbit, Orbit):
+        raise InputError(f"{shown(orbit)} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
+    n = _count(examples)
+    return n, *_checked(classify, image_struct(jax.eval_shape(orbit.apply, examples, orbit.identity)))
+
+
+def _count(examples: Any) -> int:
+    """How many examples there are; raises InputError for none, and for numbers that are not finite."""
+    leaves = jax.tree.leaves(examples)
+    if not leaves or not all(np.ndim(leaf) for leaf in leaves):
+        raise InputError("examples must be an array of images, or arrays with a leading example axis")
+    if len(leaves[0]) == 0:
+        raise InputError("no examples: invariance needs at least one image")
+    if not all(np.isfinite(leaf).all() for leaf in map(np.asarray, leaves) if leaf.dtype.kind == "f"):
+        raise InputError("images contain NaN or infinity: what is said of them means nothing; repair or drop them")
+    return len(leaves[0])
+
+
+def _take(a: Any, rows: slice, size: int) -> Any:
+    """The rows, and the first of them again up to `size`, so that every batch has one shape and compiles once."""
+    index = np.arange(rows.start, rows.start + size)
+    return a[np.where(index < rows.stop, index, rows.start)]
+
+
+def _checked(classify: Callable[[Array], Array], images: jax.ShapeDtypeStruct) -> tuple[int, int]:
+    """How many of such images to classify at once, and how many classes there are.
+
+    Raises InputError unless `classify` maps the images to logits.
+    """
+    logits = shapes_of(classify, images)
+    if getattr(logits, "shape", ())[:1] != images.shape[:1] or len(logits.shape) != 2:
+        found = jax.tree.map(lambda leaf: leaf.shape, logits)
+        raise InputError(f"classify gives {found} for {images.shape[0]} images: expected logits, (images, classes)")
+    return runtime.evaluation_batch(images.shape[1] * images.shape[2]), logits.shape[1]
+
+
+@checked()
+def classify_all(classify: Callable[[Array], Array], images: Shaped[np.ndarray, "images ..."]) -> np.ndarray:
+    """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches."""
+    if not len(images):
+        raise InputError("no images: there is nothing to classify")
+    classes_of = _shared_classes
+    if not isinstance(classify, Partial):
+        classify, classes_of = Partial(classify), runtime.jit(functools.partial(_classes))
+    batch = min(len(images), _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32))[0])
+    parts = [
+        classes_of(classify, _take(images, slice(start, len(images)), batch)) for start in range(0, len(images), batch)
+    ]
+    return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
+
+
+def _classes(classify: Partial, images: Array) -> Array:
+    return classify(images.astype(jnp.float32) / 255).argmax(-1)
+
+
+_shared_classes = runtime.jit(_classes)
+
+
+def _probabilities(apply: Callable) -> Callable:
+    def probabilities(classify, examples, parameters):
+        images = jax.vmap(apply, (None, 0))(examples, parameters)
+        logits = classify(images.reshape(-1, *images.shape[2:]))
+        return jax.nn.softmax(wide(logits)).reshape(*images.shape[:2], -1)
+
+    return runtime.jit(probabilities)
+
+
+_shared_probabilities = functools.lru_cache(maxsize=32)(_probabilities)
+
+
+@checked()
+def image_columns(
+    predictions: Predictions, labels: np.ndarray, orbit: Orbit, *, among: Bool[np.ndarray, " transforms"] | None = None
+) -> dict[str, np.ndarray]:
+    """What the scores are made of, for each image: `{name: (images,)}`. Means of these over images give the scores.
+
+    `among` `(transforms,)` bool takes a part of the orbit; without a path the flip rate is left out.
+    """
+    _check_labels(labels, predictions.classes.shape[1])
+    keep = np.ones(len(orbit.parameters), bool) if among is None else np.asarray(among)
+    if keep.dtype != bool or keep.shape != (len(orbit.parameters),) or not keep.any():
+        raise InputError(
+            f"among is {keep.dtype}{keep.shape} with {keep.sum()} transforms: give a bool for each of "
+            f"{len(orbit.parameters)}, at least one of them true"
+        )
+    answers, reference = predictions.classes[1:][keep], predictions.classes[0]
+    right, agree = answers == labels, answers == reference
+    whole = np.concatenate([reference[None], answers])
+    votes = np.stack([(whole == label).sum(0) for label in range(int(whole.max()) + 1)])
+    correct = reference == labels
+    columns = {
+        "correct": correct,
+        "right": right.mean(0),
+        "always_right": correct & right.all(0),
+        "agree": agree.mean(0),
+        # Ordered pairs of two different members of the orbit, the identity among them, that agree.
+        "pairs_agree": (votes * (votes - 1)).sum(0) / (len(whole) * (len(whole) - 1)),
+        "agree_and_correct": agree.mean(0) * correct,
+        "variation": predictions.total_variation[keep].mean(0),
+    }
+    if among is None and orbit.paths:
+        steps = [predictions.classes[list(path)] for path in orbit.paths]
+        flips = np.concatenate([walk[1:] != walk[:-1] for walk in steps])
+        columns["flips"] = flips.mean(0)
+    return {name: np.asarray(values, np.float64) for name, values in columns.items()}
+
+
+def _check_labels(labels: np.ndarray, count: int, classes: int | None = None) -> None:
+    """Raise InputError unless there is a class for each image, and one of the logits' where these are known."""
+    if labels.shape != (count,):
+        raise InputError(f"labels have shape {labels.shape} for {count} images: give one for each")
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"labels are {labels.dtype}: give the number of each image's class, an integer")
+    if (labels < 0).any() or (classes is not None and (labels >= classes).any()):
+        wrong = labels[(labels < 0) | (labels >= (np.inf if classes is None else classes))][0]
+        below = "" if classes is None else f" and below the {classes} classes of the logits"
+        raise InputError(f"label {wrong} is not a class: give numbers from 0{below}")
+
+
+_COLUMNS = ("correct", "right", "always_right", "agree", "pairs_agree", "agree_and_correct", "variation")
+"""What `image_columns` gives of every orbit."""
+
+
+@checked()
+def scores(means: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol's scores from the means of `image_columns` over images: numbers or arrays, elementwise.
+
+    - accuracy: right on the untransformed image. mean_accuracy: over the transforms. worst_accuracy: right under all of
+      them and untransformed.
+    - consistency: the share of transforms that leave the answer alone; pairwise: of pairs of the orbit's members that
+      agree; if_correct: given that the untransformed answer is right.
+    - adjusted: (C − floor) / (1 − floor), with floor = max(0, accuracy + mean_accuracy − 1), what two sets of answers
+      so accurate share at least. With equal accuracies this is the 2·accuracy − 1 of the literature; it stays in
+      [0, 1] where a transform costs accuracy. Where the floor is 1, nothing is left to disagree and the score is 1.
+      It is the share of the errors, on the image and under its transforms, that are shared: whether what is wrong is at
+      least wrong alike. Do not rank networks by it: one that loses shared errors scores lower although it is more
+      accurate and more consistent, and near an accuracy of 1 a few images decide: right on every image and on 99.9 % of
+      the transformed ones it is 0, with these all right too it is 1. Compare mean_accuracy, worst_accuracy and
+      consistency; this one says something only of networks of about equal accuracy that still make many errors.
+    - total_variation: between class probabilities, in [0, 1]. flip_rate: of neighbours on the orbit's paths.
+    """
+    missing = [name for name in _COLUMNS if name not in means]
+    if missing:
+        raise InputError(f"means have no {', '.join(missing)}: give the means of all columns of image_columns")
+    floor = np.maximum(0.0, means["correct"] + means["right"] - 1)
+    beyond = np.maximum(0.0, means["agree"] - floor)  # never below but for rounding
+    room = 1 - floor
+    result = {
+        "accuracy": means["correct"],
+        "mean_accuracy": means["right"],
+        "worst_accuracy": means["always_right"],
+        "consistency": means["agree"],
+        "pairwise_consistency": means["pairs_agree"],
+        "consistency_if_correct": _ratio(means["agree_and_correct"], means["correct"], otherwise=np.nan),
+        "adjusted_consistency": _ratio(beyond, room, otherwise=1.0),
+        "total_variation": means["variation"],
+    }
+    if "flips" in means:
+        result["flip_rate"] = means["flips"]
+    return result
+
+
+def _ratio(a: Any, b: Any, *, otherwise: float) -> np.ndarray:
+    positive = b > 1e-12
+    return np.where(positive, a / np.where(positive, b, 1.0), otherwise)
+
+
+@checked("transforms")
+def consistency(
+    classify: Callable[[Array], Array], images: ArrayLike, transforms: Orbit, *, labels: np.ndarray | None = None
+) -> dict[str, Interval]:
+    """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
+
+    Each has its mean over the images, and the 95 % interval over them, `study.over_images` of shares. See `predict` for
+    `classify` and `images`, and `scores` for what is returned. `labels` is int `(images,)`, classes of the logits. How
+    the scores differ between networks is another question: train several, and give their means to `study.over_seeds`.
+
+    Raises InputError as `predict` does, and for a label that is not a class of the logits.
+    """
+    if labels is not None:
+        # Before all images are classified.
+        labels = np.asarray(labels)
+        count, _, classes = _sizes(classify, images, transforms)
+        _check_labels(labels, count, classes)
+    predictions = predict(classify, images, transforms)
+    truth = predictions.classes[0] if labels is None else labels
+    columns = {name: values[None] for name, values in image_columns(predictions, truth, transforms).items()}
+    every = scores({name: values.mean() for name, values in columns.items()})
+    wanted = [name for name in every if labels is not None or name in LABEL_FREE]
+    return {name: over_images(columns, lambda means, name=name: scores(means)[name], shares=True) for name in wanted}

@@ -1,0 +1,116 @@
+"""The activations of a function of images under the transforms of an orbit, in batches that fit in memory."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial, keystr
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
+
+from cnnjax import runtime
+from cnnjax.analysis.fields.receptive_field import image_struct
+from cnnjax.analysis.inputs.norms import wide, wide_dtype
+from cnnjax.analysis.transforms.orbits import Orbit
+from cnnjax.door.words import shown
+from cnnjax.errors import InputError
+from cnnjax.program.tracing import shapes_of
+
+Leaves = list[Float[Array, "batch ..."]]
+"""One array for each activation, in float32 at least."""
+
+
+class OrbitActivations:
+    """What measures of invariance are made of: `f(apply(images, parameter))`, batch by batch.
+
+    Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation; any
+    other function is traced anew by each measure, for the parameters of a module may have changed in between.
+
+    Raises InputError for fewer images than `at_least`, those that are none or not finite, and for an activation that
+    is complex or does not have the batch as its first axis.
+    """
+
+    def __init__(self, f: Callable[[Array], Any], images: Any, orbit: Orbit, *, at_least: int = 1):
+        if not isinstance(orbit, Orbit):
+            raise InputError(f"{shown(orbit)} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
+        self.images = finite_images(images)
+        if len(self.images) < at_least:
+            raise InputError(f"{len(self.images)} image: this measure compares images and needs at least {at_least}")
+        self.orbit = orbit
+        if isinstance(f, Partial):
+            self._evaluate = functools.partial(_shared(orbit.apply), f)
+        else:
+            # A program of its own goes away with this object, and the parameters that f holds with it.
+            self._evaluate = runtime.jit(functools.partial(_evaluated, orbit.apply, f))
+        transformed = jax.eval_shape(orbit.apply, self.images, orbit.identity)
+        paths, self._structure = jax.tree.flatten_with_path(shapes_of(f, transformed))
+        check_returns_arrays(paths)
+        self._names = [keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
+        for name, (_, leaf) in zip(self._names, paths, strict=True):
+            if leaf.shape[:1] != self.images.shape[:1] or jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+                raise InputError(
+                    f"activation {name} is {leaf.dtype} of shape {leaf.shape} for {len(self.images)} images: "
+                    "expected real numbers with the images as the first axis"
+                )
+        self.units = [jax.ShapeDtypeStruct(leaf.shape[1:], wide_dtype(leaf.dtype)) for _, leaf in paths]
+        """Shape and dtype of each activation of one image."""
+        pixels = math.prod(transformed.shape[1:-1])
+        batches = math.ceil(len(self.images) / runtime.evaluation_batch(pixels))
+        self.batch = math.ceil(len(self.images) / batches)
+        """How many images there are in each batch."""
+
+    def batches(self, first: int = 0) -> Iterator[tuple[Float[Array, " batch *image"], Bool[Array, " batch"]]]:
+        """The images from the batch `first` on, and which of them count: the last are repeated to fill the batch."""
+        n = len(self.images)
+        for start in range(first * self.batch, n, self.batch):
+            index = np.arange(start, start + self.batch)
+            yield jnp.asarray(self.images[np.minimum(index, n - 1)]), jnp.asarray(index < n)
+
+    def __call__(self, images: Float[Array, " batch *image"], parameter: ArrayLike) -> Leaves:
+        """The activations of these images under one transform.
+
+        Raises InputError where one is not finite.
+        """
+        leaves, finite = self._evaluate(images, parameter)
+        for name, good in zip(self._names, finite, strict=True):
+            if not good:
+                raise InputError(f"activation {name} is not finite on images of the orbit {self.orbit.name}")
+        return leaves
+
+    def tree(self, results: Sequence[Any]) -> Any:
+        """One result for each activation as a tree like that of `f`."""
+        return jax.tree.unflatten(self._structure, results)
+
+
+def check_returns_arrays(leaves: Sequence[Any]) -> None:
+    """Raise InputError where a function has returned nothing to measure."""
+    if not leaves:
+        raise InputError("f returns no array: return the activations that you want to know about")
+
+
+def finite_images(images: Any) -> np.ndarray:
+    """The images as an array of the dtype that JAX has for them.
+
+    Raises InputError unless they are float images (batch, height, width, channels) or signals, not empty and finite.
+    """
+    array = np.asarray(images, image_struct(images).dtype)
+    if not np.isfinite(array).all():
+        raise InputError("images contain NaN or infinity: activations there mean nothing; repair or drop them")
+    return array
+
+
+@functools.lru_cache(maxsize=32)
+def _shared(apply: Callable[..., Any]) -> Callable[..., Any]:
+    return runtime.jit(functools.partial(_evaluated, apply))
+
+
+def _evaluated(
+    apply: Callable[..., Any], f: Callable[[Array], Any], images: Array, parameter: Array
+) -> tuple[Leaves, list[Bool[Array, ""]]]:
+    """The activations of the transformed images, and whether each is finite."""
+    leaves = [wide(leaf) for leaf in jax.tree.leaves(f(apply(images, parameter)))]
+    return leaves, [jnp.isfinite(leaf).all() for leaf in leaves]

@@ -1,0 +1,68 @@
+"""Following a program equation by equation: what each array reads of the images."""
+
+from collections.abc import Sequence
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+from cnnjax.door import checked
+from cnnjax.errors import InputError
+from cnnjax.program.reach.control import CONTROL
+from cnnjax.program.reach.known import Call, Known
+from cnnjax.program.reach.reach import Reach
+from cnnjax.program.reach.rules import RULES, SELECTORS
+from cnnjax.program.reach.value import Value, flagged
+
+
+@checked()
+def follow(program: Jaxpr | ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
+    """What the results of a program read, given what its operands do."""
+    jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
+    if len(args) != len(jaxpr.invars):
+        raise InputError(f"args are {len(args)}, but the program has {len(jaxpr.invars)} operands: give one for each")
+    env: dict[Var, Value] = dict(zip(jaxpr.constvars, map(Value.constant, consts), strict=True))
+    env |= zip(jaxpr.invars, args, strict=True)
+
+    def read(atom: Var | Literal) -> Value:
+        return Value.constant(atom.val) if isinstance(atom, Literal) else env[atom]
+
+    last_use: dict[Var, int] = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if isinstance(v, Var)}
+    last_use |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if isinstance(v, Var)}
+    for i, eqn in enumerate(jaxpr.eqns):
+        env |= zip(eqn.outvars, _apply(eqn, [read(atom) for atom in eqn.invars]), strict=True)
+        for v in (*eqn.invars, *eqn.outvars):
+            if isinstance(v, Var) and last_use.get(v, i) <= i:
+                env.pop(v, None)
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _apply(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    name = eqn.primitive.name
+    call = Call(eqn, [value.known for value in values])
+    known = call.outputs()
+    if not any(value.reaches for value in values):
+        return [Value(k) for k in known]
+    if name in CONTROL:
+        return CONTROL[name](follow, eqn, values)
+    if name not in RULES:
+        return _everything(name, known, values)
+    selectors = range(len(values))[SELECTORS.get(name, slice(0))]
+    selecting = []
+    if any(value.reaches for i, value in enumerate(values) if i not in selectors):
+        # What is read counts, not what decides where: derivatives see it the same way.
+        selecting = [values[i] for i in selectors]
+        values = [Value(value.known) if i in selectors else value for i, value in enumerate(values)]
+    reading = [value for value in values if value.reaches]
+    by_axis = []
+    for axis in range(len(reading[0].reaches)):
+        reaches = [value.reaches[axis] if value.reaches else None for value in values]
+        result = RULES[name](call, reaches)
+        by_axis.append(result if isinstance(result, list) else [result] * len(known))
+    results = [Value(k, () if of[0] is None else of) for k, of in zip(known, zip(*by_axis, strict=True), strict=True)]
+    return [flagged(result, [*reading, *selecting], selecting) for result in results]
+
+
+def _everything(name: str, results: Sequence[Known], values: Sequence[Value]) -> list[Value]:
+    """The results of a primitive without a rule: they read everything, for all that is known."""
+    extents = [reach.extent for reach in next(value.reaches for value in values if value.reaches)]
+    unfollowed = frozenset([name]).union(*(value.unfollowed for value in values))
+    return [Value(r, tuple(Reach.everywhere(r.shape, n) for n in extents), unfollowed) for r in results]
