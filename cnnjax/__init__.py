@@ -3,3 +3,5 @@
 from cnnjax.errors import InputError
 
 __all__ = ["InputError"]
+
+__version__ = "0.1.0"

@@ -12,7 +12,7 @@ from typing import Any
 
 import cnnjax
 
-_PACKAGES = ("cnnjax", "jax", "jaxlib", "flax", "optax", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def provenance() -> dict[str, Any]:
@@ -22,7 +22,11 @@ def provenance() -> dict[str, Any]:
         "command": shlex.join([Path(executable).name, *arguments]),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "versions": {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "cnnjax": cnnjax.__version__,
+            **{package: _version(package) for package in _PACKAGES},
+        },
         "device": _device(),
     }
 
