@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from cnnjax.kernels.geometry import Geometry, Pass
 
@@ -94,7 +95,14 @@ def _weight_gradient(geometry: Geometry, x: Array, cotangent: Array) -> Array:
         rhs_dilation=geometry.stride,
         dimension_numbers=("CWN", "IWO", "WNC") if len(geometry.size) == 1 else ("CHWN", "IHWO", "HWNC"),
         batch_group_count=geometry.groups,
+        out_sharding=_everywhere(x),
     )
+
+
+def _everywhere(x: Array) -> NamedSharding | None:
+    """The sharding of a sum over all maps, where that is part of an array's type: every device has it."""
+    mesh = jax.typeof(x).sharding.mesh
+    return NamedSharding(mesh, PartitionSpec()) if mesh.explicit_axes else None
 
 
 _PLAIN: dict[Pass, Callable[[Geometry, Array, Array], Array]] = {

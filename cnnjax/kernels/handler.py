@@ -4,8 +4,9 @@ It reads the frame of pointers that XLA hands over, cuts the maps into chunks an
 comes takes the next chunk. The caller takes part, so that nothing waits for a thread that may not come, and returns
 when all are done. No Python runs and no lock is held while a program runs.
 
-Operands are (copies, maps, …) arrays or (copies, …) weights: as many convolutions of one geometry as there are copies,
-of both operands or of one, beside one of the other.
+Operands are (shares, copies, maps, …) arrays or (shares, copies, …) weights: for each share of a batch, of which there
+are several where devices share it, as many convolutions of one geometry as there are copies, of both operands or of
+one, beside one of the other.
 """
 
 import dataclasses
@@ -61,8 +62,8 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     out = data(c.load("ptr", results, 8))
     made = data(c.load("ptr", at(results, 8), 8)) if plan.sums else out
     dims = [c.load("ptr", at(p, buffer["dims"]), 8) for p in (first, second)]
-    lengths = [c.load("i64", d, 8) for d in dims]
-    copies, maps = c.max(*lengths), c.load("i64", at(dims[0], 8), 8)
+    lengths = [c.mul(c.load("i64", d, 8), c.load("i64", at(d, 8), 8)) for d in dims]
+    copies, maps = c.max(*lengths), c.load("i64", at(dims[0], 16), 8)
     units = c.mul(maps, plan.tiles)
     parts = c.min(c.div(c.add(units, plan.units - 1), plan.units), plan.most_chunks)
     chunks = c.mul(copies, parts)

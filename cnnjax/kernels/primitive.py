@@ -5,6 +5,7 @@ XLA's program of the same in the parameter `call_jaxpr`.
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from cnnjax.kernels import trial
 from cnnjax.kernels.by_xla import for_cpu, plain
 from cnnjax.kernels.choice import against_kernel
 from cnnjax.kernels.geometry import Geometry, Pass
+from cnnjax.kernels.shares import shares
 
 conv_p = Primitive("cnnjax_conv")
 
@@ -80,7 +82,7 @@ def _lower_for_cpu(ctx: Any, a: Any, b: Any, *, call_jaxpr: ClosedJaxpr, **what:
     if reason is None:
         from cnnjax.kernels.calls import call
 
-        f = functools.partial(call, **what)
+        f = functools.partial(call, devices=_devices(ctx.module_context.axis_context), **what)
     else:
         f = functools.partial(for_cpu, **what)
     # Lowered for operands without a mesh: a transpose taken in `for_cpu` is this device's own, and adds up no other's.
@@ -93,22 +95,28 @@ def _against_kernel(ctx: Any, *, geometry: Geometry, which: Pass, mapped: Mapped
     # A program that is exported runs in another process, which does not have this one's machine code.
     if ctx.module_context.lowering_parameters.for_export:
         return "exported"
-    if not _on_one_device(ctx.module_context.axis_context):
-        return "shared out to devices by XLA"
     a, b = ctx.avals_in
     copies = max(a.shape[0] if mapped[0] else 1, b.shape[0] if mapped[1] else 1)
-    reason = against_kernel(geometry, which, copies=copies, maps=a.shape[mapped[0]], dtype=a.dtype)
-    return reason if reason is not None or trial.ready() else "no kernels here"
+    maps, devices = a.shape[mapped[0]], _devices(ctx.module_context.axis_context)
+    parts = shares(maps, devices)
+    if parts < devices and copies % devices:
+        return f"a batch of {maps} for {devices} devices"
+    reason = against_kernel(geometry, which, copies=copies, maps=maps // parts, dtype=a.dtype)
+    if reason is None and not trial.ready(devices):
+        reason = "no kernels here"
+    return reason
 
 
-def _on_one_device(axes: Any) -> bool:
-    """Whether a program, or this part of one within `shard_map`, runs on one device: XLA cannot share out a kernel.
+def _devices(axes: Any) -> int:
+    """How many devices XLA shares out a program to, or this part of one within `shard_map`.
 
     `axes` is JAX's own account of it: of one device or several, or of a mesh and the axes along which it is split.
     """
     if hasattr(axes, "num_devices"):
-        return axes.num_devices == 1
-    return set(getattr(axes, "manual_axes", ())) == set(axes.mesh.axis_names) if hasattr(axes, "mesh") else True
+        return axes.num_devices
+    if hasattr(axes, "mesh"):
+        return math.prod(size for name, size in axes.mesh.shape.items() if name not in axes.manual_axes)
+    return 1
 
 
 mlir.register_lowering(conv_p, _lower)

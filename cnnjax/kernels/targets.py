@@ -14,7 +14,7 @@ from cnnjax.kernels.geometry import Geometry, Pass
 from cnnjax.kernels.handler import Plan, handler, module
 from cnnjax.kernels.vectors import Processor
 
-_CALL = "1"  # the version of operands and results of a call: programs in a compilation cache know it by its name
+_CALL = "2"  # the version of operands and results of a call: programs in a compilation cache know it by its name
 _OPERATIONS = 6e6  # in a unit: enough that taking one costs nothing
 _lock = threading.Lock()
 
@@ -97,3 +97,5 @@ def _register(name: str, address: int) -> None:
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     jax.ffi.register_ffi_target(name, new(address, b"xla._CUSTOM_CALL_TARGET", None), platform="cpu")
+    if hasattr(jax.ffi, "register_ffi_target_as_batch_partitionable"):
+        jax.ffi.register_ffi_target_as_batch_partitionable(name)

@@ -19,14 +19,17 @@ _lock = threading.Lock()
 _parent = os.getpid()
 
 
-def ready() -> bool:
-    """Whether kernels are wanted and work here. The first call tries one, and warns where that fails."""
+def ready(devices: int = 1) -> bool:
+    """Whether kernels are wanted and work here, in a program that so many devices share.
+
+    The first call tries one, and warns where that fails.
+    """
     if not runtime.kernels_wanted():
         return False
     if os.getpid() != _parent:
         return False  # a forked process, in which XLA's threads do not exist
     with _lock:
-        hindrance = _hindrance()
+        hindrance = _hindrance() or (_hindrance_to_sharing() if devices > 1 else None)
     if hindrance is not None:
         _say(hindrance)
     return hindrance is None
@@ -53,6 +56,14 @@ def _hindrance() -> str | None:
     # In a thread of its own: this one is in the midst of tracing or lowering another program.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         return thread.submit(_tried).result()
+
+
+@functools.cache
+def _hindrance_to_sharing() -> str | None:
+    from cnnjax.kernels import shares
+
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(shares.hindrance).result()
 
 
 def _tried() -> str | None:
