@@ -13,11 +13,28 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import jax
 import jaxtyping
 import pytest
+from hypothesis import is_hypothesis_test, settings
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Programs are not kept on disk: no test loads what another one, or a process that was killed, has written.
 jax.config.update("jax_enable_compilation_cache", False)
+
+
+def pytest_configure(config):
+    """`-m slow` draws all cases that a test asks for, everything else a share of them."""
+    import tests.drawn_cases  # noqa: F401  which registers the two
+
+    settings.load_profile("quick" if config.option.markexpr == "not slow" else "thorough")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Drawn cases are run again, more of them, by `-m slow`."""
+    if settings.get_current_profile_name() == "thorough":
+        for item in items:
+            if is_hypothesis_test(getattr(item, "obj", None)):
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

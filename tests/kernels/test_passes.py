@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy_passes import passes
 
 from cnnjax.kernels import Geometry
 from cnnjax.kernels.calls import call
+from tests.drawn_cases import drawn_cases
 
 PASSES = ("forward", "input", "weights")
 
@@ -77,7 +78,7 @@ def test_every_pass_against_numpy(geometry):
     channels=st.sampled_from([(1, 1, 1), (3, 16, 1), (16, 3, 1), (5, 7, 1), (18, 33, 1), (6, 4, 2), (7, 7, 7)]),
     maps=st.integers(1, 3),
 )
-@settings(deadline=None, max_examples=12)
+@drawn_cases(12)
 def test_drawn_convolutions_against_numpy(size, numbers, window, channels, maps):
     rank = len(size)
     pairs = ((numbers[4], numbers[5]), (numbers[6], numbers[7]))[:rank]

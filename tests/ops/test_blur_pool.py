@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 from scipy import ndimage, signal
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 blur_pool = jax.jit(ops.blur_pool, static_argnames=("taps", "stride", "padding"))
 max_blur_pool = jax.jit(ops.max_blur_pool, static_argnames=("window", "taps", "stride", "padding"))
@@ -33,7 +34,7 @@ def binomial(taps):
     taps=st.integers(2, 7),
     stride=st.integers(1, 4),
 )
-@settings(deadline=None, max_examples=4)
+@drawn_cases(4)
 @pytest.mark.parametrize(("padding", "mode"), [("same", "constant"), ("circular", "wrap"), ("reflect", "mirror")])
 def test_against_scipy(shape, taps, stride, padding, mode):
     x = draw(shape)

@@ -7,10 +7,11 @@ import numpy_loops
 import pytest
 import scipy.signal
 from conv_cases import PADDINGS_AND_DTYPES, assert_close, cases, integers, normal
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 float_types = st.sampled_from([np.float32, np.float64])
 
@@ -48,7 +49,7 @@ class TestRelationsOfDumoulinAndVisin:
     """
 
     @given(**ARITHMETIC, d=st.integers(1, 3), beyond=st.integers(0, 9))
-    @settings(deadline=None, max_examples=25)
+    @drawn_cases(25)
     @pytest.mark.parametrize("number", FORWARD)
     def test_forward(self, number, k, s, p, d, beyond):
         i = (k - 1) * d + 1 + beyond
@@ -61,14 +62,14 @@ class TestRelationsOfDumoulinAndVisin:
         return jax.eval_shape(lambda x, kernel: ops.conv(x, kernel, **options), x, kernel).shape[1:-1]
 
     @given(i=st.integers(1, 12), half=st.integers(0, 3))
-    @settings(deadline=None, max_examples=10)
+    @drawn_cases(10)
     def test_3_half_padding_of_an_odd_window_by_any_name(self, i, half):
         k = 2 * half + 1
         for padding in (half, ((half, half),), "same", "circular", "same_xla", *(["reflect"] if half < i else [])):
             assert ops.output_size(i, k, padding=padding) == i
 
     @given(k=st.integers(1, 4), s=st.integers(1, 4), beyond=st.integers(0, 9))
-    @settings(deadline=None, max_examples=10)
+    @drawn_cases(10)
     @pytest.mark.parametrize("pool", [ops.max_pool, ops.avg_pool])
     def test_7_pooling(self, pool, k, s, beyond):
         i = k + beyond
@@ -77,7 +78,7 @@ class TestRelationsOfDumoulinAndVisin:
         assert jax.eval_shape(lambda x: pool(x, k, stride=s), x).shape == (1, o, o, 1)
 
     @given(**ARITHMETIC, a=st.integers(0, 3), i=st.integers(1, 12))
-    @settings(deadline=None, max_examples=25)
+    @drawn_cases(25)
     @pytest.mark.parametrize("number", TRANSPOSED)
     def test_transposed(self, number, k, s, p, a, i):
         o, options = TRANSPOSED[number](i, k, s, p, a % s)
@@ -91,7 +92,7 @@ class TestRelationsOfDumoulinAndVisin:
         return transposed.shape[1:-1]
 
     @given(**ARITHMETIC, beyond=st.integers(0, 12))
-    @settings(deadline=None, max_examples=25)
+    @drawn_cases(25)
     def test_14_after_6_gives_back_the_input_size_and_no_other_remainder_does(self, k, s, p, beyond):
         i = max(1, k - 2 * p) + beyond
         o, options = FORWARD[6](i, k, s, p, 1)
@@ -102,7 +103,7 @@ class TestRelationsOfDumoulinAndVisin:
             self.transposed_shape(o, k, i - a + s, **options)
 
     @given(rank=st.integers(1, 2), k=st.integers(1, 4), s=st.integers(1, 3), a=st.integers(0, 2), i=st.integers(2, 4))
-    @settings(deadline=None, max_examples=6)
+    @drawn_cases(6)
     def test_14_is_a_convolution_of_the_stretched_map(self, rank, k, s, a, i):
         """With s − 1 zeros between the inputs, a more at the end, k' = k, s' = 1 and p' = k − p − 1 (section 4.6)."""
         p, a = (k - 1) // 2, a % s
@@ -139,7 +140,7 @@ def test_relation_6_leaves_the_last_rows_unread():
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=2)
+@drawn_cases(2)
 @pytest.mark.parametrize("op", [ops.conv, ops.convolve])
 @pytest.mark.parametrize(("padding", "dtype"), PADDINGS_AND_DTYPES)
 def test_linear_in_the_input_and_in_the_kernel(padding, dtype, op, data):
@@ -171,7 +172,7 @@ class TestAlgebraOfFullConvolution:
     """Commutative and associative, with the impulse as its one; cross-correlation is neither."""
 
     @given(sizes=sizes, dtype=float_types)
-    @settings(deadline=None, max_examples=10)
+    @drawn_cases(10)
     def test_commutative_associative_with_one(self, sizes, dtype):
         with jax.enable_x64(dtype == np.float64):
             a, b, c = (normal(size, seed, dtype) for seed, size in enumerate(sizes))
@@ -224,7 +225,7 @@ def every_shift(size, step):
 
 class TestTranslation:
     @given(data=st.data(), dtype=float_types)
-    @settings(deadline=None, max_examples=6)
+    @drawn_cases(6)
     def test_circular_padding_makes_it_equivariant_to_every_multiple_of_the_stride(self, data, dtype):
         rank = data.draw(st.integers(1, 2))
         stride = data.draw(st.tuples(*[st.integers(1, 3)] * rank))
@@ -268,7 +269,7 @@ class TestTranslation:
         rows=st.integers(0, 2),
         columns=st.integers(0, 2),
     )
-    @settings(deadline=None, max_examples=6)
+    @drawn_cases(6)
     def test_features_of_two_crops_agree_bit_for_bit_where_both_see_them(self, strides, windows, rows, columns):
         # In small integers no sum is rounded, so that the order of its terms cannot hide or make a difference.
         x = np.asarray(integers((1, 30, 30, 2)))

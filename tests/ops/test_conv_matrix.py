@@ -5,15 +5,16 @@ import numpy_loops
 import pytest
 import scipy.linalg
 from conv_cases import PADDINGS, PADDINGS_AND_DTYPES, assert_close, cases, integers, normal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=4)
+@drawn_cases(4)
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_entry_by_entry_against_loops(padding, data):
     case = data.draw(cases(padding))
@@ -23,7 +24,7 @@ def test_entry_by_entry_against_loops(padding, data):
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=2)
+@drawn_cases(2)
 @pytest.mark.parametrize(("padding", "dtype"), PADDINGS_AND_DTYPES)
 def test_conv_multiplies_by_it_and_conv_transpose_by_its_transpose(padding, dtype, data):
     case = data.draw(cases(padding))

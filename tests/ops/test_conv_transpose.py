@@ -6,18 +6,19 @@ import numpy as np
 import numpy_loops
 import pytest
 from conv_cases import PADDINGS_AND_DTYPES, assert_close, cases, integers, normal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 STATIC = ("input_size", "stride", "padding", "dilation", "groups")
 jitted = jax.jit(ops.conv_transpose, static_argnames=STATIC)
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=3)
+@drawn_cases(3)
 @pytest.mark.parametrize(("padding", "dtype"), PADDINGS_AND_DTYPES)
 def test_it_is_the_adjoint_of_conv(padding, dtype, data):
     case = data.draw(cases(padding))

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 
 def draw(shape, seed=0, dtype=np.float32):
@@ -27,7 +28,7 @@ def integers(shape, seed=0):
     dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
     groups=st.sampled_from([1, 2]),
 )
-@settings(deadline=None, max_examples=4)
+@drawn_cases(4)
 @pytest.mark.parametrize("padding", ["valid", "same", "full", "circular", "reflect", "same_xla", 1, "pairs"])
 def test_conv_against_loops(case, stride, dilation, padding, groups):
     shape, size = case

@@ -3,12 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 from numpy_resampling import positions, read_cubic
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 FILLS = ["zero", "circular", "reflect"]
 SCIPY = {"zero": "grid-constant", "circular": "grid-wrap", "reflect": "mirror"}
@@ -39,7 +40,7 @@ class TestCrop:
         each=st.booleans(),
         data=st.data(),
     )
-    @settings(deadline=None, max_examples=12)
+    @drawn_cases(12)
     def test_is_a_slice_of_the_padded_map(self, shape, mode, each, data):
         spatial = len(shape) - 2
         corners = st.lists(st.integers(-15, 15), min_size=spatial, max_size=spatial)

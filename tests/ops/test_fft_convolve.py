@@ -7,17 +7,18 @@ import numpy_loops
 import pytest
 import scipy.signal
 from conv_cases import PADDINGS_AND_DTYPES, assert_close, cases, normal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 jitted = jax.jit(ops.fft_convolve, static_argnames=("padding", "groups"))
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=3)
+@drawn_cases(3)
 @pytest.mark.parametrize(("padding", "dtype"), PADDINGS_AND_DTYPES)
 def test_it_agrees_with_loops(padding, dtype, data):
     case = data.draw(cases(padding, strides=(1, 1), dilations=(1, 1), max_window=6))

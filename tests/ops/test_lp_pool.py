@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 lp_pool = jax.jit(ops.lp_pool, static_argnames=("window", "p", "stride", "padding"))
 
@@ -23,7 +24,7 @@ def draw(shape, seed=0, dtype=np.float64):
     stride=st.sampled_from([None, (1, 2), (2, 1), (3, 3)]),
     p=st.sampled_from([1, 1.5, 2, 3.0, 7]),
 )
-@settings(deadline=None, max_examples=2)
+@drawn_cases(2)
 @pytest.mark.parametrize("padding", ["valid", "same", "full", "circular", "reflect", "same_xla", 1, "pairs"])
 def test_against_loops(case, stride, p, padding):
     shape, window = case

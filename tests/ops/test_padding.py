@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 NAMES = ["valid", "same", "full", "circular", "reflect", "same_xla"]
 SHAPES = [(2, 7, 3), (1, 5, 8, 2)]
@@ -35,7 +36,7 @@ def test_same_depends_on_the_window_alone(k, dilation, before, after, stride, n)
     stride=st.integers(1, 3),
     dilation=st.integers(1, 2),
 )
-@settings(deadline=None, max_examples=8)
+@drawn_cases(8)
 @pytest.mark.parametrize("padding", [*NAMES, 0, 2])
 def test_pad_against_loops(shape, k, stride, dilation, padding):
     space = shape[1:-1]

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 pool_with_phase = jax.jit(ops.polyphase_pool_with_phase, static_argnames=("stride", "order"))
 components = jax.jit(ops.polyphase_components, static_argnames="stride")
@@ -39,7 +40,7 @@ def phases(x, stride):
     order=st.sampled_from([1, 1.5, 2, 3, math.inf]),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=6)
+@drawn_cases(6)
 def test_against_every_phase_written_out(case, order, seed):
     shape, stride = case
     x = draw(shape, seed)

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 
 def distinct(shape, seed=0, dtype=np.float32):
@@ -29,7 +30,7 @@ def pooled_and_gradient(x, window, **options):
     case=st.sampled_from([((2, 9, 3), (3, 1)), ((1, 7, 6, 2), (2, 3)), ((2, 8, 4, 1), (2, 2)), ((1, 9, 9, 2), (3, 3))]),
     stride=st.one_of(st.none(), st.tuples(st.integers(1, 3), st.integers(1, 3))),
 )
-@settings(deadline=None, max_examples=3)
+@drawn_cases(3)
 @pytest.mark.parametrize("padding", ["valid", "same", "full", "circular", "reflect", "same_xla", 1, "pairs"])
 def test_pools_against_loops(case, stride, padding):
     shape, window = case

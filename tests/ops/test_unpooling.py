@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 # Compiled as one, an op starts several times faster than operation by operation.
 STATIC = ("window", "stride", "padding", "input_size", "overlap")
@@ -34,7 +35,7 @@ def configure(padding, rank, window, stride):
     stride=st.sampled_from([None, (1, 2), (2, 1), (2, 2), (3, 4)]),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=2)
+@drawn_cases(2)
 @pytest.mark.parametrize(("padding", "overlap"), list(zip(PADDINGS, itertools.cycle(["add", "overwrite", "max"]))))
 def test_against_loops(padding, overlap, case, stride, seed):
     shape, window = case

@@ -4,11 +4,12 @@ import numpy as np
 import numpy_loops
 import pytest
 import scipy.ndimage
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 FILLS = ["zero", "circular", "reflect"]
 
@@ -28,7 +29,7 @@ class TestShift:
         each=st.booleans(),
         data=st.data(),
     )
-    @settings(deadline=None, max_examples=12)
+    @drawn_cases(12)
     def test_against_loops(self, shape, mode, each, data):
         spatial = len(shape) - 2
         offset = st.lists(st.integers(-20, 20), min_size=spatial, max_size=spatial)

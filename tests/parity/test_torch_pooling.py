@@ -3,10 +3,11 @@ import functools
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnjax import InputError, ops
+from tests.drawn_cases import drawn_cases
 
 torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs torch")
 F = torch.nn.functional
@@ -163,7 +164,7 @@ def compare(ours, theirs, x, **tolerance):
 
 
 @given(case=pools(dilated=True), ceil_mode=st.booleans())
-@settings(deadline=None, max_examples=12)
+@drawn_cases(12)
 def test_max_pools_with_dilation_and_ceil_mode(case, ceil_mode):
     size, options = case
     pairs = tuple((p, p) for p in options["padding"])
@@ -173,7 +174,7 @@ def test_max_pools_with_dilation_and_ceil_mode(case, ceil_mode):
 
 
 @given(case=pools(), ceil_mode=st.booleans(), count_include_pad=st.booleans())
-@settings(deadline=None, max_examples=12)
+@drawn_cases(12)
 def test_means_that_count_padding_or_not(case, ceil_mode, count_include_pad):
     size, options = case
     window, stride, padding, _ = options.values()
@@ -186,7 +187,7 @@ def test_means_that_count_padding_or_not(case, ceil_mode, count_include_pad):
 
 
 @given(case=pools(padded=False), p=st.sampled_from([1, 2, 3.5]))
-@settings(deadline=None, max_examples=8)
+@drawn_cases(8)
 def test_lp_pools_with_ceil_mode(case, p):
     size, options = case
     window, stride, _, _ = options.values()

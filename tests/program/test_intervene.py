@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
 from cnnjax import InputError, models, ops
 from cnnjax.analysis import intervene
+from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import HEAD, MAKERS
 
 X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -232,7 +233,7 @@ NODES = st.tuples(st.sampled_from(range(len(OPS))), st.integers(0, 99), st.integ
 GROUPS = st.lists(st.tuples(st.sampled_from(sorted(WRAPPERS)), st.lists(NODES, min_size=1, max_size=3)), max_size=3)
 
 
-@settings(max_examples=25, deadline=None)
+@drawn_cases(25)
 @given(groups=GROUPS, outer=st.sampled_from(sorted(WRAPPERS)), returned=st.sets(st.integers(0, 8), min_size=1))
 def test_drawn_programs(groups, outer, returned):
     """Nodes in groups, each a call of its own; those that are returned are edited, and all that use them see it."""

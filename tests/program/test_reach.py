@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
 from cnnjax.program.reach import Value, follow
 from cnnjax.program.reach.known import Call, Known
+from tests.drawn_cases import drawn_cases
 
 
 def factors(draw, size):
@@ -61,7 +62,7 @@ def moves(draw):
 
 
 @given(moves())
-@settings(max_examples=100, deadline=None)
+@drawn_cases(100)
 def test_elements_keep_their_positions(drawn):
     moved, shape = drawn
     program = jax.make_jaxpr(lambda x: moved(jnp, x))(jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -100,7 +101,7 @@ def bounds_of(f, *operands):
 
 @pytest.mark.parametrize("name", BINARY)
 @given(a=intervals, b=intervals)
-@settings(max_examples=12, deadline=None)
+@drawn_cases(12)
 def test_bounds_hold_for_all_values(name, a, b):
     low, high = bounds_of(getattr(lax, name), bounded(*a), bounded(*b))
     values = [np.arange(lo, hi + 1, dtype=np.int32) for lo, hi in (a, b)]

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnjax import InputError, ops
 from cnnjax.analysis import project, receptive_field, top_activations
+from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import MAKERS, other_frameworks
 
 RANDOM = np.random.default_rng(4)
@@ -62,7 +63,7 @@ def listed(found):
     batch_size=st.sampled_from((1, 4, 23)),
     layer=st.sampled_from(("first", "second", "sums")),
 )
-@settings(max_examples=10, deadline=None)
+@drawn_cases(10)
 def test_the_best_of_a_dataset_in_any_order_and_batches(order, count_and_k, batch_size, layer):
     count, k = count_and_k
     chosen = order[:count]

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnjax import InputError, analysis, ops
 from cnnjax.analysis import Flip, Rotation, Scale, Shift
+from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import KERNEL, every_framework, plain
 
 # Shapes are few, so that little is compiled.
@@ -91,7 +92,7 @@ def phase_shifted(x, offset):
     ),
     units=st.lists(st.integers(-3, 3), min_size=2, max_size=2),
 )
-@settings(max_examples=5, deadline=None)
+@drawn_cases(5)
 def test_shifts_by_whole_units_are_the_definition(rank, case, units):
     (stride, padding, fill), units = case, units[:rank]
     offset = [stride * u for u in units]

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnnjax import analysis, models, ops
 from cnnjax.analysis import Flip, Rotation, Shift
+from tests.drawn_cases import drawn_cases
 
 PRECISION = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
 DOWNSAMPLERS = ("stride", "max", "average", "blur", "max_blur", "polyphase")
@@ -133,7 +134,7 @@ def symmetric(kernel):
     s=st.integers(1, 3),
     transform=st.sampled_from([Rotation(90), Rotation(180), Rotation(270), Flip("width"), Flip("height")]),
 )
-@settings(max_examples=12, deadline=None)
+@drawn_cases(12)
 def test_symmetric_kernels_commute_with_turns_and_flips_where_windows_fill_the_map(n, k, p, s, transform):
     p = min(p, k - 1)
     kernel = jnp.asarray(symmetric(np.random.default_rng(k).normal(size=(k, k, 1, 1))))
@@ -280,7 +281,7 @@ CLASSIFIERS = {name: classifier(read) for name, read in READS.items()}
 
 
 @given(seed=st.integers(0, 2**16), axis=st.sampled_from(list(READS)))
-@settings(max_examples=20, deadline=None)
+@drawn_cases(20)
 def test_consistency_is_1_exactly_when_the_prediction_is_constant_over_the_orbit(seed, axis):
     """Integer pixels and logits, so that sums are exact; whole orbits, written out in NumPy."""
     x = np.random.default_rng(seed).integers(0, 3, size=(2, 4, 4, 1)).astype(np.float32)

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnjax import InputError, models, ops, runtime
 from cnnjax.analysis import lie_attribution, lie_derivative
+from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import every_framework, plain
 
 
@@ -81,7 +82,7 @@ NODES = st.lists(
 )
 
 
-@settings(max_examples=4, deadline=None)
+@drawn_cases(4)
 @given(nodes=NODES, generator=st.sampled_from(["translation_x", "scale"]))
 def test_drawn_graphs_add_up(nodes, generator):
     weights = kernel(3, 3, 1, 1)

@@ -6,10 +6,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnjax import analysis
+from tests.drawn_cases import drawn_cases
 from tests.references.reading_matrices import MOVES, Branches, Conv, Pool, Transposed, reads_of, source
 
 amounts = st.tuples(st.integers(0, 2), st.integers(0, 2))
@@ -76,7 +77,7 @@ def check(stack, n):
 
 
 @given(stacks(convs | pools))
-@settings(max_examples=40, deadline=None)
+@drawn_cases(40)
 def test_plain_stacks_have_the_closed_form(drawn):
     stack, n = drawn
     field, truth = check(stack, n)
@@ -91,7 +92,7 @@ def test_plain_stacks_have_the_closed_form(drawn):
 
 
 @given(stacks(convs | bordered))
-@settings(max_examples=30, deadline=None)
+@drawn_cases(30)
 def test_borders_with_content(drawn):
     stack, n = drawn
     field, _ = check(stack, n)
@@ -103,13 +104,13 @@ def test_borders_with_content(drawn):
 
 
 @given(stacks(convs | pools | bordered | transposed | branches | st.sampled_from(MOVES)))
-@settings(max_examples=60, deadline=None)
+@drawn_cases(60)
 def test_drawn_networks(drawn):
     check(*drawn)
 
 
 @given(stacks(keeping | st.sampled_from(MOVES[:2]), most=3), stacks(keeping, most=3))
-@settings(max_examples=10, deadline=None)
+@drawn_cases(10)
 def test_the_axes_of_an_image_are_independent(rows, columns):
     (over_rows, height), (over_columns, width) = rows, columns
 

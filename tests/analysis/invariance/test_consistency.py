@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 from scipy import stats
 
 from cnnjax import InputError, analysis, models, runtime
 from tests.drawn import drawn_variables
+from tests.drawn_cases import drawn_cases
 
 ORBIT = analysis.rotations(60)  # five transforms and the identity
 
@@ -54,7 +55,7 @@ answers = st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size
 
 
 @given(answers, st.lists(st.integers(0, 2), min_size=4, max_size=4))
-@settings(deadline=None, max_examples=100)
+@drawn_cases(100)
 def test_scores_are_those_of_loops_written_out(classes, labels):
     found, expected = score(classes, labels), by_hand(classes, labels)
     assert set(found) == set(analysis.SCORES)

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from cnnjax import InputError, analysis
+from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import MAKERS, other_frameworks, plain
 
 # Each image is one pixel that holds its number; a transform adds 100 times its own. The answers stand in a table.
@@ -32,7 +33,7 @@ tables = st.lists(st.lists(st.integers(0, 1), min_size=4, max_size=4), min_size=
 
 
 @given(tables)
-@settings(deadline=None, max_examples=30)
+@drawn_cases(30)
 def test_consistency_is_1_exactly_when_the_prediction_is_constant_over_the_orbit(table):
     classify = Partial(answers, jnp.array(table, jnp.int32))
     constant = all(row == table[0] for row in table)

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from cnnjax import InputError, analysis, runtime
+from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import MAKERS, other_frameworks
 
 IMAGES = np.random.default_rng(0).random((20, 5, 5, 1)).astype(np.float32)
@@ -43,7 +44,7 @@ def by_definition(values, moved, firing_rate):
 
 
 @given(st.lists(st.lists(st.integers(-4, 4), min_size=10, max_size=10), min_size=3, max_size=3), st.data())
-@settings(deadline=None, max_examples=20)
+@drawn_cases(20)
 def test_scores_are_those_of_the_definition(units, data):
     firing_rate = data.draw(st.sampled_from([0.1, 0.25, 0.5]))
     images = np.array(units, np.float32).T.reshape(10, 1, 1, 3)

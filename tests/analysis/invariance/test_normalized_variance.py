@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnjax import InputError, analysis, ops, runtime
 from cnnjax.analysis.invariance.moments import Moments
+from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import MAKERS, other_frameworks
 
 IMAGES = np.random.default_rng(0).random((7, 6, 6, 1)).astype(np.float32)
@@ -106,7 +107,7 @@ def test_a_large_mean_does_not_drown_the_deviation():
 
 
 @given(st.lists(st.lists(st.floats(-100, 100, width=32), min_size=4, max_size=4), min_size=1, max_size=5), st.data())
-@settings(deadline=None, max_examples=30)
+@drawn_cases(30)
 def test_moments_of_batches_are_those_of_all_values(batches, data):
     counts = [data.draw(st.integers(1, 4)) for _ in batches]
     moments, seen = Moments.of_none((), jnp.float32), []

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
 from cnnjax import InputError, analysis, models, ops
 from cnnjax.analysis import Linearity
+from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import every_framework
 
 LINEAR, AFFINE, CONSTANT, UNKNOWN = Linearity
@@ -205,7 +206,7 @@ STEPS = {
 
 
 @given(st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=12)
+@drawn_cases(12)
 def test_drawn_functions(names):
     def f(x):
         outputs = [x]
@@ -266,7 +267,7 @@ def kernel_of(signal):
 
 
 @given(SIGNAL, SIGNAL, SIGNAL)
-@settings(deadline=None, max_examples=15)
+@drawn_cases(15)
 def test_convolution_is_linear_commutative_and_associative(a, b, c):
     # Fact 9. Whole numbers: the sums are exact.
     convolve = functools.partial(ops.convolve, padding="full")
