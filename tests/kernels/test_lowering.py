@@ -36,6 +36,9 @@ def test_programs_for_accelerators_are_xla_s_own(platform, kind):
     # One operation for each pass; the forward pass is not needed for the gradients.
     assert text.count("stablehlo.convolution") == 2
     assert "custom_call" not in text
+    exported = jax.export.export(step(*GROUPED[kind]), platforms=(platform,))(X).mlir_module()
+    assert exported.count("stablehlo.convolution") == 2
+    assert "custom_call" not in exported
 
 
 @pytest.mark.parametrize("kind", GROUPED)

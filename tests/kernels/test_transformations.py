@@ -37,6 +37,22 @@ def hessian_vector(conv):
     return jax.grad(along, (0, 1))
 
 
+def with_own_gradient(conv):
+    """The convolution with a gradient that is stated, itself made of convolutions and their gradients."""
+    stated = jax.custom_vjp(conv)
+    stated.defvjp(lambda *at: (conv(*at), at), lambda at, d: jax.vjp(conv, *at)[1](jnp.tanh(d)))
+    return stated
+
+
+@jax.custom_vjp
+def clipped(x):
+    """The identity, whose gradient is clipped."""
+    return x
+
+
+clipped.defvjp(lambda x: (x, None), lambda _, d: (jnp.clip(d, -0.5, 0.5),))
+
+
 TRANSFORMATIONS = {
     "nothing": (lambda conv: conv, X, KERNEL),
     "an array of NumPy's": (lambda conv: lambda x: gradient(jax.vmap(conv, (0, None)))(x, np.array(KERNEL)), XS),
@@ -66,6 +82,13 @@ TRANSFORMATIONS = {
     ),
     "scan": (lambda conv: lambda x, k: lax.scan(lambda s, _: (conv(s, k / 8), None), x, None, 3)[0], X, KERNEL),
     "remat": (lambda conv: gradient(jax.checkpoint(conv)), X, KERNEL),
+    "custom_vjp of it": (lambda conv: gradient(with_own_gradient(conv)), X, KERNEL),
+    "custom_vjp before and after it": (
+        lambda conv: gradient(lambda x, kernel: clipped(conv(clipped(x), kernel))), X, KERNEL,
+    ),
+    "custom_vjp in remat in vmap": (
+        lambda conv: jax.vmap(gradient(jax.checkpoint(with_own_gradient(conv))), (0, None)), XS, KERNEL,
+    ),
 }  # fmt: skip
 
 
