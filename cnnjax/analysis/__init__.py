@@ -1,4 +1,71 @@
-"""What a function of images sees and what it ignores."""
+"""What a function of images sees and what it ignores: measurements of any JAX function of images.
+
+`f` takes images (batch, height, width, channels), or signals (batch, length, channels), and returns activations: an
+array, or any tree of arrays, as a model's `(logits, activations)`. What is "per activation" comes as a tree like f's.
+
+Fields (`fields`): which pixels a unit reads.
+
+- `receptive_field`: per activation the exact `ReceptiveField`, size, stride and padding, read off the program
+- `effective_receptive_field`: the `EffectiveField`, |∂ unit / ∂ pixel| averaged over images; with its `GaussianFit`
+- `influence`: the pixels that a unit's derivatives reach
+
+Transforms (`transforms`): what moves images and maps.
+
+- `Shift`, `Rotation`, `Flip`, `Scale`: one `Transform`, of an image and of a map whose units lie a stride apart
+- `shifts`, `subpixel_shifts`, `rotations`: an `Orbit`, a finite family with paths through it; `Fill`: what comes in
+- `quarter_turns`: which members of an orbit of rotations are multiples of 90°
+- `Generator`: the derivative of a family at the identity, for Lie derivatives
+
+Invariance (`invariance`): what does not change.
+
+- `consistency`: `SCORES` of a classifier over an orbit with their intervals, by the `PROTOCOL`
+- `predict`, `classify_all`: `Predictions` for every image under every transform; the classes of images as they are
+- `image_columns`, `scores`: what the scores are made of, image by image; the scores from its means
+- `flip_rate`: how often the answer changes from one frame of a path to the next
+- `invariance_curve`, `confidence_curve`: per activation `‖f(T x) − f(x)‖ / ‖f(x)‖`; the right class's probability
+- `translation_sensitivity_map`: per activation the `TranslationSensitivity`, distance by shift over that of images
+- `normalized_variance`: per unit the `NormalizedVariance`, deviation under transforms over that between images
+- `goodfellow_invariance`: per unit the `GoodfellowInvariance`, how often it still fires over how often it fires
+
+Equivariance (`equivariance`): what moves along.
+
+- `equivariance_error`: per activation `‖f(T x) − T f(x)‖ / ‖T f(x)‖`
+- `shift_terms`, `check_shift_terms`: the error under a shift as `ShiftTerms`: aliasing, border and content
+- `lie_derivative`: per activation `d/dt T₋ₜ f(Tₜ x)` at t = 0
+- `local_equivariance_error`: its size, a `LocalError`
+- `lie_attribution`: what each layer adds to it, a `LieContribution`
+
+Attribution (`attribution`): which pixels have to do with a unit. Maps of images come as an `Attribution`.
+
+- `saliency`, `smooth_grad`, `integrated_gradients`: the gradient; averaged over noise; integrated from a baseline
+- `strength`: the largest absolute value over a map's channels
+- `grad_cam`: a layer's maps, weighted by what they do for a class
+- `occlusion`, `cover`: the `Occlusion` of Zeiler & Fergus, a square moved over the image; images with a square covered
+- `top_activations`: the `TopActivations` of each map over a dataset, with patches and projections
+- `deletion`, `insertion`: the `PerturbationCurve` of a class as important pixels go, or come
+- `pointing_game`: whether the strongest point of a map lies on the object
+- `sanity`: whether pictures change with the weights, and whether they copy the image
+
+Backward (`attribution.backward`): from a unit back to pixels.
+
+- `project`, `Projector`: the `Projection` of units, by the deconvnet or another rule
+- `with_relu_rule`, `with_pool_rule`: f with another derivative at its rectifiers, or at pools that overlap
+- `rectifiers`: where f rectifies, as `Rectifiers`, each a `Nonlinearity`
+
+Network (`network`): what is asked of a network as a whole.
+
+- `cost`: multiply-adds, parameters and bytes of each layer, a `Cost` of `LayerCost`s
+- `gradient_flow`: the `GradientFlow`, a `Signal` for each parameter and activation; raises `NotFiniteError`
+- `is_linear`, `linearity_error`: per activation the `Linearity` that the program shows; the `LinearityError` measured
+- `cka`, `cka_matrix`: how alike two sets of activations are, whatever their units
+- `class_selectivity`: the `ClassSelectivity` of units, how much more one class excites them
+- `correspondence`: per activation the `Correspondence`, whether covering a part changes images alike
+- `filter_chroma`, `filter_orientation`, `filter_rms`: colour, stripes and strength of first-layer filters
+
+Programs (`cnnjax.program`): f itself.
+
+- `intervene`: f with its activations edited where they are computed
+"""
 
 from cnnjax.analysis.attribution import sanity
 from cnnjax.analysis.attribution.backward.pool_rules import with_pool_rule
@@ -37,13 +104,14 @@ from cnnjax.analysis.invariance.translation_sensitivity import TranslationSensit
 from cnnjax.analysis.network.correspondence import Correspondence, correspondence
 from cnnjax.analysis.network.cost import Cost, LayerCost, cost
 from cnnjax.analysis.network.filters import filter_chroma, filter_orientation, filter_rms
-from cnnjax.analysis.network.gradient_flow import GradientFlow, NotFiniteError, Signal, gradient_flow
+from cnnjax.analysis.network.gradient_flow import GradientFlow, Signal, gradient_flow
 from cnnjax.analysis.network.linearity import Linearity, LinearityError, is_linear, linearity_error
 from cnnjax.analysis.network.selectivity import ClassSelectivity, class_selectivity
 from cnnjax.analysis.network.similarity import cka, cka_matrix
 from cnnjax.analysis.transforms.generators import Generator
 from cnnjax.analysis.transforms.geometric import Flip, Rotation, Scale, Shift, Transform
 from cnnjax.analysis.transforms.orbits import Fill, Orbit, quarter_turns, rotations, shifts, subpixel_shifts
+from cnnjax.errors import NotFiniteError
 from cnnjax.program.intervene import intervene
 
 __all__ = [

@@ -4,11 +4,12 @@ import collections
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jax.extend.core import ClosedJaxpr, Literal, Var
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 from cnnjax.program.calls import CALLS
 from cnnjax.program.copies import converts, is_copy
-from cnnjax.program.multiply_adds import Program, Work, programs, work
+from cnnjax.program.multiply_adds import Work, work
+from cnnjax.program.walk import Program, called, walk
 
 
 class _Step(NamedTuple):
@@ -81,27 +82,18 @@ class Dataflow:
 
     def _inline(self, program: Program, arguments: Sequence[int]) -> list[int]:
         """Append the steps of a program; its results."""
-        jaxpr, constants = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, [])
-        env: dict[Var, int] = dict(zip(jaxpr.constvars, map(self._constant, constants), strict=True))
-        env |= zip(jaxpr.invars, arguments, strict=True)
+        return walk(program, arguments, self._results, constant=self._constant, literal=lambda _: self._new())
 
-        def read(atom: Var | Literal) -> int:
-            return self._new() if isinstance(atom, Literal) else env[atom]
-
-        for eqn in jaxpr.eqns:
-            reads = [read(atom) for atom in eqn.invars]
-            if eqn.primitive.name in CALLS:
-                (inner,) = programs(eqn)
-                makes = self._inline(inner, reads)
-            else:
-                makes = [self._new() for _ in eqn.outvars]
-                self._made_by |= dict.fromkeys(makes, len(self._steps))
-                step = _Step(work(eqn), reads, makes, is_copy(eqn), converts(eqn))
-                for array in reads:
-                    self._readers[array].append(step)
-                self._steps.append(step)
-            env |= zip(eqn.outvars, makes, strict=True)
-        return [read(atom) for atom in jaxpr.outvars]
+    def _results(self, position: int, eqn: JaxprEqn, reads: list[int]) -> list[int]:
+        if eqn.primitive.name in CALLS:
+            return self._inline(called(eqn), reads)
+        makes = [self._new() for _ in eqn.outvars]
+        self._made_by |= dict.fromkeys(makes, len(self._steps))
+        step = _Step(work(eqn), reads, makes, is_copy(eqn), converts(eqn))
+        for array in reads:
+            self._readers[array].append(step)
+        self._steps.append(step)
+        return makes
 
     def _maker(self, array: int) -> _Step | None:
         return self._steps[self._made_by[array]] if array in self._made_by else None

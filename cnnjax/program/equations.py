@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from jax.extend.core import JaxprEqn, Literal, Var
+from jax.extend.core import JaxprEqn
 
 from cnnjax.program.calls import CALLS
-from cnnjax.program.evaluate import opened
-from cnnjax.program.multiply_adds import Program, programs
+from cnnjax.program.walk import Program, called, opened, programs, walk
 
 Place = tuple[int, ...]
 """Where an equation stands: its position in its program, after position and number of each program that holds it."""
@@ -52,17 +51,10 @@ class Equations:
     def _expand(
         self, program: Program, arguments: Sequence[int], place: Place, within: tuple[JaxprEqn, ...]
     ) -> list[int]:
-        jaxpr, constants = opened(program)
-        env: dict[Var, int] = dict(zip(jaxpr.constvars, map(self._constant, constants), strict=True))
-        env |= zip(jaxpr.invars, arguments, strict=True)
+        def step(position: int, eqn: JaxprEqn, reads: list[int]) -> list[int]:
+            return self._results(eqn, reads, (*place, position), within)
 
-        def read(atom: Var | Literal) -> int:
-            return self._constant(atom.val) if isinstance(atom, Literal) else env[atom]
-
-        for position, eqn in enumerate(jaxpr.eqns):
-            results = self._results(eqn, [read(atom) for atom in eqn.invars], (*place, position), within)
-            env |= zip(eqn.outvars, results, strict=True)
-        return [read(atom) for atom in jaxpr.outvars]
+        return walk(program, arguments, step, constant=self._constant)
 
     def _results(self, eqn: JaxprEqn, reads: list[int], place: Place, within: tuple[JaxprEqn, ...]) -> list[int]:
         kind = eqn.primitive.name
@@ -78,8 +70,7 @@ class Equations:
         if kind not in (*CALLS, *LOOPS, "cond") or self._whole(eqn):
             return add(kind, reads, len(eqn.outvars))
         if kind in CALLS:
-            (called,) = programs(eqn)
-            return expand(0, called, reads)
+            return expand(0, called(eqn), reads)
         if kind == "cond":
             branches = [expand(number, branch, reads[1:]) for number, branch in enumerate(programs(eqn))]
             return [add("leave", [*choices, reads[0]], 1)[0] for choices in zip(*branches, strict=True)]

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
 
-from cnnjax.program.multiply_adds import Program
+from cnnjax.program.walk import Program, opened, walk
 
 Run = Callable[[Sequence[Any]], Sequence[Any]]
 """What makes the results of an equation of its operands."""
@@ -23,21 +23,12 @@ def evaluate(
     `edit` makes of every array what is read in its place; it is called once for each variable, in the order of
     computation.
     """
-    jaxpr, constants = opened(program)
-    env: dict[Var, Any] = {}
+    jaxpr, _ = opened(program)
 
-    def write(variables: Sequence[Var], values: Iterable[Any]) -> None:
-        env.update((v, edit(v, value)) for v, value in zip(variables, values, strict=True))
+    def step(position: int, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
+        return instead[position](values) if position in instead else run(jaxpr, eqn, values)
 
-    def read(atom: Var | Literal) -> Any:
-        return atom.val if isinstance(atom, Literal) else env[atom]
-
-    write(jaxpr.constvars, constants)
-    write(jaxpr.invars, operands)
-    for position, eqn in enumerate(jaxpr.eqns):
-        values = [read(atom) for atom in eqn.invars]
-        write(eqn.outvars, instead[position](values) if position in instead else run(jaxpr, eqn, values))
-    return [read(atom) for atom in jaxpr.outvars]
+    return walk(program, operands, step, constant=lambda value: value, written=edit)
 
 
 def run(jaxpr: Jaxpr, eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
@@ -46,8 +37,3 @@ def run(jaxpr: Jaxpr, eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
     # A program of this equation alone: how a primitive is called with its parameters is JAX's own business.
     alone = jaxpr.replace(constvars=[], invars=list(operands), outvars=eqn.outvars, eqns=[eqn])
     return jaxpr_as_fun(ClosedJaxpr(alone, ()))(*operands.values())
-
-
-def opened(program: Program) -> tuple[Jaxpr, Sequence[Any]]:
-    """A program and the constants that it closes over."""
-    return (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())

@@ -13,10 +13,10 @@ from cnnjax.errors import InputError
 from cnnjax.program.calls import CALLS
 from cnnjax.program.copies import converts, is_copy, way_back
 from cnnjax.program.dataflow import Dataflow
-from cnnjax.program.evaluate import evaluate, opened, run
-from cnnjax.program.multiply_adds import Program, programs
+from cnnjax.program.evaluate import evaluate, run
 from cnnjax.program.names import named
 from cnnjax.program.tracing import program_of
+from cnnjax.program.walk import Program, called, opened
 
 Edit = Callable[[str, jax.Array], Any]
 Edited = Callable[[Any], Any]
@@ -83,13 +83,13 @@ class _Places(NamedTuple):
     """By position of the call, where it makes and uses one."""
 
 
-def _places(jaxpr: Jaxpr, names: Mapping[Var, _Name], *, called: bool = False) -> _Places:
+def _places(jaxpr: Jaxpr, names: Mapping[Var, _Name], *, in_call: bool = False) -> _Places:
     """The places of the named arrays, followed into the calls that return them, and to operands that calls hand on.
 
     A copy's name goes to its array, but not to an operand of f. Of several copies the first is looked through.
     """
     names, inside = dict(names), {}
-    arrays = {v for eqn in jaxpr.eqns for v in eqn.outvars}.union(jaxpr.invars if called else ())
+    arrays = {v for eqn in jaxpr.eqns for v in eqn.outvars}.union(jaxpr.invars if in_call else ())
     read = {v for eqn in jaxpr.eqns for v in eqn.invars if isinstance(v, Var)}
 
     def add(array: Any, name: _Name) -> None:
@@ -112,12 +112,12 @@ def _places(jaxpr: Jaxpr, names: Mapping[Var, _Name], *, called: bool = False) -
                 add(eqn.invars[0], changed)
         if eqn.primitive.name not in CALLS:
             continue
-        program = opened(_called(eqn))[0]
+        program = opened(called(eqn))[0]
         returned = [(v, o) for v, o in zip(program.outvars, eqn.outvars, strict=True) if isinstance(v, Var)]
         taken = [(v, o) for v, o in zip(program.invars, eqn.invars, strict=True) if isinstance(o, Var)]
         known = {v: names[o] for v, o in taken if o in names and not names[o].copies}
         known |= {v: names[o]._replace(read=names[o].read or o in read) for v, o in returned if o in names}
-        places = _places(program, known, called=True)
+        places = _places(program, known, in_call=True)
         # What a call returns twice is one array, and so is what it hands on from its operands.
         for v, o in (*returned, *taken):
             if v in places.names:
@@ -135,7 +135,7 @@ def _places(jaxpr: Jaxpr, names: Mapping[Var, _Name], *, called: bool = False) -
 def _evaluate(program: Program, operands: Sequence[Any], places: _Places, edited: Edit) -> list[Any]:
     equations = opened(program)[0].eqns
     instead = {
-        position: functools.partial(_evaluate, _called(equations[position]), places=inner, edited=edited)
+        position: functools.partial(_evaluate, called(equations[position]), places=inner, edited=edited)
         for position, inner in places.inside.items()
     }
 
@@ -171,11 +171,6 @@ def _once_each(edit: Edit) -> Edit:
         return done[name]
 
     return edited
-
-
-def _called(eqn: JaxprEqn) -> Program:
-    (program,) = programs(eqn)
-    return program
 
 
 def _variables(eqn: JaxprEqn) -> list[Var]:

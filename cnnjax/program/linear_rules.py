@@ -8,13 +8,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.lax import GatherScatterMode
 
 from cnnjax.program.calls import CALLS
-from cnnjax.program.multiply_adds import programs
 from cnnjax.program.reach.known import Call, Known
 from cnnjax.program.reach.rules import SELECTORS
+from cnnjax.program.walk import Program, called, walk
 
 
 class Form(enum.IntFlag):
@@ -55,21 +55,12 @@ class Term:
         return Term(_unknown(self.known, self.known.shape), self.form)
 
 
-def forms(program: Jaxpr | ClosedJaxpr, terms: Sequence[Term]) -> list[Term]:
+def forms(program: Program, terms: Sequence[Term]) -> list[Term]:
     """The forms of the results of a program, given those of its operands."""
-    jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
-    env = {v: Term(Known.constant(c)) for v, c in zip(jaxpr.constvars, consts, strict=True)}
-    env |= zip(jaxpr.invars, terms, strict=True)
-
-    def read(atom: Var | Literal) -> Term:
-        return Term(Known.constant(atom.val)) if isinstance(atom, Literal) else env[atom]
-
-    for eqn in jaxpr.eqns:
-        env |= zip(eqn.outvars, _apply(eqn, [read(atom) for atom in eqn.invars]), strict=True)
-    return [read(atom) for atom in jaxpr.outvars]
+    return walk(program, terms, _apply, constant=lambda value: Term(Known.constant(value)))
 
 
-def _apply(eqn: JaxprEqn, terms: list[Term]) -> list[Term]:
+def _apply(position: int, eqn: JaxprEqn, terms: list[Term]) -> list[Term]:
     name = eqn.primitive.name
     call = Call(eqn, [term.known for term in terms])
     if not any(term.given is not None for term in terms):
@@ -120,8 +111,7 @@ def _gather(call: Call, terms: Sequence[Term]) -> Form:
 
 
 def _inline(eqn: JaxprEqn, terms: list[Term]) -> list[Term]:
-    (program,) = programs(eqn)
-    return forms(program, terms)
+    return forms(called(eqn), terms)
 
 
 def _each(eqn: JaxprEqn, terms: list[Term]) -> list[Term]:

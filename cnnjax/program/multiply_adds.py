@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import JaxprEqn
 
 from cnnjax.program.calls import CALLS
 from cnnjax.program.primitives import PRODUCTS, UNCOUNTED
-
-Program = Jaxpr | ClosedJaxpr
+from cnnjax.program.walk import equations, programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +47,6 @@ def work(eqn: JaxprEqn) -> Work:
         return total
     # A loop whose rounds nobody knows beforehand, or a primitive that may do anything with its operands.
     return Work(total.multiply_adds, total.inexact | {name})
-
-
-def programs(eqn: JaxprEqn) -> list[Program]:
-    """The programs that an equation runs."""
-    found = (value if isinstance(value, tuple) else (value,) for value in eqn.params.values())
-    return [program for values in found for program in values if isinstance(program, Program)]
-
-
-def equations(program: Program) -> list[JaxprEqn]:
-    """The equations of a program, in order."""
-    return (program.jaxpr if isinstance(program, ClosedJaxpr) else program).eqns
 
 
 def _costliest(branches: list[Work]) -> Work:

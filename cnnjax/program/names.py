@@ -4,10 +4,20 @@ import collections
 from typing import Any
 
 import jax
-from jax.tree_util import keystr
+from jax.tree_util import KeyPath, keystr
 
 from cnnjax.errors import InputError
 from cnnjax.program.dataflow import Dataflow
+
+
+def leaf_names(result: Any) -> list[str]:
+    """What the arrays of a result are called by path: "1/conv1"; "output" where it is one array."""
+    return [path_name(path) for path, _ in jax.tree.leaves_with_path(result)]
+
+
+def path_name(path: KeyPath, *, otherwise: str = "output") -> str:
+    """The keys of a path with slashes in between; `otherwise` where there are none."""
+    return keystr(path, simple=True, separator="/") or otherwise
 
 
 def named(result: Any, flow: Dataflow) -> dict[int, tuple[str, jax.ShapeDtypeStruct]]:
@@ -24,7 +34,7 @@ def named(result: Any, flow: Dataflow) -> dict[int, tuple[str, jax.ShapeDtypeStr
             found[value] = path, array
     # Not in the order of the result, where `jit` sorts the names.
     order = sorted(found, key=flow.position)
-    paths = {value: keystr(found[value][0], simple=True, separator="/") or "output" for value in order}
+    paths = {value: path_name(found[value][0]) for value in order}
     keys = {value: path.rpartition("/")[2] for value, path in paths.items()}
     often = collections.Counter(keys.values())
     names = {v: keys[v] if often[keys[v]] == 1 else paths[v] for v in order}

@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from cnnjax import ops
-from cnnjax.analysis.attribution.backward.project import Projection, Unit, checked_units, found_units
+from cnnjax.analysis.attribution.backward.project import Projection
+from cnnjax.analysis.inputs.units import Unit, checked_units, found_units
 from cnnjax.ops import Padding
 from cnnjax.ops.unpooling import Overlap
 

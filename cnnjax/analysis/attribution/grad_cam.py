@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from cnnjax.analysis.attribution.backward.project import Unit, ValueRange
 from cnnjax.analysis.attribution.unit_scores import Attribution, Scores, of_each
 from cnnjax.analysis.inputs.compilation import compiled
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.images import Images, ValueRange
+from cnnjax.analysis.inputs.layers import find_layer
 from cnnjax.analysis.inputs.norms import wide
-from cnnjax.analysis.inputs.units import find_layer, paths_of
+from cnnjax.analysis.inputs.units import Unit
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.program.dataflow import Dataflow
 from cnnjax.program.intervene import intervene
-from cnnjax.program.names import named
+from cnnjax.program.names import leaf_names, named
 from cnnjax.program.tracing import program_of
 
 
@@ -61,7 +61,7 @@ def _find_maps(f: Callable[[Array], Any], images: Array, maps: str) -> str:
     program, result = program_of(f, images)
     flow = Dataflow(program)
     names = [named(result, flow)[value][0] for value in flow.results]
-    paths, shapes = paths_of(result), [leaf.shape for leaf in jax.tree.leaves(result)]
+    paths, shapes = leaf_names(result), [leaf.shape for leaf in jax.tree.leaves(result)]
     fitting = [i for i, shape in enumerate(shapes) if len(shape) == images.ndim and 0 not in shape]
     choices = [paths[i] for i in fitting]
     keys = [path.rpartition("/")[-1] for path in paths]

@@ -9,11 +9,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from cnnjax.analysis.attribution.backward.project import Unit, ValueRange
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.analysis.attribution.unit_scores import Attribution, Scores
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.images import Images, ValueRange
 from cnnjax.analysis.inputs.norms import wide
+from cnnjax.analysis.inputs.units import Unit
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 

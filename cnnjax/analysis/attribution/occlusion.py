@@ -1,7 +1,6 @@
 """Occlusion: what a network says of an image while a square of it is covered."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,12 +10,13 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from cnnjax import runtime
-from cnnjax.analysis.attribution.backward.project import Projector, ValueRange, batches, checked_images
+from cnnjax.analysis.attribution.backward.project import Projector
 from cnnjax.analysis.attribution.backward.relu_rules import Rule, check_rule
+from cnnjax.analysis.inputs.batches import batches, most_at_once
 from cnnjax.analysis.inputs.compilation import compiled
+from cnnjax.analysis.inputs.images import ValueRange, checked_images
+from cnnjax.analysis.inputs.layers import find_activation, find_logits
 from cnnjax.analysis.inputs.norms import wide
-from cnnjax.analysis.inputs.units import find_activation, find_logits
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 
@@ -99,7 +99,7 @@ def occlusion(
     options: dict[str, Any] = dict(size=size, at=at)
     starts, centres = zip(*(_grid(n, size, stride) for n in images.shape[1:3]), strict=True)
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.int32)
-    batch_size = runtime.evaluation_batch(math.prod(images.shape[1:3])) if batch_size is None else batch_size
+    batch_size = most_at_once(images.shape) if batch_size is None else batch_size
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size} must be positive")
     parts = [

@@ -11,10 +11,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from cnnjax.analysis.inputs.compilation import compiled
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.images import Images, finite_images
+from cnnjax.analysis.inputs.layers import checked_labels, find_logits
 from cnnjax.analysis.inputs.norms import wide
-from cnnjax.analysis.inputs.units import checked_labels, find_logits
-from cnnjax.analysis.invariance.orbit_activations import finite_images
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 

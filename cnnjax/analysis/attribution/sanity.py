@@ -10,15 +10,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.tree_util import KeyPath, Partial, keystr
+from jax.tree_util import KeyPath, Partial
 from jaxtyping import Array, Float, PyTree
 
-from cnnjax.analysis.inputs.images import Images
-from cnnjax.analysis.invariance.orbit_activations import finite_images
+from cnnjax.analysis.inputs.images import Images, finite_images
 from cnnjax.door import checked
 from cnnjax.door.arrays import as_numpy
 from cnnjax.errors import InputError
 from cnnjax.program.dataflow import Dataflow
+from cnnjax.program.names import path_name
 from cnnjax.program.tracing import program_of
 
 Explain = Callable[[Callable[[Array], Any], Any], Any]
@@ -116,7 +116,7 @@ def _layers(apply: Callable[..., Any], params: Any, fresh: Any, images: np.ndarr
 
 def _module(path: KeyPath) -> str:
     """The module above a parameter; the parameter itself where there is none."""
-    name = keystr(path, simple=True, separator="/")
+    name = path_name(path, otherwise="params")
     return name.rpartition("/")[0] or name
 
 

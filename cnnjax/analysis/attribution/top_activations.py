@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cnnjax import runtime
-from cnnjax.analysis.attribution.backward.project import Projector, ValueRange, batches, checked_images, checked_units
+from cnnjax.analysis.attribution.backward.project import Projector
 from cnnjax.analysis.attribution.backward.rectifiers import rectifiers
 from cnnjax.analysis.attribution.backward.relu_rules import Rule, check_report, check_rule
 from cnnjax.analysis.fields.receptive_field import ReceptiveField, receptive_field
+from cnnjax.analysis.inputs.batches import batches, most_at_once
 from cnnjax.analysis.inputs.compilation import compiled
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.images import Images, ValueRange, checked_images
+from cnnjax.analysis.inputs.layers import find_activation
 from cnnjax.analysis.inputs.norms import wide
-from cnnjax.analysis.inputs.units import find_activation
+from cnnjax.analysis.inputs.units import checked_units
 from cnnjax.door import checked
 from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
@@ -91,7 +92,7 @@ def top_activations(
             f"k={k} must be at least 1, and at most the {len(pixels)} images of the dataset, a whole number"
         )
     names = _names(index, len(pixels))
-    usual = runtime.evaluation_batch(int(np.prod(pixels.shape[1:-1])))
+    usual = most_at_once(pixels.shape)
     batch = min(len(pixels), usual if batch_size is None else batch_size)
     if batch < 1:
         raise InputError(f"batch_size={batch_size} must be positive")

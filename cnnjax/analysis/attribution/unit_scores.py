@@ -10,17 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cnnjax.analysis.attribution.backward.project import (
-    Unit,
-    ValueRange,
-    batches,
-    checked_images,
-    checked_units,
-    found_units,
-)
 from cnnjax.analysis.attribution.backward.relu_rules import Rule, with_relu_rule
+from cnnjax.analysis.inputs.batches import batches
 from cnnjax.analysis.inputs.compilation import compiled
-from cnnjax.analysis.inputs.units import find_activation
+from cnnjax.analysis.inputs.images import ValueRange, checked_images
+from cnnjax.analysis.inputs.layers import find_activation
+from cnnjax.analysis.inputs.units import Unit, checked_units, found_units
 from cnnjax.errors import InputError
 
 

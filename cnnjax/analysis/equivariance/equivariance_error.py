@@ -7,14 +7,13 @@ from typing import Any, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, Inexact
 
-from cnnjax import runtime
 from cnnjax.analysis.fields.layout import Layout, layouts
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.compilation import evaluation
+from cnnjax.analysis.inputs.images import Images, finite_images
+from cnnjax.analysis.inputs.layers import check_returns_arrays
 from cnnjax.analysis.inputs.norms import norm, wide
-from cnnjax.analysis.invariance.orbit_activations import check_returns_arrays, finite_images
 from cnnjax.analysis.transforms.geometric import Rotation, Transform
 from cnnjax.door import checked
 from cnnjax.door.words import shown
@@ -100,16 +99,6 @@ def plan_comparison(
                     "it out of what f returns, or take lie_derivative"
                 )
     return plan, structure
-
-
-def evaluation(f: Callable[[jax.Array], Any]) -> Callable[[jax.Array], list[Array]]:
-    """The activations of f in order, compiled: of a `Partial` once, of anything else, which may change, anew."""
-    if isinstance(f, Partial):
-        return functools.partial(_evaluate, f)
-    return runtime.jit(lambda x: jax.tree.leaves(f(x)))
-
-
-_evaluate = runtime.jit(lambda f, x: jax.tree.leaves(f(x)))
 
 
 @functools.partial(jax.jit, static_argnames="transform")

@@ -9,21 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.tree_util import keystr
 from jaxtyping import Array, Float
 
 from cnnjax import runtime
-from cnnjax.analysis.equivariance.lie_derivative import batches, failure, mean_square, prepare
+from cnnjax.analysis.equivariance.lie_derivative import failure, mean_square, prepare
 from cnnjax.analysis.fields.layout import Layout
+from cnnjax.analysis.inputs.batches import image_batches
 from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.layers import find_layer
 from cnnjax.analysis.inputs.norms import wide
-from cnnjax.analysis.inputs.units import find_layer
 from cnnjax.analysis.transforms.generators import Generator
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.program.dataflow import Dataflow
 from cnnjax.program.intervene import intervene
-from cnnjax.program.names import named
+from cnnjax.program.names import leaf_names, named
 from cnnjax.program.tracing import program_of
 
 ByName = dict[str, Any]
@@ -89,11 +89,12 @@ def lie_attribution(
 
     fields: dict[str, list[np.ndarray]] = {name: [] for name in plan.names}
     errors: dict[str, list[np.ndarray]] = {name: [] for name in plan.names}
-    for batch in batches(x):
+    for batch, new in image_batches(x):
         tangents, squares = failures(batch)
         for name in plan.names:
-            errors[name].append(np.asarray(squares[name]))
-            fields[name].append(np.asarray(push(batch, tangents, {other: other == name for other in plan.names})))
+            errors[name].append(np.asarray(squares[name])[: len(new)])
+            field = push(batch, tangents, {other: other == name for other in plan.names})
+            fields[name].append(np.asarray(field)[: len(new)])
     local = {name: float(np.concatenate(parts).mean()) for name, parts in errors.items()}
     return _contributions({name: np.concatenate(parts) for name, parts in fields.items()}, local)
 
@@ -117,8 +118,7 @@ def _plan(f: Callable[[jax.Array], Any], x: np.ndarray, layout: Any, layer: str 
         last = next(value for value in order if flow.source(value) == flow.source(order[-1]))
         output = flow.results.index(last)
     else:
-        paths = [keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(result)]
-        output = find_layer(layer, paths)
+        output = find_layer(layer, leaf_names(result))
     before = order[: order.index(flow.results[output]) + 1]
     places = {names[v]: place for v, place in zip(flow.results, jax.tree.leaves(layout), strict=True)}
     return _Plan([names[value] for value in before], places, output)

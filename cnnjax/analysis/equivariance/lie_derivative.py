@@ -2,24 +2,24 @@
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 from jaxtyping import Array, Float
 
 from cnnjax import runtime
 from cnnjax.analysis.fields.layout import Layout, layouts
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.batches import image_batches
+from cnnjax.analysis.inputs.images import Images, finite_images
+from cnnjax.analysis.inputs.layers import check_returns_arrays
 from cnnjax.analysis.inputs.norms import wide
-from cnnjax.analysis.invariance.orbit_activations import check_returns_arrays, finite_images
 from cnnjax.analysis.transforms.generators import Generator
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.program.names import leaf_names
 from cnnjax.program.tracing import shapes_of
 
 
@@ -99,7 +99,9 @@ def local_equivariance_error(
         values, errors = map(jax.tree.leaves, _derivative(f, x, action, layout))
         return [(mean_square(a), mean_square(error)) for a, error in zip(values, errors, strict=True)]
 
-    by_batch = [jax.device_get(squares(batch)) for batch in batches(x)]
+    by_batch = [
+        [[a[: len(new)] for a in pair] for pair in jax.device_get(squares(batch))] for batch, new in image_batches(x)
+    ]
     results = []
     for place, pairs in zip(jax.tree.leaves(layout), zip(*by_batch, strict=True), strict=True):
         of_value, of_error = map(np.concatenate, zip(*pairs, strict=True))
@@ -111,22 +113,16 @@ def prepare(f: Callable[[jax.Array], Any], images: Any, action: Generator) -> tu
     """The images, the generator and the layouts of f's activations, all of them checked; f is traced, not run."""
     x = finite_images(images)
     action.check(jax.ShapeDtypeStruct(x.shape, x.dtype))
-    leaves = jax.tree.leaves_with_path(shapes_of(f, x))
+    result = shapes_of(f, x)
+    leaves = jax.tree.leaves(result)
     check_returns_arrays(leaves)
-    for path, leaf in leaves:
+    for name, leaf in zip(leaf_names(result), leaves, strict=True):
         if leaf.shape[:1] != x.shape[:1] or not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise InputError(
-                f"activation {keystr(path, simple=True, separator='/') or 'output'} is {leaf.dtype} of shape "
-                f"{leaf.shape} for {len(x)} images: expected floats, with the images as the first axis; leave out of "
-                "what f returns what has no derivative"
+                f"activation {name} is {leaf.dtype} of shape {leaf.shape} for {len(x)} images: expected floats, with "
+                "the images as the first axis; leave out of what f returns what has no derivative"
             )
     return x, action, layouts(f, x)
-
-
-def batches(images: np.ndarray) -> Iterator[Array]:
-    """The images in batches that fit in memory, of two sizes at most."""
-    limit = runtime.evaluation_batch(math.prod(images.shape[1:-1]))
-    return map(jnp.asarray, np.array_split(images, math.ceil(len(images) / limit)))
 
 
 def _derivative(f: Callable[[jax.Array], Any], x: Array, action: Generator, layout: Any) -> tuple[Any, Any]:

@@ -13,19 +13,11 @@ import numpy as np
 from jaxtyping import Array
 
 from cnnjax import ops
-from cnnjax.analysis.equivariance.equivariance_error import (
-    Layouts,
-    evaluation,
-    moved,
-    plan_comparison,
-    ratio,
-    transformed,
-)
+from cnnjax.analysis.equivariance.equivariance_error import Layouts, moved, plan_comparison, ratio, transformed
 from cnnjax.analysis.fields.layout import Layout
-from cnnjax.analysis.fields.receptive_field import image_struct
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.compilation import evaluation
+from cnnjax.analysis.inputs.images import Images, finite_images, image_struct
 from cnnjax.analysis.inputs.norms import norm, wide
-from cnnjax.analysis.invariance.orbit_activations import finite_images
 from cnnjax.analysis.transforms.geometric import Shift
 from cnnjax.analysis.transforms.orbits import MOST
 from cnnjax.door import checked

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import keystr
 
 from cnnjax.analysis.fields.receptive_field import ReceptiveField, receptive_field
 from cnnjax.errors import InputError
+from cnnjax.program.names import leaf_names
 from cnnjax.program.reach import Number
 from cnnjax.program.tracing import shapes_of
 
@@ -43,10 +43,9 @@ def layouts(f: Callable[[jax.Array], Any], images: Any) -> Any:
     Raises InputError, naming the activation, where neither is clear.
     """
     fields, results = receptive_field(f, images), shapes_of(f, images)
-    paths, structure = jax.tree.flatten_with_path(results)
-    names = [keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
-    shapes = [leaf.shape for _, leaf in paths]
-    return jax.tree.unflatten(structure, map(_layout, names, shapes, jax.tree.leaves(fields)))
+    leaves, structure = jax.tree.flatten(results)
+    shapes = [leaf.shape for leaf in leaves]
+    return jax.tree.unflatten(structure, map(_layout, leaf_names(results), shapes, jax.tree.leaves(fields)))
 
 
 def _layout(name: str, shape: tuple[int, ...], field: ReceptiveField) -> Layout:

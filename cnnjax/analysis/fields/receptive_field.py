@@ -7,10 +7,9 @@ from fractions import Fraction
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.images import Images, image_struct
 from cnnjax.door import checked
 from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
@@ -118,21 +117,6 @@ def receptive_field(f: Callable[[jax.Array], Any], images: Images) -> Any:
     values = follow(program, [Value.images(images.shape, images.dtype)])
     fields = [_field(value, images.shape[1:-1]) for value in values]
     return jax.tree.unflatten(jax.tree.structure(result), fields)
-
-
-def image_struct(images: Any) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of a batch of images or signals; raises InputError where it is none."""
-    if not hasattr(images, "shape"):
-        raise InputError(f"images are a {type(images).__name__}: give an array, or a jax.ShapeDtypeStruct")
-    shape, dtype = jnp.shape(images), jnp.result_type(images)
-    if len(shape) not in (3, 4) or 0 in shape:
-        raise InputError(
-            f"images have shape {shape}: expected (batch, height, width, channels) or (batch, length, channels), "
-            "none of them empty"
-        )
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(f"images are {dtype}: expected floats in [0, 1]; divide uint8 pixels by 255")
-    return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def _field(value: Value, image_size: tuple[int, ...]) -> ReceptiveField:

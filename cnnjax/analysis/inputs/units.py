@@ -1,18 +1,22 @@
-"""One unit of one activation of a function of images, as a function to differentiate."""
+"""One or several units of an activation of a function of images."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int
 
-from cnnjax.analysis.fields.receptive_field import image_struct
-from cnnjax.analysis.invariance.orbit_activations import finite_images
+from cnnjax.analysis.inputs.images import finite_images, image_struct
+from cnnjax.analysis.inputs.layers import find_layer
+from cnnjax.door.arrays import as_numpy
 from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
+from cnnjax.program.names import leaf_names
 from cnnjax.program.tracing import shapes_of
 
+Unit = int | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ...]] | np.ndarray | jax.Array
+"""Which units of an activation: see `checked_units`."""
 Response = Callable[[jax.Array], jax.Array]
 
 
@@ -29,91 +33,9 @@ def unit_response(
     """
     struct = image_struct(finite_images(images))
     result = shapes_of(f, struct)
-    position = find_layer(layer, paths_of(result))
+    position = find_layer(layer, leaf_names(result))
     index = _checked_unit(unit, jax.tree.leaves(result)[position].shape, space=struct.shape[1:-1])
     return lambda x: jax.tree.leaves(f(x))[position][:, *index], index
-
-
-def find_activation(
-    f: Callable[[jax.Array], Any], images: jax.ShapeDtypeStruct, layer: str | None, *, output: bool = False
-) -> tuple[int, tuple[int, ...]]:
-    """The position of a layer among the arrays that f returns, and its shape without the batch axis; f is only traced.
-
-    None stands for the only activation; with `output` for the network's output, see `find_output`.
-    Raises InputError as `find_layer` does, and for an activation without units for each image.
-    """
-    result = shapes_of(f, images)
-    paths = paths_of(result)
-    position = find_output(paths) if output and layer is None else find_layer(layer, paths)
-    shape, count = jax.tree.leaves(result)[position].shape, images.shape[0]
-    if len(shape) < 2 or shape[0] != count or 0 in shape:
-        raise InputError(f"layer {layer!r} has shape {shape}: it has no units for each of {count} images")
-    return position, shape[1:]
-
-
-def find_logits(f: Callable[[jax.Array], Any], images: Any, layer: str | None) -> tuple[int, int]:
-    """The position of the logits (batch, classes) among the arrays that f returns, and how many classes there are.
-
-    None stands for the network's output, see `find_output`.
-    Raises InputError as `find_activation` does, and for an activation of another rank.
-    """
-    position, shape = find_activation(f, jax.ShapeDtypeStruct(images.shape, images.dtype), layer, output=True)
-    if len(shape) != 1:
-        raise InputError(f"layer {layer!r} has shape {(len(images), *shape)}: expected logits (batch, classes)")
-    return position, shape[0]
-
-
-def checked_labels(labels: Any, count: int, classes: int) -> np.ndarray:
-    """A class for each image.
-
-    Raises InputError for another number of them, and for one that there is not.
-    """
-    labels = np.asarray(labels)
-    if labels.shape != (count,) or labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < classes)).all():
-        raise InputError(f"labels={labels}: give one for each of {count} images, from 0 and below {classes}")
-    return labels
-
-
-def paths_of(result: Any) -> list[str]:
-    """What the arrays of a result are called by path: "1/conv1"; "output" where it is one array."""
-    paths = jax.tree.leaves_with_path(result)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
-
-
-def find_output(names: list[str]) -> int:
-    """The position of a network's output among what it returns: the only array, the one with the key "logits", or the
-    first of a tuple.
-
-    Raises InputError where there is none of these.
-    """
-    logits = [i for i, name in enumerate(names) if name.rpartition("/")[-1] == "logits"]
-    if len(logits) == 1 or len(names) == 1:
-        return [*logits, 0][0]
-    return find_layer("0" if "0" in names else None, names)
-
-
-def find_layer(layer: str | None, names: list[str]) -> int:
-    """The position of a layer among activations that go by these paths: by its path, or by its key.
-
-    None stands for the only one. Raises InputError for one that there is not, with near names, or that is ambiguous.
-    """
-    if not names:
-        raise InputError("f returns no activation that could be taken: return the one that you want to know about")
-    keys = [name.rpartition("/")[-1] for name in names]
-    known = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
-    if layer is None:
-        if len(names) != 1:
-            raise InputError(f"f returns {len(names)} activations: name the layer, one of {known}")
-        return 0
-    found = [i for i, name in enumerate(names) if layer == name] or [i for i, key in enumerate(keys) if layer == key]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"layer={layer!r} is ambiguous: give the path, one of {', '.join(names[i] for i in found)}")
-    # What is named here is accepted: a key that several activations have is not.
-    near = difflib.get_close_matches(layer, [*names, *(key for key in {*keys} if keys.count(key) == 1)], n=3)
-    near = list(dict.fromkeys(near))
-    raise InputError(f"no layer {layer!r}: " + (f"perhaps {' or '.join(near)}" if near else f"one of {known}"))
 
 
 def _checked_unit(
@@ -132,3 +54,40 @@ def _checked_unit(
             f"unit={in_line(unit)}: give up to {len(shape) - 1} indices, whole numbers from 0 and below {shape[1:]}"
         )
     return index
+
+
+def checked_units(unit: Unit | None, shape: tuple[int, ...]) -> Int[np.ndarray, "units axes"]:
+    """The index of each unit in an activation of that shape, −1 where the maximum over an axis is meant."""
+    if unit is None:
+        unit = np.arange(shape[-1])
+    array = as_numpy("unit", unit)
+    if isinstance(unit, tuple):
+        array = array[None]
+    array = np.atleast_1d(array)
+    if array.dtype.kind not in "iu" or array.size == 0 or array.ndim > 2:
+        raise InputError(f"unit={in_line(unit)}: give a channel, an index (row, column, channel), or an array of these")
+    limits = shape if array.ndim == 2 else shape[-1:]
+    index = array.reshape(len(array), -1).astype(np.int64)
+    if index.shape[1] != len(limits):
+        raise InputError(
+            f"unit={in_line(unit)} has {index.shape[1]} numbers: an index has {len(limits)}, below {limits}"
+        )
+    bad = index[((index < 0) | (index >= limits)).any(1)]
+    if len(bad):
+        raise InputError(f"no unit {tuple(bad[0].tolist())}: from 0 and below {limits}, in an activation of {shape}")
+    maximum = np.full((len(index), len(shape) - len(limits)), -1)
+    return np.concatenate([maximum, index], axis=1)
+
+
+def found_units(
+    activation: Float[np.ndarray, "*shape"], wanted: Int[np.ndarray, "units axes"]
+) -> tuple[Int[np.ndarray, "units axes"], Float[np.ndarray, " units"]]:
+    """The units of one image's activation, with the first maximum of a map found, and their values."""
+    space = activation.shape[:-1]
+    first = activation.reshape(-1, activation.shape[-1]).argmax(0)
+    places = np.stack([*np.unravel_index(first, space), np.arange(len(first))], axis=1) if space else None
+    index = wanted if places is None else np.where(wanted < 0, places[wanted[:, -1]], wanted)
+    values = activation[tuple(index.T)]
+    if not np.isfinite(values).all():
+        raise InputError(f"unit {tuple(index[~np.isfinite(values)][0].tolist())} is not finite for this image")
+    return index, values

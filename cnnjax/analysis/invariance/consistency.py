@@ -13,18 +13,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Shaped
 
-from cnnjax import runtime
-from cnnjax.analysis.fields.receptive_field import image_struct
+from cnnjax.analysis.inputs.batches import batches, most_at_once
+from cnnjax.analysis.inputs.compilation import compiled
+from cnnjax.analysis.inputs.images import image_struct
 from cnnjax.analysis.inputs.norms import wide
-from cnnjax.analysis.network.gradient_flow import NotFiniteError
 from cnnjax.analysis.transforms.orbits import Orbit
 from cnnjax.door import checked
 from cnnjax.door.words import shown
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, NotFiniteError
 from cnnjax.intervals import Interval, over_images
 from cnnjax.program.tracing import shapes_of
 
@@ -68,29 +67,23 @@ def predict(classify: Callable[[Array], Array], examples: ArrayLike, orbit: Orbi
     """
     n, most, _ = _sizes(classify, examples, orbit)
     members = np.concatenate([orbit.identity[None], orbit.parameters])
-    if isinstance(classify, Partial):
-        probabilities_of = _shared_probabilities(orbit.apply)
-    else:
-        classify, probabilities_of = Partial(classify), _probabilities(orbit.apply)
-    batch = min(n, most)
-    together = min(max(1, most // batch), len(members))
+    probabilities_of = compiled(_moved_by(orbit.apply), classify)
+    together = min(max(1, most // min(n, most)), len(members))
     classes = np.empty((len(members), n), np.int32)
-    variation = np.empty((len(orbit.parameters), n), np.float32)
-    for first in range(0, n, batch):
-        images = slice(first, min(first + batch, n))
-        part = jax.tree.map(lambda a, images=images: _take(a, images, batch), examples)
-        groups = [slice(row, min(row + together, len(members))) for row in range(0, len(members), together)]
+    variation = np.empty((len(members), n), np.float32)
+    for images, count in batches(n, most):
+        part = jax.tree.map(lambda a, images=images: a[images], examples)
         # All are dispatched before the first is awaited.
-        results = [probabilities_of(classify, part, _take(members, rows, together)) for rows in groups]
-        reference = np.asarray(results[0])[0, : images.stop - first]
-        for rows, result in zip(groups, results, strict=True):
-            probabilities = np.asarray(result)[: rows.stop - rows.start, : images.stop - first]
+        groups = list(batches(len(members), together))
+        results = [probabilities_of(part, members[rows]) for rows, _ in groups]
+        reference, seen = np.asarray(results[0])[0, :count], slice(images[0], images[0] + count)
+        for (rows, new), result in zip(groups, results, strict=True):
+            probabilities = np.asarray(result)[:new, :count]
             if not np.isfinite(probabilities).all():
                 raise NotFiniteError(f"classify gives logits that are not finite on images of the orbit {orbit.name}")
-            classes[rows, images] = probabilities.argmax(-1)
-            distance = 0.5 * np.abs(probabilities - reference).sum(-1)
-            variation[max(0, rows.start - 1) : rows.stop - 1, images] = distance[rows.start == 0 :]
-    return Predictions(classes, variation)
+            classes[rows[:new], seen] = probabilities.argmax(-1)
+            variation[rows[:new], seen] = 0.5 * np.abs(probabilities - reference).sum(-1)
+    return Predictions(classes, variation[1:])  # without the identity's own
 
 
 def _sizes(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> tuple[int, int, int]:
@@ -116,12 +109,6 @@ def _count(examples: Any) -> int:
     return len(leaves[0])
 
 
-def _take(a: Any, rows: slice, size: int) -> Any:
-    """The rows, and the first of them again up to `size`, so that every batch has one shape and compiles once."""
-    index = np.arange(rows.start, rows.start + size)
-    return a[np.where(index < rows.stop, index, rows.start)]
-
-
 def _checked(classify: Callable[[Array], Array], images: jax.ShapeDtypeStruct) -> tuple[int, int]:
     """How many of such images to classify at once, and how many classes there are.
 
@@ -131,7 +118,7 @@ def _checked(classify: Callable[[Array], Array], images: jax.ShapeDtypeStruct) -
     if getattr(logits, "shape", ())[:1] != images.shape[:1] or len(logits.shape) != 2:
         found = jax.tree.map(lambda leaf: leaf.shape, logits)
         raise InputError(f"classify gives {found} for {images.shape[0]} images: expected logits, (images, classes)")
-    return runtime.evaluation_batch(images.shape[1] * images.shape[2]), logits.shape[1]
+    return most_at_once(images.shape), logits.shape[1]
 
 
 @checked()
@@ -139,33 +126,26 @@ def classify_all(classify: Callable[[Array], Array], images: Shaped[np.ndarray, 
     """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches."""
     if not len(images):
         raise InputError("no images: there is nothing to classify")
-    classes_of = _shared_classes
-    if not isinstance(classify, Partial):
-        classify, classes_of = Partial(classify), runtime.jit(functools.partial(_classes))
-    batch = min(len(images), _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32))[0])
-    parts = [
-        classes_of(classify, _take(images, slice(start, len(images)), batch)) for start in range(0, len(images), batch)
-    ]
+    most, _ = _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32))
+    classes_of = compiled(_classes, classify)
+    parts = [classes_of(images[rows]) for rows, _ in batches(len(images), most)]
     return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
 
 
-def _classes(classify: Partial, images: Array) -> Array:
+def _classes(classify: Callable[[Array], Array], images: Array) -> Array:
     return classify(images.astype(jnp.float32) / 255).argmax(-1)
 
 
-_shared_classes = runtime.jit(_classes)
+@functools.lru_cache(maxsize=32)
+def _moved_by(apply: Callable) -> Callable:
+    # One function object for each orbit: `compiled` knows functions by identity.
+    return functools.partial(_probabilities, apply)
 
 
-def _probabilities(apply: Callable) -> Callable:
-    def probabilities(classify, examples, parameters):
-        images = jax.vmap(apply, (None, 0))(examples, parameters)
-        logits = classify(images.reshape(-1, *images.shape[2:]))
-        return jax.nn.softmax(wide(logits)).reshape(*images.shape[:2], -1)
-
-    return runtime.jit(probabilities)
-
-
-_shared_probabilities = functools.lru_cache(maxsize=32)(_probabilities)
+def _probabilities(apply: Callable, classify: Callable, examples: Any, parameters: Array) -> Array:
+    images = jax.vmap(apply, (None, 0))(examples, parameters)
+    logits = classify(images.reshape(-1, *images.shape[2:]))
+    return jax.nn.softmax(wide(logits)).reshape(*images.shape[:2], -1)
 
 
 @checked()

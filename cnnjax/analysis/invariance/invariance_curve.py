@@ -1,26 +1,21 @@
 """Invariance curves: how far a transform of growing strength takes each layer's features, and the right class."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 from jaxtyping import Array, Float, Int
 
-from cnnjax import runtime
-from cnnjax.analysis.attribution.backward.project import batches
-from cnnjax.analysis.inputs.compilation import compiled
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.batches import image_batches
+from cnnjax.analysis.inputs.compilation import evaluation
+from cnnjax.analysis.inputs.images import Images, finite_images
+from cnnjax.analysis.inputs.layers import batched_activations, checked_labels, find_logits
 from cnnjax.analysis.inputs.norms import norm, wide
-from cnnjax.analysis.inputs.units import checked_labels, find_logits
-from cnnjax.analysis.invariance.orbit_activations import check_returns_arrays, finite_images
 from cnnjax.analysis.transforms.geometric import Transform
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.program.tracing import shapes_of
 
 
 @checked()
@@ -41,16 +36,9 @@ def invariance_curve(f: Callable[[Array], Any], images: Images, transforms: Sequ
     Source: Zeiler & Fergus 2014, section 4.1, figure 5.
     """
     images = _checked(images, transforms)
-    paths, structure = jax.tree.flatten_with_path(shapes_of(f, images))
-    check_returns_arrays(paths)
-    names = [keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
-    for name, (_, leaf) in zip(names, paths, strict=True):
-        if leaf.shape[:1] != images.shape[:1]:
-            raise InputError(
-                f"activation {name} has shape {leaf.shape}: expected {len(images)} images as its first axis"
-            )
-    activate, found = compiled(_activations, f), np.zeros((len(paths), len(transforms), len(images)))
-    for x, rows in _batches(images):
+    names, _, structure = batched_activations(f, images)
+    activate, found = evaluation(f), np.zeros((len(names), len(transforms), len(images)))
+    for x, rows in image_batches(images):
         reference = activate(x)
         for name, a in zip(names, reference, strict=True):
             if not jnp.isfinite(a).all():
@@ -77,8 +65,8 @@ def confidence_curve(
     images = _checked(images, transforms)
     position, classes = find_logits(f, images, logits)
     labels = checked_labels(labels, len(images), classes)
-    activate, found = compiled(_activations, f), np.zeros((len(transforms), len(images)))
-    for x, rows in _batches(images):
+    activate, found = evaluation(f), np.zeros((len(transforms), len(images)))
+    for x, rows in image_batches(images):
         for t, transform in enumerate(transforms):
             probabilities = np.asarray(jax.nn.softmax(wide(activate(transform(x))[position])))
             found[t, rows] = probabilities[np.arange(len(rows)), labels[rows]]
@@ -96,17 +84,6 @@ def _checked(images: Any, transforms: Sequence[Transform]) -> np.ndarray:
         if turned != images.shape:
             raise InputError(f"{transform} makes {turned} of images {images.shape}: give square ones")
     return images
-
-
-def _batches(images: np.ndarray) -> Iterator[tuple[Array, np.ndarray]]:
-    """Some images, the last ones repeated to fill up, and which they are."""
-    size = runtime.evaluation_batch(math.prod(images.shape[1:-1]))
-    for rows, count in batches(len(images), size):
-        yield jnp.asarray(images[rows]), rows[:count]
-
-
-def _activations(f: Callable[[Array], Any], images: Array) -> list[Array]:
-    return jax.tree.leaves(f(images))
 
 
 @jax.jit

@@ -1,23 +1,25 @@
 """The activations of a function of images under the transforms of an orbit, in batches that fit in memory."""
 
 import functools
-import math
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial, keystr
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from cnnjax import runtime
-from cnnjax.analysis.fields.receptive_field import image_struct
+from cnnjax.analysis.inputs.batches import batches, even_size, most_at_once
+from cnnjax.analysis.inputs.compilation import compiled
+from cnnjax.analysis.inputs.images import finite_images
+from cnnjax.analysis.inputs.layers import check_returns_arrays
 from cnnjax.analysis.inputs.norms import wide, wide_dtype
 from cnnjax.analysis.transforms.orbits import Orbit
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
+from cnnjax.program.names import leaf_names
 from cnnjax.program.tracing import shapes_of
 
 Leaves = list[Float[Array, "batch ..."]]
@@ -41,34 +43,27 @@ class OrbitActivations:
         if len(self.images) < at_least:
             raise InputError(f"{len(self.images)} image: this measure compares images and needs at least {at_least}")
         self.orbit = orbit
-        if isinstance(f, Partial):
-            self._evaluate = functools.partial(_shared(orbit.apply), f)
-        else:
-            # A program of its own goes away with this object, and the parameters that f holds with it.
-            self._evaluate = runtime.jit(functools.partial(_evaluated, orbit.apply, f))
+        self._evaluate = compiled(_moved_by(orbit.apply), f)
         transformed = jax.eval_shape(orbit.apply, self.images, orbit.identity)
-        paths, self._structure = jax.tree.flatten_with_path(shapes_of(f, transformed))
-        check_returns_arrays(paths)
-        self._names = [keystr(path, simple=True, separator="/") or "output" for path, _ in paths]
-        for name, (_, leaf) in zip(self._names, paths, strict=True):
+        result = shapes_of(f, transformed)
+        leaves, self._structure = jax.tree.flatten(result)
+        check_returns_arrays(leaves)
+        self._names = leaf_names(result)
+        for name, leaf in zip(self._names, leaves, strict=True):
             if leaf.shape[:1] != self.images.shape[:1] or jnp.issubdtype(leaf.dtype, jnp.complexfloating):
                 raise InputError(
                     f"activation {name} is {leaf.dtype} of shape {leaf.shape} for {len(self.images)} images: "
                     "expected real numbers with the images as the first axis"
                 )
-        self.units = [jax.ShapeDtypeStruct(leaf.shape[1:], wide_dtype(leaf.dtype)) for _, leaf in paths]
+        self.units = [jax.ShapeDtypeStruct(leaf.shape[1:], wide_dtype(leaf.dtype)) for leaf in leaves]
         """Shape and dtype of each activation of one image."""
-        pixels = math.prod(transformed.shape[1:-1])
-        batches = math.ceil(len(self.images) / runtime.evaluation_batch(pixels))
-        self.batch = math.ceil(len(self.images) / batches)
+        self.batch = even_size(len(self.images), most_at_once(transformed.shape))
         """How many images there are in each batch."""
 
     def batches(self, first: int = 0) -> Iterator[tuple[Float[Array, " batch *image"], Bool[Array, " batch"]]]:
         """The images from the batch `first` on, and which of them count: the last are repeated to fill the batch."""
-        n = len(self.images)
-        for start in range(first * self.batch, n, self.batch):
-            index = np.arange(start, start + self.batch)
-            yield jnp.asarray(self.images[np.minimum(index, n - 1)]), jnp.asarray(index < n)
+        for rows, count in itertools.islice(batches(len(self.images), self.batch), first, None):
+            yield jnp.asarray(self.images[rows]), jnp.asarray(np.arange(self.batch) < count)
 
     def __call__(self, images: Float[Array, " batch *image"], parameter: ArrayLike) -> Leaves:
         """The activations of these images under one transform.
@@ -86,26 +81,10 @@ class OrbitActivations:
         return jax.tree.unflatten(self._structure, results)
 
 
-def check_returns_arrays(leaves: Sequence[Any]) -> None:
-    """Raise InputError where a function has returned nothing to measure."""
-    if not leaves:
-        raise InputError("f returns no array: return the activations that you want to know about")
-
-
-def finite_images(images: Any) -> np.ndarray:
-    """The images as an array of the dtype that JAX has for them.
-
-    Raises InputError unless they are float images (batch, height, width, channels) or signals, not empty and finite.
-    """
-    array = np.asarray(images, image_struct(images).dtype)
-    if not np.isfinite(array).all():
-        raise InputError("images contain NaN or infinity: activations there mean nothing; repair or drop them")
-    return array
-
-
 @functools.lru_cache(maxsize=32)
-def _shared(apply: Callable[..., Any]) -> Callable[..., Any]:
-    return runtime.jit(functools.partial(_evaluated, apply))
+def _moved_by(apply: Callable[..., Any]) -> Callable[..., Any]:
+    # One function object for each orbit: `compiled` knows functions by identity.
+    return functools.partial(_evaluated, apply)
 
 
 def _evaluated(

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.images import Images, finite_images
 from cnnjax.analysis.inputs.norms import norm
-from cnnjax.analysis.invariance.orbit_activations import Leaves, OrbitActivations, finite_images
+from cnnjax.analysis.invariance.orbit_activations import Leaves, OrbitActivations
 from cnnjax.analysis.transforms.orbits import Fill, shifts
 from cnnjax.door import checked
 from cnnjax.errors import InputError

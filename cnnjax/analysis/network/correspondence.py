@@ -7,16 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from cnnjax.analysis.inputs.compilation import compiled
-from cnnjax.analysis.inputs.images import Images
-from cnnjax.analysis.invariance.orbit_activations import check_returns_arrays, finite_images
+from cnnjax.analysis.inputs.images import Images, finite_images
+from cnnjax.analysis.inputs.layers import batched_activations
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.program.tracing import shapes_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,16 +54,9 @@ def correspondence(f: Callable[[Array], Any], images: Images, covered: ArrayLike
     same = (images == covered).reshape(len(images), -1).all(1)
     if same.any():
         raise InputError(f"image {int(same.argmax())} is the same in images and covered: nothing of it is covered")
-    paths, structure = jax.tree.flatten_with_path(shapes_of(f, images))
-    check_returns_arrays(paths)
-    for path, leaf in paths:
-        if leaf.shape[:1] != images.shape[:1]:
-            name = keystr(path, simple=True, separator="/") or "output"
-            raise InputError(
-                f"activation {name} has shape {leaf.shape}: expected {len(images)} images as its first axis"
-            )
+    _, leaves, structure = batched_activations(f, images)
     distances = compiled(_distances, f)(images, covered)
-    units = [int(np.prod(leaf.shape[1:])) for _, leaf in paths]
+    units = [int(np.prod(leaf.shape[1:])) for leaf in leaves]
     found = [Correspondence(np.asarray(d, np.float64), n) for d, n in zip(distances, units, strict=True)]
     return jax.tree.unflatten(structure, found)
 

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jax.tree_util import DictKey
 from jaxtyping import PyTree
 
-from cnnjax.analysis.fields.receptive_field import image_struct
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.images import Images, image_struct
 from cnnjax.door import checked
 from cnnjax.program.dataflow import Dataflow
 from cnnjax.program.names import named

@@ -2,28 +2,23 @@
 
 import collections
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import GetAttrKey, KeyPath, Partial, keystr
+from jax.tree_util import GetAttrKey, KeyPath, keystr
 from jaxtyping import Array, PyTree
 
-from cnnjax import runtime
+from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.norms import norm
 from cnnjax.door import checked
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, NotFiniteError
 from cnnjax.program.dataflow import Dataflow
 from cnnjax.program.intervene import intervene
-from cnnjax.program.names import named
+from cnnjax.program.names import named, path_name
 from cnnjax.program.tracing import program_of
-
-
-class NotFiniteError(InputError):
-    """A loss or a score is infinite or not a number."""
 
 
 @jax.tree_util.register_dataclass
@@ -123,10 +118,7 @@ def gradient_flow(loss: Callable[..., Any], params: PyTree, batch: PyTree) -> Gr
     if not any(_is_floating(leaf) for leaf in jax.tree.leaves(params)):
         raise InputError("params have no floating array: there is nothing to differentiate the loss with respect to")
     _check_batch(batch)
-    if isinstance(loss, Partial):
-        measured = _compiled(loss, params, batch)
-    else:
-        measured = runtime.jit(functools.partial(_signals, loss))(params, batch)
+    measured = compiled(_signals, loss)(params, batch)
     value, parameters, activations = jax.tree.map(float, jax.device_get(measured))
     flow = GradientFlow(value, {s.name: s for s in parameters}, {s.name: s for s in activations})
     _check_finite(flow)
@@ -170,9 +162,6 @@ def _signals(loss: Callable[..., Any], params: Any, batch: Any) -> tuple[Array, 
     return value, tuple(parameters), tuple(_signal(name, name, activations[name], at[name]) for name in made)
 
 
-_compiled = runtime.jit(_signals)
-
-
 def _signal(name: str, layer: str, array: Array, gradient: Array) -> Signal:
     return Signal(name, layer, math.prod(jnp.shape(array)), norm(array), norm(gradient))
 
@@ -181,8 +170,8 @@ def _names(path: KeyPath) -> tuple[str, str]:
     """A parameter's name, and that of the module above it."""
     if len(path) > 1 and path[-1] == GetAttrKey("value"):  # of an `nnx.Variable`, which is the parameter
         path = path[:-1]
-    name, layer = (keystr(part, simple=True, separator="/") for part in (path, path[:-1]))
-    return name or "params", layer or name or "params"
+    name = path_name(path, otherwise="params")
+    return name, path_name(path[:-1], otherwise=name)
 
 
 def _is_floating(leaf: Any) -> bool:

@@ -8,17 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
 from jaxtyping import Array, PRNGKeyArray
 
-from cnnjax import runtime
-from cnnjax.analysis.fields.receptive_field import image_struct
-from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.compilation import evaluation
+from cnnjax.analysis.inputs.images import Images, finite_images, image_struct
 from cnnjax.analysis.inputs.norms import wide
-from cnnjax.analysis.invariance.orbit_activations import finite_images
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.program.linear_rules import Form, Term, forms
+from cnnjax.program.names import leaf_names
 from cnnjax.program.reach.known import Known
 from cnnjax.program.tracing import program_of, shapes_of
 
@@ -100,14 +98,12 @@ def linearity_error(f: Callable[[Array], Any], images: Images, *, key: PRNGKeyAr
     pixels = wide(x)
     y = (pixels.mean() + pixels.std() * jax.random.normal(noise, x.shape, pixels.dtype)).astype(x.dtype)
     a, b = jax.random.uniform(factors, (2,), x.dtype, 0.5, 2.0) * jnp.array([-1, 1], x.dtype)
-    paths, structure = jax.tree.flatten_with_path(shapes_of(f, x))
-    evaluate = runtime.jit(lambda x: jax.tree.leaves(f(x)))
+    result, evaluate = shapes_of(f, x), evaluation(f)
     points = [evaluate(point) for point in (jnp.zeros_like(x), x, y, x + y, a * x, a * x + b * y)]
     results = []
-    for (path, _), *values in zip(paths, *points, strict=True):
+    for name, *values in zip(leaf_names(result), *points, strict=True):
         at_0, at_x, at_y, at_sum, at_multiple, at_both = map(_exact, values)
         if not all(np.isfinite(value).all() for value in values):
-            name = keystr(path, simple=True, separator="/") or "output"
             raise InputError(f"activation {name} is not finite on combinations of these images")
         g = [value - at_0 for value in (at_both, at_x, at_y)]
         results.append(
@@ -117,7 +113,7 @@ def linearity_error(f: Callable[[Array], Any], images: Images, *, key: PRNGKeyAr
                 affine=_relative(g[0], float(a) * g[1], float(b) * g[2]),
             )
         )
-    return jax.tree.unflatten(structure, results)
+    return jax.tree.unflatten(jax.tree.structure(result), results)
 
 
 def _exact(value: Array) -> np.ndarray:

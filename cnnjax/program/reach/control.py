@@ -13,14 +13,14 @@ from cnnjax.program.reach.merge import concatenate
 from cnnjax.program.reach.reach import Reach
 from cnnjax.program.reach.value import Value, flagged, join
 from cnnjax.program.reach.window import Window
+from cnnjax.program.walk import called
 
 Follow = Callable[[Any, Sequence[Value]], list[Value]]
 """What the results of a program read, given what its operands do."""
 
 
 def _inline(follow: Follow, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    programs = (eqn.params.get(key) for key in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call"))
-    return follow(next(program for program in programs if program is not None), values)
+    return follow(called(eqn), values)
 
 
 def _cond(follow: Follow, eqn: JaxprEqn, values: list[Value]) -> list[Value]:

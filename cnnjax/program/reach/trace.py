@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
@@ -11,31 +11,19 @@ from cnnjax.program.reach.known import Call, Known
 from cnnjax.program.reach.reach import Reach
 from cnnjax.program.reach.rules import RULES, SELECTORS
 from cnnjax.program.reach.value import Value, flagged
+from cnnjax.program.walk import opened, walk
 
 
 @checked()
 def follow(program: Jaxpr | ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
     """What the results of a program read, given what its operands do."""
-    jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
-    if len(args) != len(jaxpr.invars):
-        raise InputError(f"args are {len(args)}, but the program has {len(jaxpr.invars)} operands: give one for each")
-    env: dict[Var, Value] = dict(zip(jaxpr.constvars, map(Value.constant, consts), strict=True))
-    env |= zip(jaxpr.invars, args, strict=True)
-
-    def read(atom: Var | Literal) -> Value:
-        return Value.constant(atom.val) if isinstance(atom, Literal) else env[atom]
-
-    last_use: dict[Var, int] = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if isinstance(v, Var)}
-    last_use |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if isinstance(v, Var)}
-    for i, eqn in enumerate(jaxpr.eqns):
-        env |= zip(eqn.outvars, _apply(eqn, [read(atom) for atom in eqn.invars]), strict=True)
-        for v in (*eqn.invars, *eqn.outvars):
-            if isinstance(v, Var) and last_use.get(v, i) <= i:
-                env.pop(v, None)
-    return [read(atom) for atom in jaxpr.outvars]
+    wanted = len(opened(program)[0].invars)
+    if len(args) != wanted:
+        raise InputError(f"args are {len(args)}, but the program has {wanted} operands: give one for each")
+    return walk(program, args, _apply, constant=Value.constant)
 
 
-def _apply(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+def _apply(position: int, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     name = eqn.primitive.name
     call = Call(eqn, [value.known for value in values])
     known = call.outputs()

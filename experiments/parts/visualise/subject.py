@@ -24,6 +24,7 @@ from cnnjax.data.image_files import SUFFIXES, describe_left_out, image_files
 from cnnjax.data.sources.source import Progress
 from cnnjax.errors import InputError
 from cnnjax.files import printable
+from cnnjax.program.names import path_name
 from cnnjax.study import read_config
 from cnnjax.training import unstack
 from experiments.common.catalogue import CATALOGUE
@@ -65,9 +66,8 @@ class Subject:
         # Compiled rectifiers may make 0 of NaN, and nothing would be seen of it later.
         for path, leaf in jax.tree.leaves_with_path(self.variables):
             if not np.isfinite(np.asarray(leaf)).all():
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
                 raise InputError(
-                    f"the weights {name} contain NaN or infinity: train the network again, or mend the file"
+                    f"the weights {path_name(path)} contain NaN or infinity: train the network again, or mend the file"
                 )
 
     def forward(self, variables: PyTree | None = None) -> Partial:

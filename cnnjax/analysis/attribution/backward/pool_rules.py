@@ -18,10 +18,10 @@ from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
 from cnnjax.program.calls import CALLS
-from cnnjax.program.evaluate import Run, evaluate, opened, run
-from cnnjax.program.multiply_adds import Program, programs
+from cnnjax.program.evaluate import Run, evaluate, run
 from cnnjax.program.primitives import CONTROL
 from cnnjax.program.tracing import program_of
+from cnnjax.program.walk import Program, called, equations, opened, programs
 
 
 @checked()
@@ -84,7 +84,7 @@ def _pool_of(eqn: JaxprEqn) -> _Pool | None:
     """The pool that an equation is, if it is one."""
     if eqn.primitive.name == "custom_jvp_call":
         # Those of `ops` have a derivative of their own around it.
-        inside = opened(programs(eqn)[0])[0]
+        inside = opened(called(eqn))[0]
         return _pool_of(inside.eqns[0]) if len(inside.eqns) == 1 and inside.outvars == inside.eqns[0].outvars else None
     if eqn.primitive.name != "reduce_window_max":
         return None
@@ -100,7 +100,7 @@ def _pool_of(eqn: JaxprEqn) -> _Pool | None:
 
 
 def _has_pool(program: Program) -> bool:
-    return any(_pool_of(eqn) is not None or any(map(_has_pool, programs(eqn))) for eqn in opened(program)[0].eqns)
+    return any(_pool_of(eqn) is not None or any(map(_has_pool, programs(eqn))) for eqn in equations(program))
 
 
 def _pools(jaxpr: Jaxpr) -> dict[int, _Pool | None]:
@@ -151,8 +151,7 @@ def _run_pool(overlap: Overlap, pool: _Pool, values: Sequence[Any]) -> list[Arra
 
 def _run_inside(overlap: Overlap, jaxpr: Jaxpr, eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
     if eqn.primitive.name in CALLS:
-        (called,) = programs(eqn)
-        return _rewritten(overlap, called, values)
+        return _rewritten(overlap, called(eqn), values)
     replaced = [_traced(overlap, program) for program in programs(eqn)]
     return run(jaxpr, eqn.replace(params=with_programs(eqn, replaced)), values)
 

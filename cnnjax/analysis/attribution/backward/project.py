@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,19 +16,15 @@ from cnnjax import runtime
 from cnnjax.analysis.attribution.backward.pool_rules import with_pool_rule
 from cnnjax.analysis.attribution.backward.relu_rules import Others, Rule, check_rule, with_relu_rule
 from cnnjax.analysis.attribution.backward.windowed import windowed
-from cnnjax.analysis.fields.receptive_field import image_struct
+from cnnjax.analysis.inputs.batches import batches
 from cnnjax.analysis.inputs.compilation import compiled
-from cnnjax.analysis.inputs.units import find_activation
+from cnnjax.analysis.inputs.images import ValueRange, checked_images
+from cnnjax.analysis.inputs.layers import find_activation
+from cnnjax.analysis.inputs.units import Unit, checked_units, found_units
 from cnnjax.door import checked
-from cnnjax.door.arrays import as_numpy
-from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
 
-Unit = int | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ...]] | np.ndarray | jax.Array
-"""Which units of an activation: see `Projector`."""
-ValueRange = tuple[float | int, float | int] | None
-"""Where the pixels of an image may lie; None for anywhere."""
 Pull = Callable[[Array], tuple[Array]]
 """From signals at an activation to signals at the images."""
 Way = Callable[[Array, Array], Array]
@@ -162,71 +158,6 @@ class Projector:
 
     def _activation(self, images: Array) -> tuple[int, tuple[int, ...]]:
         return self._find(jax.ShapeDtypeStruct(images.shape, images.dtype))
-
-
-def checked_images(images: Any, value_range: ValueRange) -> Array:
-    """The images as an array of the dtype that JAX has for them.
-
-    Raises InputError for images of the wrong shape or dtype, not finite or outside the range.
-    """
-    struct = image_struct(images)
-    if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
-        raise InputError(
-            f"value_range={value_range}: give the least and the greatest value of a pixel, or None for any"
-        )
-    values = np.asarray(images, np.float64)
-    if not np.isfinite(values).all():
-        raise InputError("the image contains NaN or infinity: repair or drop it")
-    if value_range is not None and not (value_range[0] <= values.min() and values.max() <= value_range[1]):
-        raise InputError(
-            f"the image has values from {values.min():.4g} to {values.max():.4g}, outside {value_range}: divide "
-            "pixels by 255, or give the value_range of what f takes, None for any"
-        )
-    return jnp.asarray(images, struct.dtype)
-
-
-def checked_units(unit: Unit | None, shape: tuple[int, ...]) -> Int[np.ndarray, "units axes"]:
-    """The index of each unit in an activation of that shape, −1 where the maximum over an axis is meant."""
-    if unit is None:
-        unit = np.arange(shape[-1])
-    array = as_numpy("unit", unit)
-    if isinstance(unit, tuple):
-        array = array[None]
-    array = np.atleast_1d(array)
-    if array.dtype.kind not in "iu" or array.size == 0 or array.ndim > 2:
-        raise InputError(f"unit={in_line(unit)}: give a channel, an index (row, column, channel), or an array of these")
-    limits = shape if array.ndim == 2 else shape[-1:]
-    index = array.reshape(len(array), -1).astype(np.int64)
-    if index.shape[1] != len(limits):
-        raise InputError(
-            f"unit={in_line(unit)} has {index.shape[1]} numbers: an index has {len(limits)}, below {limits}"
-        )
-    bad = index[((index < 0) | (index >= limits)).any(1)]
-    if len(bad):
-        raise InputError(f"no unit {tuple(bad[0].tolist())}: from 0 and below {limits}, in an activation of {shape}")
-    maximum = np.full((len(index), len(shape) - len(limits)), -1)
-    return np.concatenate([maximum, index], axis=1)
-
-
-def found_units(
-    activation: Float[np.ndarray, "*shape"], wanted: Int[np.ndarray, "units axes"]
-) -> tuple[Int[np.ndarray, "units axes"], Float[np.ndarray, " units"]]:
-    """The units of one image's activation, with the first maximum of a map found, and their values."""
-    space = activation.shape[:-1]
-    first = activation.reshape(-1, activation.shape[-1]).argmax(0)
-    places = np.stack([*np.unravel_index(first, space), np.arange(len(first))], axis=1) if space else None
-    index = wanted if places is None else np.where(wanted < 0, places[wanted[:, -1]], wanted)
-    values = activation[tuple(index.T)]
-    if not np.isfinite(values).all():
-        raise InputError(f"unit {tuple(index[~np.isfinite(values)][0].tolist())} is not finite for this image")
-    return index, values
-
-
-def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows to take at a time, and how many of them are new: the last ones are filled up, to be compiled once."""
-    size = min(size, count)
-    for start in range(0, count, size):
-        yield np.minimum(np.arange(start, start + size), count - 1), min(size, count - start)
 
 
 def _forward(

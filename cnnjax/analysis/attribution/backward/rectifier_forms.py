@@ -10,8 +10,8 @@ from jax.extend.core import JaxprEqn
 
 from cnnjax.errors import InputError
 from cnnjax.program.equations import LOOPS, Equation, Equations
-from cnnjax.program.multiply_adds import programs
 from cnnjax.program.primitives import is_known
+from cnnjax.program.walk import programs
 
 ACTIVATIONS = frozenset(
     [

@@ -14,9 +14,9 @@ from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.program.calls import CALLS
 from cnnjax.program.equations import Place
-from cnnjax.program.evaluate import Run, evaluate, opened, run
-from cnnjax.program.multiply_adds import Program, programs
+from cnnjax.program.evaluate import Run, evaluate, run
 from cnnjax.program.tracing import program_of
+from cnnjax.program.walk import Program, called, opened, programs
 
 Rule = Literal["gradient", "deconvnet", "guided"]
 Others = Literal["keep", "refuse"]
@@ -129,8 +129,7 @@ def _run_inside(
     """The results of an equation that runs programs with rectifiers."""
     if eqn.primitive.name in CALLS and eqn.primitive.name.startswith("custom"):
         # Its own derivative would not have the rule.
-        (called,) = programs(eqn)
-        return _evaluate(rule, called, values, places[0])
+        return _evaluate(rule, called(eqn), values, places[0])
     replaced = [
         _traced(rule, program, places[number]) if number in places else program
         for number, program in enumerate(programs(eqn))

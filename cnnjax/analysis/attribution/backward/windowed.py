@@ -16,8 +16,8 @@ from cnnjax.ops.windows import Slide, first_maximum
 from cnnjax.program import window_rules as rules
 from cnnjax.program.equations import Equation, Equations, Place
 from cnnjax.program.evaluate import run
-from cnnjax.program.multiply_adds import Program, equations, programs
 from cnnjax.program.tracing import program_of
+from cnnjax.program.walk import Program, equations, programs
 from cnnjax.program.windows import Axis, Signal, Space, Units, cut, fitted, spread, summed
 
 NHWC_HWIO = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
