@@ -24,7 +24,7 @@ import numpy as np
 from cnnjax import priors, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.priors.inpaint import Level, check
+from cnnjax.priors.inpainting import Level, check
 from cnnjax.study import Progress, main, open_run, print_table, save
 from experiments.common.ranges import check_ranges
 from experiments.parts.patchmatch import figures

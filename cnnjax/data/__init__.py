@@ -6,7 +6,7 @@ from cnnjax.data.augmentation import Augmentation, apply_augmentation
 from cnnjax.data.config import DataConfig
 from cnnjax.data.dataset import Dataset, Split, load
 from cnnjax.data.order import epoch_order
-from cnnjax.data.shape_pairs import shape_pairs
+from cnnjax.data.pairs import shape_pairs
 
 __all__ = [
     "Augmentation",

@@ -1,3 +1,3 @@
 """The door of the library: public functions read their arguments by their annotations before they work with them."""
 
-from cnnjax.door.checked import checked as checked
+from cnnjax.door.decorator import checked as checked

@@ -52,7 +52,7 @@ from cnnjax.ops.polyphase import (
     select_phase,
 )
 from cnnjax.ops.pooling import avg_pool, global_avg_pool, global_max_pool, max_pool
-from cnnjax.ops.shift import shift
+from cnnjax.ops.shifting import shift
 from cnnjax.ops.transposed import conv_transpose
 from cnnjax.ops.unpooling import avg_unpool, max_pool_with_switches, max_unpool
 from cnnjax.ops.warps import rotate, scale

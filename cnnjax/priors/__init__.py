@@ -10,11 +10,11 @@
 """
 
 from cnnjax.priors import jigsaw
+from cnnjax.priors.exhaustive import nearest_patches
 from cnnjax.priors.images import CARRIED_IMAGES, TEXTURES, central_square, load_image, resize
-from cnnjax.priors.inpaint import inpaint
-from cnnjax.priors.nearest_patches import nearest_patches
+from cnnjax.priors.inpainting import inpaint
+from cnnjax.priors.patch_match import patchmatch
 from cnnjax.priors.patches import NearestPatches
-from cnnjax.priors.patchmatch import patchmatch
 from cnnjax.priors.self_similarity import phase_randomised, pixel_shuffled, similar_patches
 
 __all__ = [

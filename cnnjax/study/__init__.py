@@ -7,7 +7,7 @@ from cnnjax.intervals import Interval, over_images, over_seeds
 from cnnjax.study.cli import main
 from cnnjax.study.comparisons import compare, compare_summary, effect_size, holm
 from cnnjax.study.depth_figures import depth_figure
-from cnnjax.study.grid import Cell, grid
+from cnnjax.study.grids import Cell, grid
 from cnnjax.study.page import Code, Picture, Section, Table, write_page
 from cnnjax.study.picture_figures import (
     Covered,

@@ -18,10 +18,10 @@ from cnnjax.priors.jigsaw.dissimilarity import (
     mahalanobis_gradient,
     pomeranz,
 )
-from cnnjax.priors.jigsaw.fits import Fits, agreed, fits, relative
+from cnnjax.priors.jigsaw.pairs import Fits, agreed, fits, relative
 from cnnjax.priors.jigsaw.pieces import Arrangement, Cut, Shuffled, cut, render, shuffle, true_arrangement, turn
-from cnnjax.priors.jigsaw.score import Score, right_best_neighbours, right_cells, score
-from cnnjax.priors.jigsaw.solve import Solution, solve
+from cnnjax.priors.jigsaw.scoring import Score, right_best_neighbours, right_cells, score
+from cnnjax.priors.jigsaw.solver import Solution, solve
 
 __all__ = [
     "Arrangement",

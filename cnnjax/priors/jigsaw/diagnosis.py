@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.priors.checks import check_unit_range
-from cnnjax.priors.jigsaw.fits import Fits
+from cnnjax.priors.jigsaw.pairs import Fits
 
 _FEW_LOOPS = 5
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from cnnjax.priors.jigsaw.fits import Fits
+from cnnjax.priors.jigsaw.pairs import Fits
 from cnnjax.priors.jigsaw.tree import Cluster
 
 

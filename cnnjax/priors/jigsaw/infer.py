@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from cnnjax.priors.jigsaw.fits import Fits
+from cnnjax.priors.jigsaw.pairs import Fits
 
 _LEFT, _RIGHT, _ABOVE, _BELOW = range(4)
 _STEPS = ((0, -1), (0, 1), (-1, 0), (1, 0))

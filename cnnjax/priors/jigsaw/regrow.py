@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int
 
 from cnnjax.priors.jigsaw.fill import fill
-from cnnjax.priors.jigsaw.fits import Fits
+from cnnjax.priors.jigsaw.pairs import Fits
 from cnnjax.priors.jigsaw.tree import Cluster, Edges, grow
 
 _JITTER = 0.5

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from cnnjax.priors.jigsaw.fits import Fits
+from cnnjax.priors.jigsaw.pairs import Fits
 
 
 def segments(

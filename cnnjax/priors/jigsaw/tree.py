@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from cnnjax.priors.jigsaw.fits import Fits
+from cnnjax.priors.jigsaw.pairs import Fits
 
 _RIGHT, _DOWN = 0, 3
 _AHEAD = np.array([(0, 1), (-1, 0), (0, -1), (1, 0)])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnjax.priors.inpaint import Level
+from cnnjax.priors.inpainting import Level
 from cnnjax.study import style
 
 if TYPE_CHECKING:

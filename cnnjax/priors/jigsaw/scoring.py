@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.priors.jigsaw.fits import Fits
+from cnnjax.priors.jigsaw.pairs import Fits
 from cnnjax.priors.jigsaw.pieces import Arrangement
 
 

@@ -15,8 +15,8 @@ from cnnjax.priors.jigsaw.borders import Dissimilarity
 from cnnjax.priors.jigsaw.diagnosis import Diagnosis, diagnose
 from cnnjax.priors.jigsaw.dissimilarity import gradient_and_prediction
 from cnnjax.priors.jigsaw.fill import fill
-from cnnjax.priors.jigsaw.fits import Fits, agreed, fits, relative
 from cnnjax.priors.jigsaw.infer import infer
+from cnnjax.priors.jigsaw.pairs import Fits, agreed, fits, relative
 from cnnjax.priors.jigsaw.pieces import Arrangement
 from cnnjax.priors.jigsaw.polish import polish
 from cnnjax.priors.jigsaw.regrow import regrow
