@@ -5,12 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
+from cnnjax.kernels import Geometry, convolution
 from cnnjax.ops.windows import Slide, at_place
 from cnnjax.program.windows import Signal, Space, Units, cut, read_by
-
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def hand_on(signal: Signal, at: Units, sign: int, dtype: Any) -> Signal:
@@ -59,14 +58,19 @@ def conv(
     values = signal.values
     if max(strides) > 1 and groups == 1 and dilation == (1, 1):
         return Signal(_strided(values, kernel, strides, (axes[0].size, axes[1].size)), (axes[0], axes[1]))
-    operand = jax.ShapeDtypeStruct((len(values), *(a.size for a in axes), kernel.shape[2] * groups), values.dtype)
+    size = (axes[0].size, axes[1].size)
+    return Signal(_transposed(values, kernel, size, strides, dilation, groups), (axes[0], axes[1]))
 
-    def forward(x: Array) -> Array:
-        options: dict[str, Any] = dict(rhs_dilation=dilation, feature_group_count=groups)
-        return lax.conv_general_dilated(x, kernel, strides, "VALID", dimension_numbers=DIMENSIONS, **options)
 
-    (back,) = jax.linear_transpose(forward, operand)(values)
-    return Signal(back, (axes[0], axes[1]))
+def _transposed(
+    values: Array, kernel: Array, size: Space, strides: Space, dilation: Space, groups: int
+) -> Float[Array, "units height width channels"]:
+    """The transpose of a convolution without a border, on maps of that size."""
+    channels, features = kernel.shape[2] * groups, kernel.shape[3]
+    geometry = Geometry(size, channels, features, kernel.shape[:2], strides, ((0, 0), (0, 0)), dilation, groups)
+    operand = jax.ShapeDtypeStruct((len(values), *geometry.maps), values.dtype)
+    (back,) = jax.linear_transpose(lambda x: convolution(x, kernel, geometry), operand)(values)
+    return back
 
 
 def _strided(values: Array, kernel: Array, strides: Space, size: Space) -> Array:
@@ -81,9 +85,9 @@ def _strided(values: Array, kernel: Array, strides: Space, size: Space) -> Array
     phases = jnp.pad(kernel, (*pads, (0, 0), (0, 0))).reshape(
         taps[0], strides[0], taps[1], strides[1], channels, features
     )
-    phases = jnp.flip(phases, (0, 2)).transpose(0, 2, 5, 1, 3, 4).reshape(*taps, features, -1)
-    border = [(q - 1, q - 1) for q in taps]
-    back = lax.conv_general_dilated(values, phases, (1, 1), border, dimension_numbers=DIMENSIONS)
+    phases = phases.transpose(0, 2, 1, 3, 4, 5).reshape(*taps, -1, features)
+    height, width = (n + q - 1 for n, q in zip(values.shape[1:3], taps, strict=True))
+    back = _transposed(values, phases, (height, width), (1, 1), (1, 1), 1)
     back = back.reshape(*back.shape[:3], *strides, channels).transpose(0, 1, 3, 2, 4, 5)
     shape = [n * s for n, s in zip(back.shape[1::2], strides, strict=False)]
     return back.reshape(len(values), *shape, channels)[:, : size[0], : size[1]]

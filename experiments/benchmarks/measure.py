@@ -1,11 +1,36 @@
 """Programs timed in turn, so that whatever else the machine does falls on all of them alike."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import jax
 import numpy as np
 from jaxtyping import Float
+
+from cnnjax import runtime
+from cnnjax.errors import InputError
+
+
+def check_cpu(*, seconds: float | int, threads: int = 0) -> None:
+    """Raise InputError where JAX does not run on the CPU, and for a time or a number of threads that cannot be."""
+    if jax.default_backend() != "cpu":
+        raise InputError(
+            f"this benchmark compares CPU programs, but JAX runs on {jax.default_backend()}: set JAX_PLATFORMS=cpu"
+        )
+    if seconds <= 0 or threads < 0:
+        raise InputError(f"seconds={seconds} must be positive, and threads={threads} not negative")
+
+
+@contextlib.contextmanager
+def without_kernels() -> Iterator[None]:
+    """Leaves the convolutions of all programs that are compiled within to XLA."""
+    runtime.configure(kernels=False)
+    try:
+        yield
+    finally:
+        runtime.configure(kernels=True)
 
 
 def interleave(
@@ -48,3 +73,10 @@ def speed_ratio(ours: Float[np.ndarray, " rounds"], peer: Float[np.ndarray, " ro
     """The peer's time over ours, round by round; above 1 we are faster."""
     low, median, high = np.quantile(peer / ours, (0.25, 0.5, 0.75))
     return Ratio(float(median), float(low), float(high), len(ours))
+
+
+def geometric_mean(ratios: Iterable[Ratio]) -> Ratio:
+    """Geometric means of the medians and of the quartiles; `rounds` is how many ratios there are."""
+    rows = [(ratio.median, ratio.low, ratio.high) for ratio in ratios]
+    median, low, high = np.exp(np.log(rows).mean(0))
+    return Ratio(float(median), float(low), float(high), len(rows))

@@ -2,17 +2,19 @@
 
 Times the forward pass, the input gradient and the weight gradient of every convolution shape in ResNet-20 and ResNet-18
 (32-pixel images), AlexNet (224 pixels, two towers) and a depthwise separable block; max pooling with its gradient; and
-a whole training step of ResNet-20. Programs take turns, so that other work on the machine falls on both alike. Before
-it is timed, every pass is compared with PyTorch's result.
+by name what is known to be slow on a CPU or is built on convolutions: signals, transposed convolutions, a loop, wide
+depthwise windows, groups, blur and polyphase pools. Programs take turns, so that other work on the machine falls on all
+alike, and XLA's convolutions, cnnjax without its kernels, are among them. Before it is timed, every pass is compared
+with the others' results. `--xla onednn` and others choose XLA's options.
 
     python -m experiments.benchmarks.ops
 
-Expected: about three minutes on two cores. Above 1 cnnjax is faster. Needs PyTorch: pip install torch==2.13.0
+Expected: about six minutes on two cores. Above 1 cnnjax is faster. Needs PyTorch: pip install torch==2.13.0
 """
 
 import dataclasses
+import functools
 import importlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -20,30 +22,50 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from cnnjax import models, ops, runtime
+from cnnjax import ops, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.study import Progress, main, markdown, open_run, print_table
-from experiments.benchmarks.measure import Ratio, interleave, speed_ratio
+from experiments.benchmarks.measure import (
+    Ratio,
+    check_cpu,
+    geometric_mean,
+    interleave,
+    speed_ratio,
+    without_kernels,
+)
+from experiments.benchmarks.named import NAMED, Named
 from experiments.benchmarks.shapes import SHAPES, ConvShape
 
 POOLS = ((128, 32, 32, 2, 2, 0), (64, 32, 64, 3, 2, 1), (16, 55, 96, 3, 2, 0), (16, 112, 64, 3, 2, 1))
 """Batch, size, channels, window, stride, padding: a small network's, a stem's, AlexNet's first, ResNet's at 224 px."""
 
 
+NETWORKS = ("ResNet-20", "ResNet-18", "AlexNet", "depthwise")
+_FUSION = "xla_cpu_experimental_ynn_fusion_type"
+XLA_OPTIONS: dict[str, dict[str, Any] | None] = {
+    "runtime": None,
+    "plain": {},
+    "dot": {_FUSION: "LIBRARY_FUSION_TYPE_DOT"},
+    "onednn": {
+        "xla_cpu_experimental_onednn_custom_call": True,
+        _FUSION: "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+    },
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Options of the benchmark."""
 
-    networks: tuple[Literal["ResNet-20", "ResNet-18", "AlexNet", "depthwise"], ...] = (
-        "ResNet-20",
-        "ResNet-18",
-        "AlexNet",
-        "depthwise",
-    )
+    networks: tuple[Literal["ResNet-20", "ResNet-18", "AlexNet", "depthwise"], ...] = NETWORKS
     """Whose convolutions to measure."""
+    by_name: bool = True
+    """Whether to measure pools, too, and the convolutions that have a name of their own."""
+    xla: Literal["runtime", "plain", "dot", "onednn"] = "runtime"
+    """The compiler options of XLA's column: those of `runtime.jit`, none, without the reductions of the first, or with
+    oneDNN's convolutions, which jaxlib 0.12 has and 0.10 takes without a word."""
     seconds: float = 1.0
     """How long each pass is measured, in turns with its peer."""
     threads: int = 0
@@ -54,37 +76,36 @@ class Config:
 
 def run(config: Config) -> Path:
     """Measure everything, print the table, write it as Markdown and CSV, and return the run directory."""
-    if jax.default_backend() != "cpu":
-        raise InputError(
-            f"this benchmark compares CPU programs, but JAX runs on {jax.default_backend()}: set JAX_PLATFORMS=cpu"
-        )
+    runtime.configure()  # before JAX starts its threads, which keep what settings of malloc they find
+    check_cpu(seconds=config.seconds, threads=config.threads)
     if not config.networks:
-        raise InputError("networks is empty: name at least one of ResNet-20, ResNet-18, AlexNet, depthwise")
-    if config.seconds <= 0 or config.threads < 0:
-        raise InputError(f"seconds={config.seconds} must be positive, and threads={config.threads} not negative")
+        raise InputError(f"networks is empty: name at least one of {', '.join(NETWORKS)}")
     import pandas
 
     peer = importlib.import_module("experiments.benchmarks.torch_peer")
-    threads = config.threads or len(os.sched_getaffinity(0))
-    peer.torch.set_num_threads(threads)
-    runtime.configure()
+    threads = peer.use_threads(config.threads)
     rows: list[dict[str, Any]] = []
     with open_run("benchmarks_ops", config, out=config.out) as directory:
         shapes = [shape for shape in SHAPES if shape.network in config.networks]
-        with Progress(len(shapes) + 2) as progress:
+        pools, named = (POOLS, NAMED) if config.by_name else ((), ())
+        with Progress(len(shapes) + len(pools) + len(named)) as progress:
             for shape in shapes:
                 progress.cell(f"{shape.network}: {shape}")
-                rows += _convolution(shape, peer, config.seconds)
-            progress.cell("max pooling")
-            rows += [row for pool in POOLS for row in _max_pool(*pool, peer, config.seconds)]
-            progress.cell("ResNet-20 training step")
-            rows += _step(peer, config.seconds)
-        frame = pandas.DataFrame([{**row, **dataclasses.asdict(row["ratio"])} for row in rows])
-        directory.write_summary(frame.drop(columns="ratio"))
-        shown = [{**row, "ratio": str(row["ratio"])} for row in rows] + _means(rows)
+                rows += _convolution(shape, peer, config)
+            for pool in pools:
+                progress.cell("max pooling")
+                rows.append(_max_pool(*pool, peer, config))
+            for one in named:
+                progress.cell(f"{one.name}: {one.what}")
+                rows += _named(one, peer, config)
+        directory.write_summary(pandas.DataFrame([_flat(row) for row in rows]))
+        shown = [
+            {key: str(value) if isinstance(value, Ratio) else value for key, value in row.items()}
+            for row in rows + _means(rows)
+        ]
         caption = (
             f"ratio: PyTorch's time over cnnjax's, median (quartiles) over rounds in turn; above 1 cnnjax is faster. "
-            f"XLA / cnnjax: the same of cnnjax without its kernels. "
+            f"XLA / cnnjax: the same of cnnjax without its kernels, compiler options: {config.xla}. "
             f"{threads} threads; jax {jax.__version__}, PyTorch {peer.torch.__version__}."
         )
         print_table(shown, title="Operations against PyTorch", caption=caption, digits=2)
@@ -92,7 +113,16 @@ def run(config: Config) -> Path:
         return directory.path
 
 
-def _convolution(shape: ConvShape, peer: Any, seconds: float) -> list[dict[str, Any]]:
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the summary: a column for each number of a ratio, named after it, those to PyTorch without a prefix."""
+    flat = {key: value for key, value in row.items() if key not in ("ratio", "XLA / cnnjax")}
+    for prefix, key in (("", "ratio"), ("XLA ", "XLA / cnnjax")):
+        for field in dataclasses.fields(Ratio):
+            flat[prefix + field.name] = getattr(row[key], field.name, None)
+    return flat
+
+
+def _convolution(shape: ConvShape, peer: Any, config: Config) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     draw = lambda *size: rng.normal(size=size).astype(np.float32)  # noqa: E731
     x = draw(shape.batch, shape.size, shape.size, shape.channels)
@@ -115,121 +145,117 @@ def _convolution(shape: ConvShape, peer: Any, seconds: float) -> list[dict[str, 
             name,
             _ready(function, arrays),
             theirs[name],
-            seconds,
+            config.seconds,
             flops=shape.flops,
-            by_xla=_ready(function, arrays, kernels=False),
+            by_xla=_by_xla(function, arrays, config),
         )
         for name, (function, arrays) in passes.items()
     ]
 
 
 def _max_pool(
-    batch: int, size: int, channels: int, window: int, stride: int, padding: int, peer: Any, seconds: float
-) -> list[dict[str, Any]]:
+    batch: int, size: int, channels: int, window: int, stride: int, padding: int, peer: Any, config: Config
+) -> dict[str, Any]:
     x = np.random.default_rng(0).normal(size=(batch, size, size, channels)).astype(np.float32)
     gradient = jax.grad(lambda x: jnp.sum(ops.max_pool(x, window, stride=stride, padding=padding) ** 2))
     theirs = peer.max_pool_gradient(x, window, stride, padding)
     what = f"{window}×{window}/{stride} of {channels} at {size}²"
-    return [_compare("max pool", what, "forward + gradient", _ready(gradient, (x,)), theirs, seconds)]
+    by_xla = _by_xla(gradient, (x,), config)
+    return _compare(
+        "max pool", what, "forward + gradient", _ready(gradient, (x,)), theirs, config.seconds, by_xla=by_xla
+    )
 
 
-def _step(peer: Any, seconds: float) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(0)
-    images, labels = rng.random((128, 32, 32, 3), np.float32), rng.integers(0, 10, 128)
-    model, optimizer = models.resnet20(num_classes=10), optax.sgd(0.1, momentum=0.9)
+def _named(named: Named, peer: Any, config: Config) -> list[dict[str, Any]]:
+    arrays = tuple(named.arrays())
 
-    def step(params: Any, statistics: Any, momentum: Any, images: jax.Array, labels: jax.Array) -> Any:
-        def loss(params: Any) -> tuple[jax.Array, Any]:
-            variables = {"params": params, "batch_stats": statistics}
-            (logits, _), updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updated["batch_stats"]
+    def gradients(*arrays: jax.Array) -> Any:
+        loss = lambda arrays: jnp.square(named.function(*arrays)).sum() / 2  # noqa: E731
+        return list(jax.grad(loss)(arrays))
 
-        (value, new_statistics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, new_momentum = optimizer.update(gradient, momentum, params)
-        return value, (optax.apply_updates(params, updates), new_statistics, new_momentum)
-
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    state = (variables["params"], variables["batch_stats"], optimizer.init(variables["params"]))
-    arrays = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    jitted = runtime.jit(step, donate_argnums=(0, 1, 2))
-
-    def ours() -> float:
-        nonlocal state
-        value, state = jitted(*state, *arrays)
-        return float(value)
-
-    times = interleave({"ours": ours, "peer": peer.resnet20_step(images, labels)}, seconds=5 * seconds)
-    return [_row("ResNet-20", "batch 128 at 32²", "training step", times)]
+    theirs = peer.named_passes(named, arrays) if named.peer else {}
+    return [
+        _compare(
+            named.name,
+            named.what,
+            name,
+            _ready(function, arrays),
+            theirs.get(name),
+            config.seconds,
+            by_xla=_by_xla(function, arrays, config),
+        )
+        for name, function in (("forward", named.function), ("forward + gradients", gradients))
+    ]
 
 
-def _ready(function: Callable, arrays: tuple[np.ndarray, ...], *, kernels: bool = True) -> Callable[[], jax.Array]:
-    """The function of these arrays, compiled with `cnnjax.kernels` or without."""
-    runtime.configure(kernels=kernels)
+def _ready(function: Callable, arrays: tuple[np.ndarray, ...], jit: Callable = runtime.jit) -> Callable[[], Any]:
+    """The function of these arrays, compiled."""
     # A function of its own: JAX keeps what it has compiled of another.
-    jitted, given = runtime.jit(lambda *arrays: function(*arrays)), [jnp.asarray(a) for a in arrays]
+    jitted, given = jit(lambda *arrays: function(*arrays)), [jnp.asarray(a) for a in arrays]
     jax.block_until_ready(jitted(*given))
-    runtime.configure(kernels=True)
     return lambda: jax.block_until_ready(jitted(*given))
+
+
+def _by_xla(function: Callable, arrays: tuple[np.ndarray, ...], config: Config) -> Callable[[], Any]:
+    """The same without `cnnjax.kernels`, with the compiler options that were chosen."""
+    options = XLA_OPTIONS[config.xla]
+    with without_kernels():
+        jit = runtime.jit if options is None else functools.partial(jax.jit, compiler_options=options)
+        return _ready(function, arrays, jit)
 
 
 def _compare(
     network: str,
     what: str,
     name: str,
-    ours: Callable[[], jax.Array],
-    theirs: Callable[[], np.ndarray],
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any] | None,
     seconds: float,
     *,
     flops: int | None = None,
-    by_xla: Callable[[], jax.Array] | None = None,
+    by_xla: Callable[[], Any] | None = None,
 ) -> dict[str, Any]:
     """One row of the table, after the proof that all compute the same."""
-    expected = theirs()
-    scale = np.abs(expected).max()
-    programs = {"ours": ours} | ({"xla": by_xla} if by_xla else {})
-    for program in programs.values():
-        np.testing.assert_allclose(
-            np.asarray(program()) / scale, expected / scale, atol=1e-4, rtol=0, err_msg=f"{what}, {name}"
-        )
-    return _row(network, what, name, interleave({**programs, "peer": theirs}, seconds=seconds), flops=flops)
-
-
-def _row(
-    network: str, what: str, name: str, times: dict[str, np.ndarray], *, flops: int | None = None
-) -> dict[str, Any]:
-    ours, theirs = (float(np.median(times[key])) for key in ("ours", "peer"))
+    programs = {"ours": ours}
+    programs |= {key: program for key, program in (("xla", by_xla), ("peer", theirs)) if program is not None}
+    *others, (_, expected) = ((key, program()) for key, program in programs.items())
+    for key, found in others:
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            scale = np.abs(b).max()
+            np.testing.assert_allclose(
+                np.asarray(a) / scale, np.asarray(b) / scale, atol=1e-4, rtol=0, err_msg=f"{what}, {name}, {key}"
+            )
+    times = interleave(programs, seconds=seconds)
+    medians = {key: float(np.median(taken)) for key, taken in times.items()}
     return {
         "network": network,
         "shape": what,
         "pass": name,
-        "cnnjax ms": ours * 1e3,
-        "PyTorch ms": theirs * 1e3,
-        "GFLOP/s": round(flops / ours / 1e9) if flops else None,
-        "XLA / cnnjax": str(speed_ratio(times["ours"], times["xla"])) if "xla" in times else None,
-        "ratio": speed_ratio(times["ours"], times["peer"]),
+        "cnnjax ms": medians["ours"] * 1e3,
+        "PyTorch ms": medians["peer"] * 1e3 if theirs else None,
+        "GFLOP/s": round(flops / medians["ours"] / 1e9) if flops else None,
+        "XLA / cnnjax": speed_ratio(times["ours"], times["xla"]) if by_xla else None,
+        "ratio": speed_ratio(times["ours"], times["peer"]) if theirs else None,
     }
 
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The geometric mean and the slowest of the ratios, for each pass of a convolution and for all of them."""
+    """The geometric mean and the slowest of the ratios, for each pass of a network's convolution and for all."""
     names = ("forward", "input gradient", "weight gradient")
-    table = []
-    for label, chosen in (*((name, (name,)) for name in names), ("all three", names)):
-        ratios: list[Ratio] = [row["ratio"] for row in rows if row["pass"] in chosen]
-        median, low, high = (
-            float(np.exp(np.mean(np.log([getattr(r, q) for r in ratios])))) for q in ("median", "low", "high")
-        )
-        slowest = min(r.median for r in ratios)
-        mean = Ratio(median, low, high, len(ratios))
-        table.append(
-            {
-                "network": "geometric mean",
-                "shape": f"{len(ratios)} rows, least {slowest:.2f}",
-                "pass": label,
-                "ratio": str(mean),
-            }
-        )
-    return table
+    kinds = {name: [row for row in rows if row["network"] in NETWORKS and row["pass"] == name] for name in names}
+    kinds["all three"] = [row for chosen in kinds.values() for row in chosen]
+    kinds["by name"] = [row for row in rows if row["network"] in {named.name for named in NAMED} and row["ratio"]]
+    return [
+        {
+            "network": "geometric mean",
+            "shape": f"{len(chosen)} rows, least {min(row['ratio'].median for row in chosen):.2f}",
+            "pass": label,
+            "XLA / cnnjax": geometric_mean(row["XLA / cnnjax"] for row in chosen),
+            "ratio": geometric_mean(row["ratio"] for row in chosen),
+        }
+        for label, chosen in kinds.items()
+        if chosen
+    ]
 
 
 if __name__ == "__main__":

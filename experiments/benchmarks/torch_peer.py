@@ -1,11 +1,14 @@
 """The same computations in PyTorch, maps in its fast memory format (channels_last)."""
 
-from collections.abc import Callable
+import functools
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from cnnjax.errors import InputError
+from experiments.benchmarks.named import Named
 from experiments.benchmarks.shapes import ConvShape
 
 try:
@@ -13,8 +16,13 @@ try:
 except ImportError as error:
     raise InputError("the peer is PyTorch, which is missing: pip install torch==2.13.0") from error
 
-from torch import nn
 from torch.nn import functional
+
+
+def use_threads(threads: int) -> int:
+    """Let PyTorch use so many threads, 0 one for each core that this process may use; returns how many."""
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    return torch.get_num_threads()
 
 
 def tensor(maps: np.ndarray) -> "torch.Tensor":
@@ -62,51 +70,21 @@ def max_pool_gradient(x: np.ndarray, window: int, stride: int, padding: int) -> 
     return gradient
 
 
-class Block(nn.Module):
-    """Basic residual block with the parameter-free shortcut "A"."""
+def named_passes(named: Named, arrays: Sequence[np.ndarray]) -> dict[str, Callable[[], Any]]:
+    """The forward pass and the gradients of half the sum of squares, giving NumPy arrays in our layout."""
+    assert named.peer is not None
+    function = functools.partial(named.peer, functional)
+    x, *kernel = arrays
+    maps = torch.from_numpy(x).movedim(-1, 1).requires_grad_()
+    kernels = [torch.from_numpy(np.moveaxis(k, (-1, -2), (0, 1)).copy()).requires_grad_() for k in kernel]
 
-    def __init__(self, channels: int, features: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, features, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(features)
-        self.conv2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(features)
-        self.stride, self.added = stride, features - channels
+    def forward() -> np.ndarray:
+        with torch.no_grad():
+            return function(maps, *kernels).movedim(1, -1).numpy()
 
-    def forward(self, x: "torch.Tensor") -> "torch.Tensor":
-        """Map and shortcut added, then rectified."""
-        y = functional.relu(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        shortcut = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
-        return functional.relu(y + shortcut)
+    def gradients() -> list[np.ndarray]:
+        loss = function(maps, *kernels).square().sum() / 2
+        first, *rest = torch.autograd.grad(loss, [maps, *kernels])
+        return [first.movedim(1, -1).numpy(), *(gradient.movedim((0, 1), (-1, -2)).numpy() for gradient in rest)]
 
-
-class ResNet20(nn.Module):
-    """ResNet-20 for 32×32 images (He et al. 2016, section 4.2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
-        sizes = [(16, 16, 1)] * 3 + [(16, 32, 2)] + [(32, 32, 1)] * 2 + [(32, 64, 2)] + [(64, 64, 1)] * 2
-        self.blocks = nn.Sequential(*(Block(*size) for size in sizes))
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x: "torch.Tensor") -> "torch.Tensor":
-        """Logits of a batch of images."""
-        return self.head(self.blocks(functional.relu(self.norm(self.conv(x)))).mean((2, 3)))
-
-
-def resnet20_step(images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
-    """One training step by SGD with momentum on this batch; gives the loss."""
-    network = ResNet20().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    x, y = tensor(images), torch.from_numpy(labels)
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = functional.cross_entropy(network(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    return {"forward": forward, "forward + gradients": gradients}

@@ -1,13 +1,15 @@
+import dataclasses
 import functools
-import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cnnjax import ops
 from cnnjax.errors import InputError
 from cnnjax.study import read_summary
-from experiments.benchmarks import measure, shapes
+from experiments.benchmarks import measure, named, shapes
 
 
 def test_programs_take_turns_and_every_round_has_all_of_them():
@@ -22,6 +24,12 @@ def test_the_ratio_is_taken_round_by_round():
     # Both programs are four times as slow in the second round: a ratio of medians would not see that they kept pace.
     ratio = measure.speed_ratio(ours=np.array([1.0, 4.0, 1.0]), peer=np.array([2.0, 8.0, 4.0]))
     assert (ratio.median, ratio.low, ratio.high, ratio.rounds) == (2.0, 2.0, 3.0, 3)
+
+
+def test_geometric_means_are_taken_of_medians_and_of_quartiles():
+    ratios = [measure.Ratio(2.0, 1.0, 4.0, 5), measure.Ratio(8.0, 4.0, 9.0, 5)]
+    mean = measure.geometric_mean(ratios)
+    np.testing.assert_allclose((mean.median, mean.low, mean.high, mean.rounds), (4.0, 2.0, 6.0, 2))
 
 
 def test_the_shapes_are_those_of_the_networks():
@@ -51,12 +59,46 @@ def test_end_to_end(tmp_path, monkeypatch):
     tiny = shapes.ConvShape("depthwise", 1, 6, 4, 4, groups=4)
     monkeypatch.setattr(benchmark, "SHAPES", (tiny,))
     monkeypatch.setattr(benchmark, "POOLS", ((1, 6, 2, 3, 2, 1),))
-    monkeypatch.setattr(benchmark, "_step", lambda peer, seconds: [])
+    small = [dataclasses.replace(one, maps=(1, 6, 6, 2)) for one in named.NAMED[-2:]]
+    monkeypatch.setattr(benchmark, "NAMED", small)
     path = benchmark.run(benchmark.Config(networks=("depthwise",), seconds=0.001, out=tmp_path / "run"))
     summary = read_summary(path)
-    assert list(summary["pass"]) == ["forward", "input gradient", "weight gradient", "forward + gradient"]
-    assert all(math.isfinite(ratio) and ratio > 0 for ratio in summary["median"])
+    assert list(summary["pass"]) == [
+        *("forward", "input gradient", "weight gradient", "forward + gradient"),
+        *("forward", "forward + gradients") * 2,
+    ]
+    ratios = summary.set_index("network")[["median", "XLA median"]]
+    # A polyphase pool has no peer in PyTorch.
+    assert ratios.loc["polyphase pool", "median"].isna().all()
+    assert (ratios.drop("polyphase pool").to_numpy() > 0).all()
+    assert (ratios.loc["polyphase pool", "XLA median"] > 0).all()
     assert "geometric mean" in (path / "table.md").read_text(encoding="utf-8")
+
+
+SMALL = {
+    "1-D": ((2, 12, 3), (9, 3, 4)),
+    "1-D, transposed (jax #23783)": ((2, 5, 4), (16, 3, 4)),
+    "transposed": ((2, 4, 4, 4), (4, 4, 3, 4)),
+    "in a loop (jax #12868)": ((2, 5, 5, 3), (3, 3, 3, 3)),
+    "group p4, from images": ((2, 5, 5, 3), (3, 3, 3, 2)),
+    "blur pool": ((2, 6, 6, 3), None),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_is_measured_by_name_is_the_same_in_pytorch(name):
+    pytest.importorskip("torch", reason="the benchmark's peer is PyTorch").set_num_threads(1)
+    from experiments.benchmarks import torch_peer
+
+    maps, kernel = SMALL[name]
+    (one,) = (dataclasses.replace(one, maps=maps, kernel=kernel) for one in named.NAMED if one.name == name)
+    arrays = one.arrays()
+    theirs = torch_peer.named_passes(one, arrays)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    close(one.function(*map(jnp.asarray, arrays)), theirs["forward"]())
+    gradients = jax.grad(lambda arrays: (one.function(*arrays) ** 2).sum() / 2)([jnp.asarray(a) for a in arrays])
+    for ours, expected in zip(gradients, theirs["forward + gradients"](), strict=True):
+        close(ours, expected)
 
 
 def test_a_pass_that_differs_is_not_timed(tmp_path, monkeypatch):
@@ -67,7 +109,7 @@ def test_a_pass_that_differs_is_not_timed(tmp_path, monkeypatch):
     wrong = ops.convolve
     monkeypatch.setattr(benchmark.ops, "conv", wrong)
     with pytest.raises(AssertionError, match="forward"):
-        benchmark.run(benchmark.Config(networks=("depthwise",), seconds=0.001, out=tmp_path / "run"))
+        benchmark.run(benchmark.Config(networks=("depthwise",), by_name=False, seconds=0.001, out=tmp_path / "run"))
 
 
 @pytest.mark.parametrize(("field", "value"), [("seconds", 0.0), ("threads", -1), ("networks", ())])
