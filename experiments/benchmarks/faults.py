@@ -55,8 +55,10 @@ TINY = augmentation.Config(
     seeds=2,
 )
 FLAGS = (
-    *("--data.train-images", "60", "--data.test-images", "20", "--network.widths", "4", "--train.epochs", "2"),
-    *("--train.batch-size", "20", "--protocol.max-shift", "1", "--protocol.rotation-step", "90"),
+    *("--data.train-images", "60", "--data.test-images", "20"),
+    *("--network.name", "all_conv", "--network.widths", "4", "--network.stem", "None"),
+    *("--train.epochs", "2", "--train.batch-size", "20", "--train.label-smoothing", "0"),
+    *("--protocol.max-shift", "1", "--protocol.rotation-step", "90"),
     *("--protocol.images", "10", "--augmentations", "none", "crop", "--seeds", "2"),
 )
 """The same settings as `TINY`."""

@@ -77,14 +77,16 @@ OWN = {
 """The other fields that a network has; what it does not have would change a run's name and nothing else."""
 
 
-def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
+def build(config: NetworkConfig, dataset: Dataset, *, default: NetworkConfig | None = None) -> nn.Module:
     """The network for a dataset, proven on its image shape without running it.
 
-    Raises `InputError` for fields that cannot be built, naming the layer where there is one.
+    `default` is the experiment's own; what another network does not have of it is left out. Raises `InputError` for
+    fields that cannot be built, naming the layer where there is one.
     """
     own = OWN[config.name]
     for field in dataclasses.fields(config):
-        if field.name not in (*EVERY, *own) and getattr(config, field.name) != field.default:
+        left_alone = (field.default, getattr(default, field.name, field.default))
+        if field.name not in (*EVERY, *own) and getattr(config, field.name) not in left_alone:
             raise InputError(
                 f"network.{field.name}={getattr(config, field.name)} has no meaning for {config.name}: leave it out"
             )

@@ -13,7 +13,8 @@ from experiments.common.protocol import ProtocolConfig
 
 TINY_FLAGS = (
     *("--data.train-images", "60", "--data.test-images", "20"),
-    *("--network.widths", "4", "--train.epochs", "2", "--train.batch-size", "20"),
+    *("--network.name", "all_conv", "--network.widths", "4", "--network.stem", "None"),
+    *("--train.epochs", "2", "--train.batch-size", "20", "--train.label-smoothing", "0"),
     *("--protocol.max-shift", "1", "--protocol.rotation-step", "90", "--protocol.images", "10", "--seeds", "2"),
 )
 TINY = Config(

@@ -65,7 +65,7 @@ def test_the_directory_tells_the_whole_story(whole):
     assert list(zip(summary["cell"], summary["seed"], summary["status"], strict=True)) == [
         (f"augmentation={kind}", seed, "ok") for kind in ("none", "both") for seed in (0, 1)
     ]
-    assert len(read_metrics(path)) == 2 * 2 * 2  # cells, seeds, epochs of one chunk
+    assert len(read_metrics(path)) == 2 * (2 + 2 * 2)  # seeds, epochs of one chunk: twice as many for both
     assert {figure.name for figure in (path / "figures").iterdir()} == {
         "rotation.png",
         "translation.png",
