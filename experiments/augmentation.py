@@ -17,8 +17,8 @@ sampling (Chaman & Dokmanić 2021), with about as many parameters each, in four 
 trained range what the plain network loses there, for more multiply-adds; polyphase sampling needs no shifted image.
 
 Expected on the default data, in about two minutes on two cores: without augmentation, accuracy collapses under
-rotation and, less, under shifts; with rotations it recovers; crops flatten the accuracy over translations; both together
-do both, for twice the epochs.
+rotation and, less, under shifts; with rotations it recovers; crops flatten the accuracy over translations; both
+together do both, for twice the epochs.
 
 The same command goes on where a killed one was. The run directory holds the configuration, every prediction, the
 summary and the figures.
