@@ -1,0 +1,79 @@
+"""What the documents print can be run: their Python as it stands, their commands as far as their options."""
+
+import csv
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from cnnjax import study
+from cnnjax.study import cli
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").glob("*.md"),
+    *ROOT.glob("experiments/**/*.md"),
+]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:python -m (experiments[.\w]*)|(?<=`)\.\.\.)((?: (?:-|[\w.*/]+)[^\s`&]*)*)")
+"""A command; `...` stands for that before it in the text."""
+
+
+def commands() -> list[str]:
+    found = set()
+    for document in DOCUMENTS:
+        module = ""
+        for named, options in COMMAND.findall(document.read_text(encoding="utf-8")):
+            module = named or module
+            if module not in ("experiments", "experiments.NAME") or options:
+                found.add(f"{module}{options}")
+    return sorted(found)
+
+
+WITH_PYTHON = [document for document in DOCUMENTS if BLOCK.search(document.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("last", [1, pytest.param(None, marks=pytest.mark.slow)], ids=["first", "all"])
+@pytest.mark.parametrize("document", WITH_PYTHON, ids=lambda document: document.name)
+def test_its_blocks_of_python_run_one_after_the_other(document, last, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs/augmentation/ID")  # as the README names one
+    run.mkdir(parents=True)
+    with (run / "summary.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["cell", "seed", "accuracy"], ["none", 0, 0.5]])
+    names = {"__name__": "document"}
+    # Users have neither of the two strict settings of these tests.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        for block in BLOCK.findall(document.read_text(encoding="utf-8"))[:last]:
+            exec(block, names)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_names_an_experiment_and_its_options(command, monkeypatch):
+    module, *options = shlex.split(command)
+    file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    read = []
+
+    def only_read(config_class, run, *, prog, presets=None):
+        read.append(cli._read(config_class, prog, "", presets or {}))
+
+    monkeypatch.setattr(study, "main", only_read)
+    monkeypatch.setattr(cli, "main", only_read)
+    monkeypatch.setattr(sys, "argv", [str(file), *options])
+    runpy.run_path(str(file if file.exists() else file.with_suffix("") / "__main__.py"), run_name="__main__")
+    assert len(read) == 1
+
+
+def test_files_that_are_named_are_there():
+    named = re.findall(
+        r"(?<![\w/])(?:tests|cnnjax|experiments|docs|notebooks|\.ci)/[\w./-]+",
+        "\n".join(d.read_text() for d in DOCUMENTS),
+    )
+    assert len(named) > 10
+    assert [name for name in named if not (re.search("NAME|ROOM", name) or (ROOT / name.rstrip(".")).exists())] == []
