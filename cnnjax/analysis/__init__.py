@@ -86,20 +86,12 @@ from cnnjax.analysis.equivariance.shift_terms import ShiftTerms, check_shift_ter
 from cnnjax.analysis.fields.effective_field import EffectiveField, GaussianFit, effective_receptive_field
 from cnnjax.analysis.fields.influence import influence
 from cnnjax.analysis.fields.receptive_field import ReceptiveField, receptive_field
-from cnnjax.analysis.invariance.consistency import (
-    PROTOCOL,
-    SCORES,
-    Predictions,
-    classify_all,
-    consistency,
-    image_columns,
-    predict,
-    scores,
-)
+from cnnjax.analysis.invariance.consistency import PROTOCOL, SCORES, consistency, image_columns, scores
 from cnnjax.analysis.invariance.flip_rate import flip_rate
 from cnnjax.analysis.invariance.goodfellow import GoodfellowInvariance, goodfellow_invariance
 from cnnjax.analysis.invariance.invariance_curve import confidence_curve, invariance_curve
 from cnnjax.analysis.invariance.normalized_variance import NormalizedVariance, normalized_variance
+from cnnjax.analysis.invariance.predictions import Predictions, classify_all, predict
 from cnnjax.analysis.invariance.translation_sensitivity import TranslationSensitivity, translation_sensitivity_map
 from cnnjax.analysis.network.correspondence import Correspondence, correspondence
 from cnnjax.analysis.network.cost import Cost, LayerCost, cost

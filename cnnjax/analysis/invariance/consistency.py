@@ -5,27 +5,18 @@ agreement that accuracy alone explains. Here every image meets every transform o
 among them, and accuracy, its mean and its worst case over the orbit stand beside agreement.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Shaped
+from jaxtyping import Array, Bool
 
-from cnnjax.analysis.inputs.batches import batches, most_at_once
-from cnnjax.analysis.inputs.compilation import compiled
-from cnnjax.analysis.inputs.images import image_struct
-from cnnjax.analysis.inputs.norms import wide
+from cnnjax.analysis.invariance.predictions import Predictions, predict, sizes
 from cnnjax.analysis.transforms.orbits import Orbit
 from cnnjax.door import checked
-from cnnjax.door.words import shown
-from cnnjax.errors import InputError, NotFiniteError
+from cnnjax.errors import InputError
 from cnnjax.intervals import Interval, over_images
-from cnnjax.program.tracing import shapes_of
 
 PROTOCOL = "cnnjax-invariance-1"
 """Changes whenever a score or an orbit changes its meaning. Results of different versions do not compare."""
@@ -44,108 +35,6 @@ SCORES = (
 
 LABEL_FREE = ("consistency", "pairwise_consistency", "total_variation", "flip_rate")
 """The scores that compare predictions with each other alone."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """What a classifier says of every image under every transform of an orbit."""
-
-    classes: np.ndarray
-    """`(transforms + 1, images)` int: the most probable class, the identity's first."""
-    total_variation: np.ndarray
-    """`(transforms, images)` in [0, 1]: half the L1 distance between the class probabilities and the identity's."""
-
-
-@checked("orbit")
-def predict(classify: Callable[[Array], Array], examples: ArrayLike, orbit: Orbit) -> Predictions:
-    """Classify every example under every transform of the orbit, in batches inside `jit`.
-
-    `classify` maps float images `(batch, height, width, channels)` to logits `(batch, classes)`. Given as a
-    `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation; any other function
-    is traced anew, for what it closes over may have changed. `examples` is an array of images, or any pytree with a
-    leading example axis that `orbit.apply` turns into images.
-    """
-    n, most, _ = _sizes(classify, examples, orbit)
-    members = np.concatenate([orbit.identity[None], orbit.parameters])
-    probabilities_of = compiled(_moved_by(orbit.apply), classify)
-    together = min(max(1, most // min(n, most)), len(members))
-    classes = np.empty((len(members), n), np.int32)
-    variation = np.empty((len(members), n), np.float32)
-    for images, count in batches(n, most):
-        part = jax.tree.map(lambda a, images=images: a[images], examples)
-        # All are dispatched before the first is awaited.
-        groups = list(batches(len(members), together))
-        results = [probabilities_of(part, members[rows]) for rows, _ in groups]
-        reference, seen = np.asarray(results[0])[0, :count], slice(images[0], images[0] + count)
-        for (rows, new), result in zip(groups, results, strict=True):
-            probabilities = np.asarray(result)[:new, :count]
-            if not np.isfinite(probabilities).all():
-                raise NotFiniteError(f"classify gives logits that are not finite on images of the orbit {orbit.name}")
-            classes[rows[:new], seen] = probabilities.argmax(-1)
-            variation[rows[:new], seen] = 0.5 * np.abs(probabilities - reference).sum(-1)
-    return Predictions(classes, variation[1:])  # without the identity's own
-
-
-def _sizes(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> tuple[int, int, int]:
-    """How many examples there are, how many images to classify at once, and how many classes.
-
-    Raises InputError where these do not go together.
-    """
-    if not isinstance(orbit, Orbit):
-        raise InputError(f"{shown(orbit)} is no orbit: give shifts(...), subpixel_shifts(...) or rotations(...)")
-    n = _count(examples)
-    return n, *_checked(classify, image_struct(jax.eval_shape(orbit.apply, examples, orbit.identity)))
-
-
-def _count(examples: Any) -> int:
-    """How many examples there are; raises InputError for none, and for numbers that are not finite."""
-    leaves = jax.tree.leaves(examples)
-    if not leaves or not all(np.ndim(leaf) for leaf in leaves):
-        raise InputError("examples must be an array of images, or arrays with a leading example axis")
-    if len(leaves[0]) == 0:
-        raise InputError("no examples: invariance needs at least one image")
-    if not all(np.isfinite(leaf).all() for leaf in map(np.asarray, leaves) if leaf.dtype.kind == "f"):
-        raise InputError("images contain NaN or infinity: what is said of them means nothing; repair or drop them")
-    return len(leaves[0])
-
-
-def _checked(classify: Callable[[Array], Array], images: jax.ShapeDtypeStruct) -> tuple[int, int]:
-    """How many of such images to classify at once, and how many classes there are.
-
-    Raises InputError unless `classify` maps the images to logits.
-    """
-    logits = shapes_of(classify, images)
-    if getattr(logits, "shape", ())[:1] != images.shape[:1] or len(logits.shape) != 2:
-        found = jax.tree.map(lambda leaf: leaf.shape, logits)
-        raise InputError(f"classify gives {found} for {images.shape[0]} images: expected logits, (images, classes)")
-    return most_at_once(images.shape), logits.shape[1]
-
-
-@checked()
-def classify_all(classify: Callable[[Array], Array], images: Shaped[np.ndarray, "images ..."]) -> np.ndarray:
-    """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches."""
-    if not len(images):
-        raise InputError("no images: there is nothing to classify")
-    most, _ = _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32))
-    classes_of = compiled(_classes, classify)
-    parts = [classes_of(images[rows]) for rows, _ in batches(len(images), most)]
-    return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
-
-
-def _classes(classify: Callable[[Array], Array], images: Array) -> Array:
-    return classify(images.astype(jnp.float32) / 255).argmax(-1)
-
-
-@functools.lru_cache(maxsize=32)
-def _moved_by(apply: Callable) -> Callable:
-    # One function object for each orbit: `compiled` knows functions by identity.
-    return functools.partial(_probabilities, apply)
-
-
-def _probabilities(apply: Callable, classify: Callable, examples: Any, parameters: Array) -> Array:
-    images = jax.vmap(apply, (None, 0))(examples, parameters)
-    logits = classify(images.reshape(-1, *images.shape[2:]))
-    return jax.nn.softmax(wide(logits)).reshape(*images.shape[:2], -1)
 
 
 @checked()
@@ -260,7 +149,7 @@ def consistency(
     if labels is not None:
         # Before all images are classified.
         labels = np.asarray(labels)
-        count, _, classes = _sizes(classify, images, transforms)
+        count, _, classes = sizes(classify, images, transforms)
         _check_labels(labels, count, classes)
     predictions = predict(classify, images, transforms)
     truth = predictions.classes[0] if labels is None else labels

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from cnnjax.analysis.invariance.consistency import image_columns, predict
+from cnnjax.analysis.invariance.consistency import image_columns
+from cnnjax.analysis.invariance.predictions import predict
 from cnnjax.analysis.transforms.orbits import Orbit
 from cnnjax.door import checked
 from cnnjax.errors import InputError
