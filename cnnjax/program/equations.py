@@ -36,12 +36,15 @@ class Equations:
     def __init__(self, program: Program, *, whole: Callable[[JaxprEqn], bool]):
         self.list: list[Equation] = []
         self.constants: dict[int, Any] = {}
-        """The value of each array that is written in the program."""
+        """The value of each array and of each number that is written in the program."""
+        self.closed_over: dict[int, Any] = {}
+        """Those of the arrays, each once."""
         self.made_by: dict[int, Equation] = {}
         self.read_by: dict[int, list[Equation]] = {}
         self.position: dict[int, int] = {}
         """Of the equation that makes an array, in the list."""
         self._whole = whole
+        self._numbers: dict[int, int] = {}
         self._count = 0
         self.inputs = [self._new() for _ in opened(program)[0].invars]
         self.results = self._expand(program, self.inputs, (), ())
@@ -54,7 +57,7 @@ class Equations:
         def step(position: int, eqn: JaxprEqn, reads: list[int]) -> list[int]:
             return self._results(eqn, reads, (*place, position), within)
 
-        return walk(program, arguments, step, constant=self._constant)
+        return walk(program, arguments, step, constant=self._array, literal=self._constant)
 
     def _results(self, eqn: JaxprEqn, reads: list[int], place: Place, within: tuple[JaxprEqn, ...]) -> list[int]:
         kind = eqn.primitive.name
@@ -85,6 +88,12 @@ class Equations:
         for array in dict.fromkeys(equation.reads):
             self.read_by.setdefault(array, []).append(equation)
         self.list.append(equation)
+
+    def _array(self, value: Any) -> int:
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = array = self._constant(value)
+            self.closed_over[array] = value
+        return self._numbers[id(value)]
 
     def _constant(self, value: Any) -> int:
         array = self._new()
