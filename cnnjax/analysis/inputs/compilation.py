@@ -11,16 +11,18 @@ from jaxtyping import Array
 from cnnjax import runtime
 
 
-def compiled(core: Callable[..., Any], f: Callable[..., Any], *, static: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """`core(f, ...)` as a compiled function of the rest, the arguments named in `static` compiled in.
+def compiled(
+    core: Callable[..., Any], f: Callable[..., Any], *, given: tuple[Any, ...] = (), static: tuple[str, ...] = ()
+) -> Callable[..., Any]:
+    """`core(*given, f, ...)` as a compiled function of the rest; what is given or named in `static` is compiled in.
 
     Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation. Any
     other f is traced anew by each result, for the parameters of a module may have changed in between; that program
     goes away with the result, and the parameters that f holds with it.
     """
     if isinstance(f, Partial):
-        return functools.partial(_shared(core, static), f)
-    return runtime.jit(functools.partial(core, f), static_argnames=static)
+        return functools.partial(_shared(core, given, static), f)
+    return runtime.jit(functools.partial(core, *given, f), static_argnames=static)
 
 
 def evaluation(f: Callable[[Array], Any]) -> Callable[[Array], list[Array]]:
@@ -29,8 +31,8 @@ def evaluation(f: Callable[[Array], Any]) -> Callable[[Array], list[Array]]:
 
 
 @functools.lru_cache(maxsize=64)
-def _shared(core: Callable[..., Any], static: tuple[str, ...]) -> Callable[..., Any]:
-    return runtime.jit(core, static_argnames=static)
+def _shared(core: Callable[..., Any], given: tuple[Any, ...], static: tuple[str, ...]) -> Callable[..., Any]:
+    return runtime.jit(functools.partial(core, *given), static_argnames=static)
 
 
 def _leaves(f: Callable[[Array], Any], images: Array) -> list[Array]:

@@ -1,6 +1,5 @@
 """The activations of a function of images under the transforms of an orbit, in batches that fit in memory."""
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -43,7 +42,7 @@ class OrbitActivations:
         if len(self.images) < at_least:
             raise InputError(f"{len(self.images)} image: this measure compares images and needs at least {at_least}")
         self.orbit = orbit
-        self._evaluate = compiled(_moved_by(orbit.apply), f)
+        self._evaluate = compiled(_evaluated, f, given=(orbit.apply,))
         transformed = jax.eval_shape(orbit.apply, self.images, orbit.identity)
         result = shapes_of(f, transformed)
         leaves, self._structure = jax.tree.flatten(result)
@@ -79,12 +78,6 @@ class OrbitActivations:
     def tree(self, results: Sequence[Any]) -> Any:
         """One result for each activation as a tree like that of `f`."""
         return jax.tree.unflatten(self._structure, results)
-
-
-@functools.lru_cache(maxsize=32)
-def _moved_by(apply: Callable[..., Any]) -> Callable[..., Any]:
-    # One function object for each orbit: `compiled` knows functions by identity.
-    return functools.partial(_evaluated, apply)
 
 
 def _evaluated(

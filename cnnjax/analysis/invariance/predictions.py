@@ -1,7 +1,6 @@
 """What a classifier says of images: of every one under every transform of an orbit, or of each as it is."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +42,7 @@ def predict(classify: Callable[[Array], Array], examples: ArrayLike, orbit: Orbi
     """
     n, most, _ = sizes(classify, examples, orbit)
     members = np.concatenate([orbit.identity[None], orbit.parameters])
-    probabilities_of = compiled(_moved_by(orbit.apply), classify)
+    probabilities_of = compiled(_probabilities, classify, given=(orbit.apply,))
     together = min(max(1, most // min(n, most)), len(members))
     classes = np.empty((len(members), n), np.int32)
     variation = np.empty((len(members), n), np.float32)
@@ -110,12 +109,6 @@ def classify_all(classify: Callable[[Array], Array], images: Shaped[np.ndarray, 
 
 def _classes(classify: Callable[[Array], Array], images: Array) -> Array:
     return classify(images.astype(jnp.float32) / 255).argmax(-1)
-
-
-@functools.lru_cache(maxsize=32)
-def _moved_by(apply: Callable) -> Callable:
-    # One function object for each orbit: `compiled` knows functions by identity.
-    return functools.partial(_probabilities, apply)
 
 
 def _probabilities(apply: Callable, classify: Callable, examples: Any, parameters: Array) -> Array:
