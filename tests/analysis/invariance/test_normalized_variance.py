@@ -10,12 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cnnjax import InputError, analysis, ops, runtime
-from cnnjax.analysis.invariance.moments import Moments
-from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import MAKERS, other_frameworks
 
 IMAGES = np.random.default_rng(0).random((7, 6, 6, 1)).astype(np.float32)
@@ -104,19 +100,6 @@ def test_a_large_mean_does_not_drown_the_deviation():
     under, between = by_loops(lambda x: x, offset, ORBIT)
     np.testing.assert_allclose(found.under_transforms, under, rtol=1e-3)
     np.testing.assert_allclose(found.between_images, between, rtol=1e-3)
-
-
-@given(st.lists(st.lists(st.floats(-100, 100, width=32), min_size=4, max_size=4), min_size=1, max_size=5), st.data())
-@drawn_cases(30)
-def test_moments_of_batches_are_those_of_all_values(batches, data):
-    counts = [data.draw(st.integers(1, 4)) for _ in batches]
-    moments, seen = Moments.of_none((), jnp.float32), []
-    for values, count in zip(batches, counts, strict=True):
-        moments = moments.with_batch(jnp.array(values, jnp.float32), jnp.arange(4) < count)
-        seen += values[:count]
-    np.testing.assert_allclose(moments.mean, np.mean(seen), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(moments.squares, np.square(np.array(seen) - np.mean(seen)).sum(), rtol=1e-4, atol=1e-2)
-    assert (moments.squares == 0) or len(set(seen)) > 1
 
 
 @functools.cache
