@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnnjax.kernels import Geometry, convolution
+from cnnjax import ops
 from cnnjax.ops.windows import Slide, at_place
 from cnnjax.program.windows import Signal, Space, Units, cut, read_by
 
@@ -66,10 +66,9 @@ def _transposed(
     values: Array, kernel: Array, size: Space, strides: Space, dilation: Space, groups: int
 ) -> Float[Array, "units height width channels"]:
     """The transpose of a convolution without a border, on maps of that size."""
-    channels, features = kernel.shape[2] * groups, kernel.shape[3]
-    geometry = Geometry(size, channels, features, kernel.shape[:2], strides, ((0, 0), (0, 0)), dilation, groups)
-    operand = jax.ShapeDtypeStruct((len(values), *geometry.maps), values.dtype)
-    (back,) = jax.linear_transpose(lambda x: convolution(x, kernel, geometry), operand)(values)
+    operand = jax.ShapeDtypeStruct((len(values), *size, kernel.shape[2] * groups), values.dtype)
+    options: dict[str, Any] = dict(stride=strides, padding="valid", dilation=dilation, groups=groups)
+    (back,) = jax.linear_transpose(lambda x: ops.conv(x, kernel, **options), operand)(values)
     return back
 
 
