@@ -18,7 +18,7 @@ from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
 from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import TrainConfig
-from cnnjax.training.execution import Mode, run_steps, stack, unstack
+from cnnjax.training.execution import run_steps, stack, unstack
 from cnnjax.training.step import StepSpec, TrainState, init_state
 
 CHUNK = 200
@@ -103,13 +103,12 @@ def train_together(
     labels: Int[np.ndarray, " images"],
     *,
     progress: Callable[[int, int, str], Any] = lambda done, total, text: None,
-    mode: Mode | None = None,
 ) -> list[PyTree | DivergedError]:
     """Train several at the same time, as `train` does each, and return the variables of each, or why it failed.
 
     They go from chunk to chunk together. Those that a kill left behind catch up first; one that diverges leaves, and
-    the others go on. `mode` is how the steps are run: see `run_steps`. Raises `InputError` for trainings that do not
-    agree in `program_key`, and for a snapshot after the last epoch.
+    the others go on. Raises `InputError` for trainings that do not agree in `program_key`, and for a snapshot after
+    the last epoch.
     """
     n = len(images)
     if len({program_key(spec, one.config, one.strengths, n) for one in trainings}) != 1:
@@ -142,7 +141,6 @@ def train_together(
             hyper,
             strengths,
             own=len(behind) > 1,
-            mode=mode,
         )
         history = {name: np.asarray(values) for name, values in metrics.items()}
         seconds = (time.perf_counter() - began) / len(orders)

@@ -14,6 +14,8 @@ from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.training.config import Hyper
 
+METRICS = ("loss", "accuracy")
+"""What a step says of its batch."""
 DROPOUT = 2**32 - 1
 """Folded into a training's key for the randomness inside the network: no step has this number."""
 

@@ -1,15 +1,14 @@
 """How much faster do cells that differ in numbers alone train side by side than one after the other?
 
 Cells of several learning rates, weight decays and strengths of augmentation, with several seeds each, take the same
-steps in three ways: one network after the other, step by step; cell after cell, the seeds of each in one program; and
+steps in three ways: one network after the other; cell after cell, the seeds of each in one program; and
 all networks in one program. The three take turns, so that other work on the machine falls on all of them, and must
 come to the same weights.
 
     python -m experiments.benchmarks.parallel_cells
 
-Expected, in about a minute on two cores: for a convolutional network one program is two to three times slower on a CPU,
-whose convolutions leave the fast path in it, so that a CPU is not given one (`cnnjax.training.execution`); a perceptron
-is quicker in it. Strengths that networks share are skipped where they are 0; of their own, both ways are computed.
+`cnnjax.training.execution` decides which of them a backend is given, and says by what figures. Strengths that networks
+share are skipped where they are 0; of their own, both ways are computed.
 """
 
 import dataclasses
@@ -42,7 +41,7 @@ class Config:
     """Options of the benchmark."""
 
     networks: tuple[Literal["mlp", "all_conv", "resnet"], ...] = ("mlp", "all_conv")
-    """Which networks to train; on a CPU, resnet in one program takes many minutes."""
+    """Which networks to train."""
     cells: int = 4
     """Cells, which differ in learning rate, weight decay and strength of augmentation."""
     seeds: int = 2
@@ -113,23 +112,32 @@ def _measured(model: nn.Module, config: Config) -> dict[str, Any]:
     def fresh(tree: Any) -> Any:
         return jax.tree.map(jnp.copy, tree)  # what comes in is donated
 
-    def trained(mode: Literal["one program", "step by step"]) -> Any:
+    def trained(together: bool) -> Any:
         found, _ = run_steps(
-            spec, fresh(all_states), config.steps, all_keys, all_orders, images, labels, *each, own=True, mode=mode
+            spec,
+            fresh(all_states),
+            config.steps,
+            all_keys,
+            all_orders,
+            images,
+            labels,
+            *each,
+            own=True,
+            together=together,
         )
         return jax.block_until_ready(found)
 
     def cell_by_cell() -> Any:
         found = [
-            run_steps(spec, fresh(states), config.steps, keys, orders, images, labels, *pair, mode="one program")[0]
+            run_steps(spec, fresh(states), config.steps, keys, orders, images, labels, *pair, together=True)[0]
             for pair in settings
         ]
         return jax.block_until_ready(jax.tree.map(lambda *parts: jnp.concatenate(parts), *found))
 
     programs = {
-        "apart": lambda: trained("step by step"),
+        "apart": lambda: trained(False),
         "seeds": cell_by_cell,
-        "all": lambda: trained("one program"),
+        "all": lambda: trained(True),
     }
     expected = programs["apart"]()
     for way in ("seeds", "all"):

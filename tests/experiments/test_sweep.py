@@ -27,7 +27,8 @@ def weights(path, name):
 @pytest.fixture
 def one_program(monkeypatch):
     """What an accelerator's backend would be told."""
-    monkeypatch.setattr(execution, "default_mode", lambda: "one program")
+    for module in (execution, cell):
+        monkeypatch.setattr(module, "networks_at_once", lambda: 32)
 
 
 PLANS = [

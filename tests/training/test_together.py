@@ -8,7 +8,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.data import Augmentation
-from cnnjax.training import DivergedError, TrainConfig, Training, loop, program_key, train, train_together
+from cnnjax.training import DivergedError, TrainConfig, Training, execution, loop, program_key, train, train_together
 from tests.training.conftest import assert_equal
 
 CONFIG = TrainConfig(epochs=2, batch_size=30, learning_rate=0.05)
@@ -31,16 +31,17 @@ def alone(problem, spec, strengths):
     ]
 
 
-def test_in_one_program_they_agree_with_each_alone_to_rounding(problem, spec, trainings, alone):
-    together = train_together(spec, trainings, *problem, mode="one program")
+def test_in_one_program_they_agree_with_each_alone_to_rounding(problem, spec, trainings, alone, monkeypatch):
+    monkeypatch.setattr(execution, "networks_at_once", lambda: 32)  # as on an accelerator
+    together = train_together(spec, trainings, *problem)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4, rtol=1e-3), together, alone)
     # The settings are told apart by far more than rounding.
     kernels = [np.asarray(jax.tree.leaves(variables["params"])[-1][0]) for variables in together]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.01
 
 
-def test_step_by_step_they_are_the_same_bits(problem, spec, trainings, alone):
-    assert_equal(train_together(spec, trainings, *problem, mode="step by step"), alone)
+def test_one_after_the_other_they_are_the_same_bits(problem, spec, trainings, alone):
+    assert_equal(train_together(spec, trainings, *problem), alone)
 
 
 class Killed(BaseException):
