@@ -103,7 +103,8 @@ def test_the_signal_at_step_0_is_of_the_networks_that_the_seeds_draw(whole):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "call"), [(cell, "train_together", 2), (depth_cells, "measure_networks", 2)]
+    ("module", "name", "call"),
+    [pytest.param(cell, "train_together", 2, marks=pytest.mark.slow), (depth_cells, "measure_networks", 2)],
 )
 def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkeypatch, module, name, call):
     real, calls = getattr(module, name), []

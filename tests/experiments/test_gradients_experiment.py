@@ -111,6 +111,7 @@ def test_what_is_stored_is_the_gradient(whole):
     assert found == pytest.approx([float(jnp.sqrt(jnp.mean(g**2))) for g in kernels], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_killed_at_any_instant_it_resumes_to_the_same_summary(whole, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "experiments.gradients", *FLAGS, "--out", str(out)]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,19 @@ def test_the_page_stands_alone_and_says_what_the_checks_came_to(whole):
     assert "| deconvnet " in (whole / "table.md").read_text()
 
 
+def test_what_is_finished_is_not_done_again_and_gives_the_same_tables(whole, tmp_path, monkeypatch, capsys):
+    out = shutil.copytree(whole, tmp_path / "run")
+    for name in TABLES:
+        (out / name).unlink()
+    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    monkeypatch.setattr(visualise_layers, "strongest", None)
+    command(monkeypatch, *FLAGS, "--out", out)
+    assert capsys.readouterr().err.count("finished earlier") == 9
+    for name in TABLES:
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_tables(whole, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     process = subprocess.Popen(

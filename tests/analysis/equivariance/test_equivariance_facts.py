@@ -13,7 +13,9 @@ from cnnjax import analysis, models, ops
 from cnnjax.analysis import Flip, Rotation, Shift
 from tests.drawn_cases import drawn_cases
 
-PRECISION = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+PRECISION = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(np.float64, 1e-12), pytest.param(np.float32, 1e-5, marks=pytest.mark.slow)]
+)
 DOWNSAMPLERS = ("stride", "max", "average", "blur", "max_blur", "polyphase")
 
 
