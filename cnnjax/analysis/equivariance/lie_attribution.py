@@ -11,10 +11,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnnjax import runtime
 from cnnjax.analysis.equivariance.lie_derivative import failure, mean_square, prepare
 from cnnjax.analysis.fields.layout import Layout
 from cnnjax.analysis.inputs.batches import image_batches
+from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.images import Images
 from cnnjax.analysis.inputs.layers import find_layer
 from cnnjax.analysis.inputs.norms import wide
@@ -79,31 +79,25 @@ def lie_attribution(
     """
     x, action, layout = prepare(f, images, Generator(generator, resampler, fill))
     plan = _plan(f, x, layout, layer)
-
-    @runtime.jit
-    def failures(x: Array) -> tuple[ByName, ByName]:
-        found = _failures(f, x, action, plan)
-        return found, {name: mean_square(tangent) for name, tangent in found.items()}
-
-    push = runtime.jit(lambda x, tangents, chosen: _pushed(f, x, tangents, chosen, plan))
-
+    failures = compiled(_failures, f, static=("action", "plan"))
+    push = compiled(_pushed, f, static=("plan",))
     fields: dict[str, list[np.ndarray]] = {name: [] for name in plan.names}
     errors: dict[str, list[np.ndarray]] = {name: [] for name in plan.names}
     for batch, new in image_batches(x):
-        tangents, squares = failures(batch)
+        tangents, squares = failures(batch, action=action, plan=plan)
         for name in plan.names:
             errors[name].append(np.asarray(squares[name])[: len(new)])
-            field = push(batch, tangents, {other: other == name for other in plan.names})
+            field = push(batch, tangents, {other: other == name for other in plan.names}, plan=plan)
             fields[name].append(np.asarray(field)[: len(new)])
     local = {name: float(np.concatenate(parts).mean()) for name, parts in errors.items()}
     return _contributions({name: np.concatenate(parts) for name, parts in fields.items()}, local)
 
 
 class _Plan(NamedTuple):
-    names: list[str]
+    names: tuple[str, ...]
     """The activations up to the output, in the order of computation."""
-    places: dict[str, Layout]
-    """The layout of every activation."""
+    places: tuple[tuple[str, Layout], ...]
+    """The name and the layout of every activation."""
     output: int
     """The position of the output among the leaves of f's result."""
 
@@ -120,12 +114,13 @@ def _plan(f: Callable[[jax.Array], Any], x: np.ndarray, layout: Any, layer: str 
     else:
         output = find_layer(layer, leaf_names(result))
     before = order[: order.index(flow.results[output]) + 1]
-    places = {names[v]: place for v, place in zip(flow.results, jax.tree.leaves(layout), strict=True)}
-    return _Plan([names[value] for value in before], places, output)
+    places = tuple((names[v], place) for v, place in zip(flow.results, jax.tree.leaves(layout), strict=True))
+    return _Plan(tuple(names[value] for value in before), places, output)
 
 
-def _failures(f: Callable[[jax.Array], Any], x: Array, action: Generator, plan: _Plan) -> ByName:
-    """ℓ of each layer up to the output."""
+def _failures(f: Callable[[jax.Array], Any], x: Array, action: Generator, plan: _Plan) -> tuple[ByName, ByName]:
+    """ℓ of each layer up to the output, and its mean square for each image."""
+    places = dict(plan.places)
 
     def arrivals(x: Array, t: Array) -> ByName:
         found = {}
@@ -134,14 +129,15 @@ def _failures(f: Callable[[jax.Array], Any], x: Array, action: Generator, plan: 
             """The same activation with the tangent G a for t, whatever arrives here."""
             found[name] = a
             a = lax.stop_gradient(a)
-            return a + t.astype(a.dtype) * action.of_activation(a, plan.places[name]).astype(a.dtype)
+            return a + t.astype(a.dtype) * action.of_activation(a, places[name]).astype(a.dtype)
 
         intervene(f, moved)(x)
         return found
 
     zero, one = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
     values, tangents = jax.jvp(arrivals, (x, zero), (action.of_images(x).astype(x.dtype), one))
-    return {name: failure(action, values[name], tangents[name], plan.places[name]) for name in plan.names}
+    found = {name: failure(action, values[name], tangents[name], places[name]) for name in plan.names}
+    return found, {name: mean_square(tangent) for name, tangent in found.items()}
 
 
 def _pushed(f: Callable[[jax.Array], Any], x: Array, tangents: ByName, chosen: ByName, plan: _Plan) -> Array:

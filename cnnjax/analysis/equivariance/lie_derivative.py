@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cnnjax import runtime
 from cnnjax.analysis.fields.layout import Layout, layouts
 from cnnjax.analysis.inputs.batches import image_batches
+from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.images import Images, finite_images
 from cnnjax.analysis.inputs.layers import check_returns_arrays
 from cnnjax.analysis.inputs.norms import wide
@@ -46,7 +46,8 @@ def lie_derivative(
     `layouts`.
 
     `f` is any JAX function of images (batch, height, width, channels) or signals (batch, length, channels), of which
-    signals have translation_x, scale, brightness and contrast alone. Results are in float32 at least.
+    signals have translation_x, scale, brightness and contrast alone. Results are in float32 at least. Given as a
+    `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
 
     Raises InputError for images that are none or not finite; an unknown generator, resampler or fill, or one that does
     not suit the images; activations that are not real floats with the images as their first axis, or of which it is not
@@ -56,7 +57,9 @@ def lie_derivative(
     published with it takes slopes as "linear" with fill "reflect", and measures translations in halves of the image.
     """
     x, action, layout = prepare(f, images, Generator(generator, resampler, fill))
-    return runtime.jit(lambda x: _derivative(f, x, action, layout)[1])(jnp.asarray(x))
+    layouts, structure = jax.tree.flatten(layout)
+    derivative = compiled(_derivative, f, static=("action", "layouts"))
+    return jax.tree.unflatten(structure, derivative(jnp.asarray(x), action=action, layouts=tuple(layouts))[1])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,20 +96,18 @@ def local_equivariance_error(
     Source: Gruver, Finzi, Goldblum & Wilson 2022.
     """
     x, action, layout = prepare(f, images, Generator(generator, resampler, fill))
-
-    @runtime.jit
-    def squares(x: Float[Array, "batch *space channels"]) -> list[tuple[Array, Array]]:
-        values, errors = map(jax.tree.leaves, _derivative(f, x, action, layout))
-        return [(mean_square(a), mean_square(error)) for a, error in zip(values, errors, strict=True)]
-
+    layouts, structure = jax.tree.flatten(layout)
+    squares = functools.partial(
+        compiled(_squares, f, static=("action", "layouts")), action=action, layouts=tuple(layouts)
+    )
     by_batch = [
         [[a[: len(new)] for a in pair] for pair in jax.device_get(squares(batch))] for batch, new in image_batches(x)
     ]
     results = []
-    for place, pairs in zip(jax.tree.leaves(layout), zip(*by_batch, strict=True), strict=True):
+    for place, pairs in zip(layouts, zip(*by_batch, strict=True), strict=True):
         of_value, of_error = map(np.concatenate, zip(*pairs, strict=True))
         results.append(_local_error(of_value, of_error, place))
-    return jax.tree.unflatten(jax.tree.structure(layout), results)
+    return jax.tree.unflatten(structure, results)
 
 
 def prepare(f: Callable[[jax.Array], Any], images: Any, action: Generator) -> tuple[np.ndarray, Generator, Any]:
@@ -125,11 +126,21 @@ def prepare(f: Callable[[jax.Array], Any], images: Any, action: Generator) -> tu
     return x, action, layouts(f, x)
 
 
-def _derivative(f: Callable[[jax.Array], Any], x: Array, action: Generator, layout: Any) -> tuple[Any, Any]:
-    """f(x) and L f(x)."""
-    values, tangents = jax.jvp(f, (x,), (action.of_images(x).astype(x.dtype),))
-    errors = jax.tree.map(functools.partial(failure, action), values, tangents, layout)
-    return values, errors
+def _derivative(
+    f: Callable[[jax.Array], Any], x: Array, action: Generator, layouts: tuple[Layout, ...]
+) -> tuple[list[Array], list[Array]]:
+    """f(x) and L f(x), activation by activation."""
+    both = jax.jvp(f, (x,), (action.of_images(x).astype(x.dtype),))
+    values, tangents = map(jax.tree.leaves, both)
+    return values, [failure(action, *each) for each in zip(values, tangents, layouts, strict=True)]
+
+
+def _squares(
+    f: Callable[[jax.Array], Any], x: Array, action: Generator, layouts: tuple[Layout, ...]
+) -> list[tuple[Float[Array, " batch"], Float[Array, " batch"]]]:
+    """The mean squares of f(x) and of L f(x)."""
+    pairs = zip(*_derivative(f, x, action, layouts), strict=True)
+    return [(mean_square(value), mean_square(error)) for value, error in pairs]
 
 
 def failure(action: Generator, value: Array, tangent: Array, layout: Layout) -> Float[Array, "..."]:

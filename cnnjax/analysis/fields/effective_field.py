@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.images import Images
-from cnnjax.analysis.inputs.units import unit_response
+from cnnjax.analysis.inputs.units import find_unit, unit_response
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 
@@ -127,14 +128,9 @@ def effective_receptive_field(
     """
     if kind not in get_args(Kind):
         raise InputError(f"unknown kind {kind!r}: one of {', '.join(get_args(Kind))}")
-    response, index = unit_response(f, images, layer, unit)
-
-    @jax.jit
-    def gradient(x: Float[Array, "batch *space channels"]) -> Float[Array, "batch *space channels"]:
-        value, pull = jax.vjp(response, x)
-        return pull(jnp.ones_like(value))[0]
-
-    g = np.asarray(gradient(jnp.asarray(images)), np.float64)
+    position, index = find_unit(f, images, layer, unit)
+    gradient = compiled(_gradient, f, static=("position", "index"))
+    g = np.asarray(gradient(jnp.asarray(images), position=position, index=index), np.float64)
     if not np.isfinite(g).all():
         raise InputError("the unit's derivative is not finite for these images")
     averaged = {"absolute": np.abs, "signed": np.asarray, "squared": np.square}[kind](g).mean((0, -1))
@@ -142,3 +138,14 @@ def effective_receptive_field(
     if total == 0:
         raise InputError(f"unit {index} has derivative 0 at every pixel of these images: it is dead or reads none")
     return EffectiveField(averaged / total, index)
+
+
+def _gradient(
+    f: Callable[[Array], Any],
+    images: Float[Array, "batch *space channels"],
+    position: int,
+    index: tuple[int, ...],
+) -> Float[Array, "batch *space channels"]:
+    """The derivative of the sum of what `index` leaves of the activation, over all images."""
+    value, pull = jax.vjp(lambda x: unit_response(f, x, position, index), images)
+    return pull(jnp.ones_like(value))[0]

@@ -1,5 +1,6 @@
 """Influence: the pixels that one unit's derivatives reach, whatever the layers between allow for."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact, PRNGKeyArray
 
+from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.images import Images
-from cnnjax.analysis.inputs.units import unit_response
+from cnnjax.analysis.inputs.units import find_unit, unit_response
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 
@@ -35,20 +37,16 @@ def influence(
 
     `layer` is a key of what `f` returns, or a path as "1/conv1"; None where that is one array. `unit` indexes the
     activation after its batch axis, `(row, column)` or `(row, column, channel)`; None is the middle, the lower of two.
+    Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
 
     Raises InputError for images that are none or not finite, `probes` below 0, an unknown layer or unit.
     """
     if probes < 0:
         raise InputError(f"probes={probes} must not be negative")
-    response, _ = unit_response(f, images, layer, unit)
+    position, index = find_unit(f, images, layer, unit)
     images = jnp.asarray(images)
-    weighted = jax.eval_shape(response, images)
-
-    @jax.jit
-    def reached(x: Float[Array, "batch *space channels"], weights: Inexact[Array, "..."]) -> Bool[Array, "*space"]:
-        (gradient,) = jax.vjp(response, x)[1](weights)
-        return (gradient != 0).any((0, -1))
-
+    weighted = jax.eval_shape(functools.partial(unit_response, f, position=position, index=index), images)
+    reached = compiled(_reached, f, static=("position", "index"))
     # Drawn by NumPy, so that there is one program to compile, without a random generator in it.
     random = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)))
     pixels = np.asarray(images, np.float64)
@@ -59,5 +57,17 @@ def influence(
         weights = random.normal(size=weighted.shape)
         if jnp.issubdtype(weighted.dtype, jnp.complexfloating):
             weights = weights + 1j * random.normal(size=weighted.shape)
-        found |= np.asarray(reached(jnp.asarray(drawn, images.dtype), weights.astype(weighted.dtype)))
+        batch, weights = jnp.asarray(drawn, images.dtype), weights.astype(weighted.dtype)
+        found |= np.asarray(reached(batch, weights, position=position, index=index))
     return found
+
+
+def _reached(
+    f: Callable[[Array], Any],
+    images: Float[Array, "batch *space channels"],
+    weights: Inexact[Array, "..."],
+    position: int,
+    index: tuple[int, ...],
+) -> Bool[Array, "*space"]:
+    (gradient,) = jax.vjp(lambda x: unit_response(f, x, position, index), images)[1](weights)
+    return (gradient != 0).any((0, -1))

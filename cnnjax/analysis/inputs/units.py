@@ -17,13 +17,12 @@ from cnnjax.program.tracing import shapes_of
 
 Unit = int | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ...]] | np.ndarray | jax.Array
 """Which units of an activation: see `checked_units`."""
-Response = Callable[[jax.Array], jax.Array]
 
 
-def unit_response(
+def find_unit(
     f: Callable[[jax.Array], Any], images: Any, layer: str | None, unit: int | Sequence[int] | None
-) -> tuple[Response, tuple[int, ...]]:
-    """The function from images to `activation[:, *unit]` for the layer's activation, and the unit's index.
+) -> tuple[int, tuple[int, ...]]:
+    """The position of the layer's activation among the arrays that f returns, and the unit's index in it.
 
     `layer` is the activation's key, or its path in what `f` returns, "1/conv1"; None where there is one activation.
     `unit` indexes the axes after the batch, an int the first of them; None is the middle of a map, the lower index of
@@ -35,7 +34,12 @@ def unit_response(
     result = shapes_of(f, struct)
     position = find_layer(layer, leaf_names(result))
     index = _checked_unit(unit, jax.tree.leaves(result)[position].shape, space=struct.shape[1:-1])
-    return lambda x: jax.tree.leaves(f(x))[position][:, *index], index
+    return position, index
+
+
+def unit_response(f: Callable[[jax.Array], Any], images: jax.Array, position: int, index: tuple[int, ...]) -> jax.Array:
+    """`activation[:, *index]` for the activation at a position of f's result."""
+    return jax.tree.leaves(f(images))[position][:, *index]
 
 
 def _checked_unit(
