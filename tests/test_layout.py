@@ -14,7 +14,7 @@ ROOMS = {
     **{room: GROUND[:place] for place, room in enumerate(GROUND)},
     "kernels": [],
     "ops": ["kernels"],
-    "layers": ["ops"],
+    "layers": ["kernels", "ops"],
     "models": ["ops", "layers"],
     "data": ["ops"],
     "training": ["data"],

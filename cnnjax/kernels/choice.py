@@ -17,6 +17,7 @@ _MOST_SUMS, _FEW_PIXELS = 65_536, 4096
 _DTYPES = ("float32", "bfloat16", "float16")
 _LEAST_OPERATIONS = 1e6  # in a call: below, compiling a kernel costs more than it saves
 _PROCESSOR = Processor(lanes=16, registers=32)  # the choice is the same on all
+_LEAST_NUMBERS = 131_072  # in a map that is added up: below, XLA takes no longer than the call
 _MOST_PRODUCTS = 4000  # in the code of a kernel: LLVM takes a millisecond for each
 
 
@@ -40,4 +41,13 @@ def against_kernel(geometry: Geometry, which: Pass, *, copies: int, maps: int, d
         products = gather_products(geometry, _PROCESSOR, gradient=which == "input")
     if products > _MOST_PRODUCTS and not geometry.depthwise:
         return f"code of {products:,} products"
+    return None
+
+
+def against_sums(copies: int, positions: int, channels: int, *, dtype: np.dtype) -> str | None:
+    """Why XLA adds up the positions of maps for each channel on a CPU, or None if a kernel does."""
+    if dtype != np.float32:
+        return f"sums of {dtype.name}"
+    if (numbers := copies * positions * channels) < _LEAST_NUMBERS or not numbers:
+        return f"only {numbers:,} numbers"
     return None

@@ -5,22 +5,20 @@ comes takes the next chunk. The caller takes part, so that nothing waits for a t
 when all are done. No Python runs and no lock is held while a program runs.
 
 Operands are (shares, copies, maps, …) arrays or (shares, copies, …) weights: for each share of a batch, of which there
-are several where devices share it, as many convolutions of one geometry as there are copies, of both operands or of
-one, beside one of the other.
+are several where devices share it, as many convolutions of one geometry as there are copies, of all operands or of
+some, beside one of the others.
 """
 
 import dataclasses
+import functools
 
 from cnnjax.kernels.code import Code, Number
 from cnnjax.kernels.frame import Header, Struct
 
 # A job, which the threads that work on it share. `step_` is how far the operands of copies lie from each other.
-_JOB = {
-    name: 8 * number
-    for number, name in enumerate(
-        ("next", "done", "owners", "chunks", "parts", "units", "in", "w", "out", "step_in", "step_w", "step_out")
-    )
-}
+_OPERANDS = ("in", "w", "out", "third")
+_FIELDS = ("next", "done", "owners", "chunks", "parts", "units", *_OPERANDS, *(f"step_{name}" for name in _OPERANDS))
+_JOB = {name: 8 * number for number, name in enumerate(_FIELDS)}
 _JOB_BYTES = 8 * len(_JOB)
 
 
@@ -42,6 +40,11 @@ class Plan:
     sums: bool
     """Whether the result is a sum over all units: then each chunk's sum goes to the second result first, and the first
     is the sum of these in their order, so that the number of threads does not change a bit."""
+    finished_size: int = 0
+    """Numbers of one copy of the first result where `{kernel}_finish` makes it of the chunks' sums; 0 where they are
+    added up."""
+    third_size: int = 0
+    """Numbers in one copy of a third operand, which all maps of a copy share; 0 where there is none."""
 
     def chunks(self, maps: int) -> int:
         """Chunks for each copy, of so many maps."""
@@ -57,13 +60,13 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     api, context = (c.load("ptr", at("%frame", frame[field]), 8) for field in ("api", "ctx"))
     args = c.load("ptr", at("%frame", frame["args"] + header["Args"]["args"]), 8)
     results = c.load("ptr", at("%frame", frame["rets"] + header["Rets"]["rets"]), 8)
-    first, second = (c.load("ptr", at(args, 8 * k), 8) for k in (0, 1))
+    first, second, *third = (c.load("ptr", at(args, 8 * k), 8) for k in range(3 if plan.third_size else 2))
     data = lambda p: c.load("ptr", at(p, buffer["data"]), 8)  # noqa: E731
     out = data(c.load("ptr", results, 8))
     made = data(c.load("ptr", at(results, 8), 8)) if plan.sums else out
-    dims = [c.load("ptr", at(p, buffer["dims"]), 8) for p in (first, second)]
+    dims = [c.load("ptr", at(p, buffer["dims"]), 8) for p in (first, second, *third)]
     lengths = [c.mul(c.load("i64", d, 8), c.load("i64", at(d, 8), 8)) for d in dims]
-    copies, maps = c.max(*lengths), c.load("i64", at(dims[0], 16), 8)
+    copies, maps = functools.reduce(c.max, lengths), c.load("i64", at(dims[0], 16), 8)
     units = c.mul(maps, plan.tiles)
     parts = c.min(c.div(c.add(units, plan.units - 1), plan.units), plan.most_chunks)
     chunks = c.mul(copies, parts)
@@ -76,20 +79,19 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     wanted = c.max(c.sub(c.min(_threads(c, header, api, context), chunks), 1), 0)
     helpers = c.op(f"select i1 {shared}, i64 {wanted}, i64 0")
     # An operand that there is once is every copy's.
-    step_in, step_w = (
-        c.op(f"select i1 {c.op(f'icmp eq i64 {length}, 1')}, i64 0, i64 {size}")
-        for length, size in zip(
-            lengths, (c.mul(maps, plan.in_size), c.mul(maps, plan.w_size) if plan.sums else plan.w_size), strict=True
-        )
-    )
+    sizes = c.mul(maps, plan.in_size), c.mul(maps, plan.w_size) if plan.sums else plan.w_size, plan.third_size
+    steps = {
+        f"step_{field}": c.op(f"select i1 {c.op(f'icmp eq i64 {length}, 1')}, i64 0, i64 {size}")
+        for field, length, size in zip(("in", "w", "third"), lengths, sizes, strict=False)
+    }
     step_out = c.mul(parts, plan.out_size) if plan.sums else c.mul(maps, plan.out_size)
     numbers: dict[str, Number] = {
         "next": 0, "done": 0, "owners": c.add(helpers, 1), "chunks": chunks, "parts": parts, "units": units,
-        "step_in": step_in, "step_w": step_w, "step_out": step_out,
+        **steps, "step_out": step_out,
     }  # fmt: skip
     for field, number in numbers.items():
         c.store("i64", number, at(job, _JOB[field]), 8)
-    for field, pointer in (("in", data(first)), ("w", data(second)), ("out", made)):
+    for field, pointer in zip(_OPERANDS, (data(first), data(second), made, *map(data, third)), strict=False):
         c.store("ptr", pointer, at(job, _JOB[field]), 8)
 
     schedule = header["ThreadPool_Schedule_Args"]
@@ -113,7 +115,12 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     c.label("ready")
     with c.when(shared):
         c.emit(f"call void @{name}_let_go(ptr {job})")
-    if plan.sums:
+    if plan.finished_size:
+        with c.loop(0, copies) as copy:
+            operands = (data(first), steps["step_in"]), (made, step_out), (out, plan.finished_size)
+            pointers = ", ".join(f"ptr {c.at(pointer, c.mul(copy, step))}" for pointer, step in operands)
+            c.emit(f"call void @{kernel}_finish({pointers}, i64 {parts}, i64 {units})")
+    elif plan.sums:
         _add_up(c, made, out, copies, parts, plan.out_size)
     c.emit("ret ptr null")
     texts = (_work(kernel, plan, name), _let_go(name), _forget(name, header), c.function(f"ptr @{name}(ptr %frame)"))
@@ -190,7 +197,8 @@ def _work(kernel: str, plan: Plan, name: str) -> str:
     c = Code()
     place = lambda field: c.at("%job", _JOB[field], "i8")  # noqa: E731
     chunks, parts, units = (c.load("i64", place(field), 8) for field in ("chunks", "parts", "units"))
-    pointers = [(c.load("ptr", place(p), 8), c.load("i64", place(f"step_{p}"), 8)) for p in ("in", "w", "out")]
+    operands = _OPERANDS if plan.third_size else _OPERANDS[:3]
+    pointers = [(c.load("ptr", place(p), 8), c.load("i64", place(f"step_{p}"), 8)) for p in operands]
     c.emit("br label %take")
     c.label("take")
     chunk = c.op(f"atomicrmw add ptr {place('next')}, i64 1 acq_rel")

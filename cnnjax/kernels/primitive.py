@@ -36,7 +36,7 @@ def bind(a: Any, b: Any, *, geometry: Geometry, which: Pass, mapped: Mapped) -> 
 
     "forward" is of (maps, kernel), "input" of (cotangent, kernel), "weights" of (maps, cotangent).
     """
-    a, b = _varying_alike(a, b)
+    a, b = varying_alike(a, b)
     program = _program(jax.typeof(a), jax.typeof(b), geometry=geometry, which=which, mapped=mapped)
     return conv_p.bind(a, b, call_jaxpr=program, geometry=geometry, which=which, mapped=mapped)
 
@@ -47,12 +47,11 @@ def _program(a: Any, b: Any, *, geometry: Geometry, which: Pass, mapped: Mapped)
     return jax.make_jaxpr(functools.partial(plain, geometry=geometry, which=which, mapped=mapped))(a, b)
 
 
-def _varying_alike(a: Any, b: Any) -> tuple[Any, Any]:
+def varying_alike(*operands: Any) -> tuple[Any, ...]:
     """Operands that vary over the same axes of a mesh, as every operation within `shard_map` wants them."""
-    varies = [jax.typeof(x).manual_axis_type.varying for x in (a, b)]
-    missing = [tuple(sorted((varies[0] | varies[1]) - v)) for v in varies]
-    a, b = (lax.pcast(x, axes, to="varying") if axes else x for x, axes in zip((a, b), missing, strict=True))
-    return a, b
+    varies = [jax.typeof(x).manual_axis_type.varying for x in operands]
+    missing = [tuple(sorted(frozenset().union(*varies) - v)) for v in varies]
+    return tuple(lax.pcast(x, axes, to="varying") if axes else x for x, axes in zip(operands, missing, strict=True))
 
 
 @functools.partial(jax.jit, static_argnames=("call_jaxpr", "geometry", "which", "mapped"))
@@ -82,7 +81,7 @@ def _lower_for_cpu(ctx: Any, a: Any, b: Any, *, call_jaxpr: ClosedJaxpr, **what:
     if reason is None:
         from cnnjax.kernels.calls import call
 
-        f = functools.partial(call, devices=_devices(ctx.module_context.axis_context), **what)
+        f = functools.partial(call, devices=devices_of(ctx.module_context.axis_context), **what)
     else:
         f = functools.partial(for_cpu, **what)
     # Lowered for operands without a mesh: a transpose taken in `for_cpu` is this device's own, and adds up no other's.
@@ -97,7 +96,7 @@ def _against_kernel(ctx: Any, *, geometry: Geometry, which: Pass, mapped: Mapped
         return "exported"
     a, b = ctx.avals_in
     copies = max(a.shape[0] if mapped[0] else 1, b.shape[0] if mapped[1] else 1)
-    maps, devices = a.shape[mapped[0]], _devices(ctx.module_context.axis_context)
+    maps, devices = a.shape[mapped[0]], devices_of(ctx.module_context.axis_context)
     parts = shares(maps, devices)
     if parts < devices and copies % devices:
         return f"a batch of {maps} for {devices} devices"
@@ -107,7 +106,7 @@ def _against_kernel(ctx: Any, *, geometry: Geometry, which: Pass, mapped: Mapped
     return reason
 
 
-def _devices(axes: Any) -> int:
+def devices_of(axes: Any) -> int:
     """How many devices XLA shares out a program to, or this part of one within `shard_map`.
 
     `axes` is JAX's own account of it: of one device or several, or of a mesh and the axes along which it is split.

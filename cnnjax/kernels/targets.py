@@ -4,6 +4,7 @@ import ctypes
 import functools
 import math
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -38,17 +39,27 @@ def target(geometry: Geometry, which: Pass) -> Target:
 @functools.cache
 def _target(geometry: Geometry, which: Pass) -> Target:
     name, processor = f"cnnjax_conv{_CALL}_{which}_{geometry.name}", machine_code.processor()
-    _register(name, machine_code.loaded(code(geometry, which, processor, name), name))
+    register(name, lambda: source(geometry, which, processor, name))
     return Target(name, planned(geometry, which, processor))
 
 
-def code(geometry: Geometry, which: Pass, processor: Processor, name: str) -> bytes:
-    """The machine code of one pass, compiled unless it is kept."""
+def register(name: str, source: Callable[[], str]) -> None:
+    """Give XLA the function of this name of a module, compiled unless its machine code is kept."""
+    address = machine_code.loaded(code(name, source), name)
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    jax.ffi.register_ffi_target(name, new(address, b"xla._CUSTOM_CALL_TARGET", None), platform="cpu")
+    if hasattr(jax.ffi, "register_ffi_target_as_batch_partitionable"):
+        jax.ffi.register_ffi_target_as_batch_partitionable(name)
+
+
+def code(name: str, source: Callable[[], str]) -> bytes:
+    """The machine code of a module, compiled unless it is kept under this name."""
     api = ".".join(map(str, header().version))
     key = kept_code.key(name, *machine_code.identity(), f"interface {api}")
     if (found := kept_code.kept(key)) is not None:
         return found
-    made = machine_code.compiled(source(geometry, which, processor, name))
+    made = machine_code.compiled(source())
     kept_code.keep(key, made)
     return made
 
@@ -91,11 +102,3 @@ def source(geometry: Geometry, which: Pass, processor: Processor, name: str) -> 
         write = depthwise.depthwise_gather if geometry.depthwise else gather.gather
         kernel = write(geometry, processor, gradient=which == "input", tiles=plan.tiles, name=body)
     return module([kernel, handler(body, plan, header(), name=name)])
-
-
-def _register(name: str, address: int) -> None:
-    new = ctypes.pythonapi.PyCapsule_New
-    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    jax.ffi.register_ffi_target(name, new(address, b"xla._CUSTOM_CALL_TARGET", None), platform="cpu")
-    if hasattr(jax.ffi, "register_ffi_target_as_batch_partitionable"):
-        jax.ffi.register_ffi_target_as_batch_partitionable(name)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from cnnjax.door import checked
 from cnnjax.door.limits import Dtype
 from cnnjax.errors import InputError
+from cnnjax.layers.batch_norm import BatchNorm
 from cnnjax.layers.module import Initializer, Module, initializer
 from cnnjax.layers.precision import at_least_float32, normalisation
 
@@ -63,7 +64,7 @@ class Norm(Module):
             scale_init=initializer(self, "scale_init"), name=self.kind, **normalisation(self.dtype)
         )
         if self.kind == "batch":
-            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, **fields)
+            norm = BatchNorm(use_running_average=not train, momentum=0.9, **fields)
         elif self.kind == "layer":
             norm = nn.GroupNorm(num_groups=1, **fields)
         else:

@@ -1,4 +1,4 @@
-"""Kernels for convolutions of any size: those of the tests are far below the size from which they pay."""
+"""Kernels for maps of any size: those of the tests are far below the size from which they pay."""
 
 import pytest
 
@@ -9,6 +9,7 @@ from cnnjax.kernels import choice, trial
 @pytest.fixture(autouse=True)
 def _kernels_everywhere(monkeypatch):
     monkeypatch.setattr(choice, "_LEAST_OPERATIONS", 0)
+    monkeypatch.setattr(choice, "_LEAST_NUMBERS", 0)
     monkeypatch.setattr(runtime, "_kernels", None)
     monkeypatch.delenv("CNNJAX_KERNELS", raising=False)
     if not trial.ready():

@@ -8,19 +8,25 @@ from own_process import run
 MANY = """
     import concurrent.futures, hashlib, json, sys
     import jax, jax.numpy as jnp, numpy as np
-    from cnnjax import ops
+    from cnnjax import layers, ops
     from cnnjax.kernels import choice
-    choice._LEAST_OPERATIONS = 0
+    choice._LEAST_OPERATIONS = choice._LEAST_NUMBERS = 0
     drawn = lambda *shape: jnp.asarray(np.random.default_rng(len(shape)).normal(size=shape), jnp.float32)
-    x, kernels = drawn(64, 12, 12, 8), drawn(6, 3, 3, 8, 8)
+    # 82,944 numbers in a map: two chunks.
+    x, kernels = drawn(72, 12, 12, 8), drawn(6, 3, 3, 8, 8)
+
+    def normalised(x):
+        variables = {"params": {"batch": {"scale": jnp.ones(8), "bias": jnp.ones(8)}}}
+        return layers.Norm("batch").apply(variables, x, train=True, mutable=["batch_stats"])[0]
 
     def loss(kernels, x):
         # Convolutions that do not wait for each other, and a Fourier transform on the same threads.
-        maps = [jnp.tanh(ops.conv(x, kernel)) for kernel in kernels]
+        maps = [jnp.tanh(normalised(ops.conv(x, kernel))) for kernel in kernels]
         return sum(map(jnp.sum, maps)) + jnp.sum(jnp.abs(jnp.fft.rfft2(x, axes=(1, 2))))
 
     step = jax.jit(jax.grad(loss, (0, 1)))
-    assert "cnnjax_conv2" in step.lower(kernels, x).as_text()
+    text = step.lower(kernels, x).as_text()
+    assert all(name in text for name in ("cnnjax_conv2", "cnnjax_channels1"))
     digest = lambda made: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in made)).hexdigest()
     found = {digest(step(kernels, x)) for _ in range(int(sys.argv[1]))}
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
@@ -63,7 +69,7 @@ def test_a_second_process_compiles_neither_programs_nor_kernels(tmp_path):
 GUARDED = """
     import ctypes, json, math, mmap
     import numpy as np
-    from cnnjax.kernels import Geometry, machine_code, targets
+    from cnnjax.kernels import Geometry, channel_calls, machine_code, targets
     libc = ctypes.CDLL(None)
     pointer, size_t, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long
     libc.mmap.restype, libc.mmap.argtypes = pointer, [pointer, size_t, *[ctypes.c_int] * 3, number]
@@ -99,10 +105,24 @@ GUARDED = """
                 sizes = (plan.in_size, plan.w_size, plan.out_size)
                 body(*(guarded(n * size, at_end) for n, size in zip(many, sizes)), 0, 2 * plan.tiles)
                 ran += 1
+    for channels in (3, 16, 37):
+        for which, operands in (("sums", 3), ("moments", 2)):
+            processor = machine_code.processor()
+            code = machine_code.compiled(channel_calls.source(which, channels, processor, "kernel"))
+            kind = ctypes.CFUNCTYPE(None, *[pointer] * (operands + 1), number, number)
+            body = kind(machine_code.loaded(code, "kernel_body"))
+            kind = ctypes.CFUNCTYPE(None, *[pointer] * 3, number, number)
+            finish = kind(machine_code.loaded(code, "kernel_body_finish"))
+            for at_end in (False, True):
+                a, b = (guarded(300 * channels, at_end) for _ in range(2))
+                made, out = guarded(4 * channels, at_end), guarded(2 * channels, at_end)
+                body(a, b, made, *[guarded(channels, at_end)][: operands - 2], 0, 300)
+                finish(a, made, out, 1, 300)
+                ran += 1
     print(json.dumps(ran))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are guarded in Linux's way")
 def test_nothing_is_read_or_written_outside_of_the_arrays():
-    assert run(GUARDED) == 4 * 3 * 2
+    assert run(GUARDED) == 4 * 3 * 2 + 3 * 2 * 2
