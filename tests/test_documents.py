@@ -73,7 +73,7 @@ def test_a_command_names_an_experiment_and_its_options(command, monkeypatch):
 def test_files_that_are_named_are_there():
     named = re.findall(
         r"(?<![\w/])(?:tests|cnnjax|experiments|docs|notebooks|\.ci)/[\w./-]+",
-        "\n".join(d.read_text() for d in DOCUMENTS),
+        "\n".join(file.read_text(encoding="utf-8") for file in (*DOCUMENTS, ROOT / ".ci" / "run")),
     )
     assert len(named) > 10
     assert [name for name in named if not (re.search("NAME|ROOM", name) or (ROOT / name.rstrip(".")).exists())] == []
