@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from cnnjax.kernels.gather import gather_products
+from cnnjax.kernels.gather import Gather, gather_products
 from cnnjax.kernels.geometry import Geometry, Pass
+from cnnjax.kernels.tiles import PLACES, tiles_of
 from cnnjax.kernels.vectors import Processor
 from cnnjax.kernels.weight_gradient import weight_products
 
@@ -13,6 +14,10 @@ from cnnjax.kernels.weight_gradient import weight_products
 # are 0.7 to 0.95, with fewer 1.0 to 8; weight gradients of so many weights over fewer pixels are 0.5 to 1.0.
 _MOST_WEIGHTS = 1_000_000
 _MOST_SUMS, _FEW_PIXELS = 65_536, 4096
+
+# Input gradients of up to 4 channels, which fill the shortest vector at most, are 0.5 to 0.75 at a stride of 4 and 1.0
+# at a stride of 2; those of 8 and 16 channels 2.0 at strides of 3 and 4.
+_FEW_CHANNELS, _WIDE_STRIDE = 4, 4
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _LEAST_OPERATIONS = 1e6  # in a call: below, compiling a kernel costs more than it saves
@@ -33,6 +38,8 @@ def against_kernel(geometry: Geometry, which: Pass, *, copies: int, maps: int, d
     many = weights > _MOST_WEIGHTS or (which == "weights" and weights > _MOST_SUMS and pixels < _FEW_PIXELS)
     if many and copies == 1:  # several at once are XLA's slowest
         return f"{weights:,} weights and {pixels:,} pixels"
+    if which == "input" and geometry.channels <= _FEW_CHANNELS and min(geometry.stride) >= _WIDE_STRIDE and copies == 1:
+        return f"{geometry.channels} channels at a stride of {min(geometry.stride)}"
     if geometry.groups > 1 and not geometry.depthwise and geometry.kernel[2] == 1:
         return "several features for each channel"
     if which == "weights":
@@ -51,3 +58,33 @@ def against_sums(copies: int, positions: int, channels: int, *, dtype: np.dtype)
     if (numbers := copies * positions * channels) < _LEAST_NUMBERS or not numbers:
         return f"only {numbers:,} numbers"
     return None
+
+
+# What Winograd's tiles cost on the same core, in products that a window's own would be: for each tile beside the 16,
+# for each channel read or made; for each pair of channels read and made, once a call, to transform the weights (many
+# of them come from afar); and for each call. And how much more than that the window's own products must be.
+_TILE = 80
+_WEIGHT, _FAR_WEIGHT, _MANY = 800, 2500, 300_000
+_CALL = 1e6
+_GAIN = 1.1
+
+
+def by_tiles(geometry: Geometry, which: Pass, *, maps: int) -> bool:
+    """Whether a kernel computes this pass over maps of two axes by Winograd's tiles, not by the window's own products.
+
+    Measured over them (Zen 4 with AVX-512, one core, both passes): 1.5 times as fast for 16 channels at 32² and 64 at
+    8², 1.7 for 32 at 16² and 128 at 16², 1.8 for 64 at 32², 1.4 for 256 at 8²; slower for a map of 3 channels, which is
+    left to the window's own, as are 3² and 5² for 64 channels.
+    """
+    plain = geometry.window == (3, 3) and geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
+    weights = math.prod(geometry.kernel)
+    if which == "weights" or not plain or weights > _MOST_WEIGHTS:
+        return False
+    it = Gather(geometry, gradient=which == "input")
+    # Products with the zeros around a map are left out of the window's own, but not out of a tile's.
+    rows, columns = (sum(r is not None for tap in axis for r in tap) for axis in (it.rows, it.columns))
+    pairs = geometry.channels * geometry.features
+    weight = _FAR_WEIGHT if weights > _MANY else _WEIGHT
+    tiles = maps * tiles_of(geometry, gradient=which == "input").per_map
+    cost = tiles * (PLACES * pairs + _TILE * (geometry.channels + geometry.features)) + weight * pairs + _CALL
+    return maps * rows * columns * pairs > _GAIN * cost

@@ -17,7 +17,8 @@ from cnnjax.kernels.frame import Header, Struct
 
 # A job, which the threads that work on it share. `step_` is how far the operands of copies lie from each other.
 _OPERANDS = ("in", "w", "out", "third")
-_FIELDS = ("next", "done", "owners", "chunks", "parts", "units", *_OPERANDS, *(f"step_{name}" for name in _OPERANDS))
+_COUNTS = ("next", "done", "owners", "chunks", "parts", "units", "workers")
+_FIELDS = (*_COUNTS, "scratch", *_OPERANDS, *(f"step_{name}" for name in _OPERANDS))
 _JOB = {name: 8 * number for number, name in enumerate(_FIELDS)}
 _JOB_BYTES = 8 * len(_JOB)
 
@@ -45,6 +46,9 @@ class Plan:
     added up."""
     third_size: int = 0
     """Numbers in one copy of a third operand, which all maps of a copy share; 0 where there is none."""
+    scratch: int = 0
+    """Numbers that a worker keeps between the steps of its work: the second result is (shares, copies, workers,
+    scratch), and no more threads take part than that are workers. 0 where none are kept."""
 
     def chunks(self, maps: int) -> int:
         """Chunks for each copy, of so many maps."""
@@ -63,7 +67,8 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     first, second, *third = (c.load("ptr", at(args, 8 * k), 8) for k in range(3 if plan.third_size else 2))
     data = lambda p: c.load("ptr", at(p, buffer["data"]), 8)  # noqa: E731
     out = data(c.load("ptr", results, 8))
-    made = data(c.load("ptr", at(results, 8), 8)) if plan.sums else out
+    second_result = c.load("ptr", at(results, 8), 8) if plan.sums or plan.scratch else results
+    made = data(second_result) if plan.sums else out
     dims = [c.load("ptr", at(p, buffer["dims"]), 8) for p in (first, second, *third)]
     lengths = [c.mul(c.load("i64", d, 8), c.load("i64", at(d, 8), 8)) for d in dims]
     copies, maps = functools.reduce(c.max, lengths), c.load("i64", at(dims[0], 16), 8)
@@ -76,7 +81,13 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     own = c.variable(f"[{len(_JOB)} x i64]")
     shared = c.op(f"icmp ne ptr {asked}, null")
     job = c.op(f"select i1 {shared}, ptr {asked}, ptr {own}")
-    wanted = c.max(c.sub(c.min(_threads(c, header, api, context), chunks), 1), 0)
+    threads = c.min(_threads(c, header, api, context), chunks)
+    if plan.scratch:
+        lengths_of_it = c.load("ptr", at(second_result, buffer["dims"]), 8)
+        threads = c.min(
+            threads, functools.reduce(c.mul, (c.load("i64", at(lengths_of_it, 8 * k), 8) for k in range(3)))
+        )
+    wanted = c.max(c.sub(threads, 1), 0)
     helpers = c.op(f"select i1 {shared}, i64 {wanted}, i64 0")
     # An operand that there is once is every copy's.
     sizes = c.mul(maps, plan.in_size), c.mul(maps, plan.w_size) if plan.sums else plan.w_size, plan.third_size
@@ -87,11 +98,14 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     step_out = c.mul(parts, plan.out_size) if plan.sums else c.mul(maps, plan.out_size)
     numbers: dict[str, Number] = {
         "next": 0, "done": 0, "owners": c.add(helpers, 1), "chunks": chunks, "parts": parts, "units": units,
-        **steps, "step_out": step_out,
+        "workers": 0, **steps, "step_out": step_out,
     }  # fmt: skip
     for field, number in numbers.items():
         c.store("i64", number, at(job, _JOB[field]), 8)
-    for field, pointer in zip(_OPERANDS, (data(first), data(second), made, *map(data, third)), strict=False):
+    arrays = dict(zip(_OPERANDS, (data(first), data(second), made, *map(data, third)), strict=False))
+    if plan.scratch:
+        arrays["scratch"] = data(second_result)
+    for field, pointer in arrays.items():
         c.store("ptr", pointer, at(job, _JOB[field]), 8)
 
     schedule = header["ThreadPool_Schedule_Args"]
@@ -199,6 +213,10 @@ def _work(kernel: str, plan: Plan, name: str) -> str:
     chunks, parts, units = (c.load("i64", place(field), 8) for field in ("chunks", "parts", "units"))
     operands = _OPERANDS if plan.third_size else _OPERANDS[:3]
     pointers = [(c.load("ptr", place(p), 8), c.load("i64", place(f"step_{p}"), 8)) for p in operands]
+    own = []
+    if plan.scratch:
+        worker = c.op(f"atomicrmw add ptr {place('workers')}, i64 1 acq_rel")
+        own = [c.at(c.load("ptr", place("scratch"), 8), c.mul(worker, plan.scratch))]
     c.emit("br label %take")
     c.label("take")
     chunk = c.op(f"atomicrmw add ptr {place('next')}, i64 1 acq_rel")
@@ -209,7 +227,8 @@ def _work(kernel: str, plan: Plan, name: str) -> str:
     operands = [c.at(pointer, c.mul(copy, step)) for pointer, step in pointers]
     if plan.sums:
         operands[2] = c.at(operands[2], c.mul(part, plan.out_size))
-    c.emit(f"call void @{kernel}({', '.join(f'ptr {p}' for p in operands)}, i64 {begin}, i64 {end})")
+    call = [*(f"ptr {p}" for p in operands), f"i64 {begin}", f"i64 {end}", *(f"ptr {p}" for p in own)]
+    c.emit(f"call void @{kernel}({', '.join(call)})")
     c.op(f"atomicrmw add ptr {place('done')}, i64 1 acq_rel")
     c.emit("br label %take")
     c.label("leave")
@@ -245,7 +264,9 @@ def module(texts: list[str]) -> str:
         *(f"declare {v} @llvm.fma.v{n}f32({v}, {v}, {v})" for n, v in zip((4, 8, 16), vectors, strict=True)),
         "declare i64 @llvm.smin.i64(i64, i64)",
         "declare i64 @llvm.smax.i64(i64, i64)",
+        *(f"declare i1 @llvm.vector.reduce.or.v{n}i1(<{n} x i1>)" for n in (4, 8, 16)),
         "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
+        "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
         "declare ptr @cnnjax_malloc(i64)",
         "declare void @cnnjax_free(ptr)",
         "declare void @cnnjax_yield()",

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import jax
 
-from cnnjax.kernels import depthwise, gather, kept_code, machine_code, weight_gradient
+from cnnjax.kernels import depthwise, gather, kept_code, machine_code, tiles, weight_gradient
 from cnnjax.kernels.frame import header
 from cnnjax.kernels.geometry import Geometry, Pass
 from cnnjax.kernels.handler import Plan, handler, module
 from cnnjax.kernels.vectors import Processor
+from cnnjax.kernels.winograd import winograd
 
 _CALL = "2"  # the version of operands and results of a call: programs in a compilation cache know it by its name
 _OPERATIONS = 6e6  # in a unit: enough that taking one costs nothing
@@ -27,20 +28,21 @@ class Target(NamedTuple):
     plan: Plan
 
 
-def target(geometry: Geometry, which: Pass) -> Target:
-    """The target of one pass over maps of two axes.
+def target(geometry: Geometry, which: Pass, *, tiled: bool = False) -> Target:
+    """The target of one pass over maps of two axes; `tiled` is by Winograd's tiles, and not for weight gradients.
 
     Raises UnfitProcessorError or UnknownFrameError where there can be none.
     """
     with _lock:
-        return _target(geometry, which)
+        return _target(geometry, which, tiled)
 
 
 @functools.cache
-def _target(geometry: Geometry, which: Pass) -> Target:
-    name, processor = f"cnnjax_conv{_CALL}_{which}_{geometry.name}", machine_code.processor()
-    register(name, lambda: source(geometry, which, processor, name))
-    return Target(name, planned(geometry, which, processor))
+def _target(geometry: Geometry, which: Pass, tiled: bool) -> Target:
+    name = f"cnnjax_conv{_CALL}_{'tiled_' if tiled else ''}{which}_{geometry.name}"
+    processor = machine_code.processor()
+    register(name, lambda: source(geometry, which, processor, name, tiled=tiled))
+    return Target(name, planned(geometry, which, processor, tiled=tiled))
 
 
 def register(name: str, source: Callable[[], str]) -> None:
@@ -64,8 +66,10 @@ def code(name: str, source: Callable[[], str]) -> bytes:
     return made
 
 
-def planned(geometry: Geometry, which: Pass, processor: Processor) -> Plan:
+def planned(geometry: Geometry, which: Pass, processor: Processor, *, tiled: bool = False) -> Plan:
     """How the work of a pass is cut, which does not depend on how many threads there are."""
+    if tiled:
+        return _planned_in_tiles(geometry, which, processor)
     sums = which == "weights"
     rows = geometry.out[0] if which != "input" else geometry.size[0]
     tiles = min(rows, max(1, round(geometry.operations / _OPERATIONS)))
@@ -92,10 +96,28 @@ def planned(geometry: Geometry, which: Pass, processor: Processor) -> Plan:
     )
 
 
-def source(geometry: Geometry, which: Pass, processor: Processor, name: str) -> str:
+def _planned_in_tiles(geometry: Geometry, which: Pass, processor: Processor) -> Plan:
+    it = tiles.tiles_of(geometry, gradient=which == "input")
+    sizes = tiles.layout(it, processor)
+    together = -(-sizes.together // sizes.unit)
+    return Plan(
+        tiles=it.per_map // sizes.unit,
+        units=max(together, round(_OPERATIONS * it.per_map / (sizes.unit * geometry.operations))),
+        most_chunks=1 << 30,
+        in_size=math.prod(it.read) * it.read_channels,
+        w_size=tiles.WEIGHTS * it.read_channels * sizes.made,
+        out_size=math.prod(it.made) * it.made_channels,
+        sums=False,
+        scratch=sizes.size,
+    )
+
+
+def source(geometry: Geometry, which: Pass, processor: Processor, name: str, *, tiled: bool = False) -> str:
     """The module of one pass, whose handler has this name."""
-    plan, body = planned(geometry, which, processor), f"{name}_body"
-    if which == "weights":
+    plan, body = planned(geometry, which, processor, tiled=tiled), f"{name}_body"
+    if tiled:
+        kernel = winograd(geometry, processor, gradient=which == "input", name=body)
+    elif which == "weights":
         write = depthwise.depthwise_weights if geometry.depthwise else weight_gradient.weight_gradient
         kernel = write(geometry, processor, tiles=plan.tiles, name=body)
     else:

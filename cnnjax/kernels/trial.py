@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from cnnjax import runtime
-from cnnjax.kernels.geometry import Geometry, Pass
+from cnnjax.kernels.geometry import Geometry
 
 _lock = threading.Lock()
 _parent = os.getpid()
@@ -78,16 +78,18 @@ def _tried() -> str | None:
 
         machine_code.processor()
         device = jax.local_devices(backend="cpu")[0]
-        passes, operands, expected = zip(*_example(), strict=True)
+        examples = [*_example(_GEOMETRY, tiled=False), _example(_TILED, tiled=True)[0]]
 
         @jax.jit
         def run(operands: Any) -> list[jax.Array]:
-            one = functools.partial(call, geometry=_GEOMETRY, mapped=(False, False))
-            return [one(a, b, which=which) for which, (a, b) in zip(passes, operands, strict=True)]
+            return [
+                call(*both, **how, mapped=(False, False)) for (how, *_), both in zip(examples, operands, strict=True)
+            ]
 
-        for which, got, right in zip(passes, run(jax.device_put(operands, device)), expected, strict=True):
+        made = run(jax.device_put([operands for _, operands, _ in examples], device))
+        for got, (how, _, right) in zip(made, examples, strict=True):
             if not np.allclose(got, right, rtol=1e-5, atol=1e-5):
-                return f"a kernel for the {which} pass gave another result than NumPy"
+                return f"a kernel for the {how['which']} pass gave another result than NumPy"
     except ModuleNotFoundError as error:
         return f"the package {error.name} is missing"
     except (UnknownFrameError, UnfitProcessorError, OSError, RuntimeError) as error:
@@ -96,24 +98,28 @@ def _tried() -> str | None:
 
 
 _GEOMETRY = Geometry((4, 5), 3, 5, (2, 3), (1, 2), ((1, 0), (1, 1)), (1, 1))
+_TILED = Geometry((4, 5), 3, 5, (3, 3), (1, 1), ((1, 0), (1, 1)), (1, 1))
+
+Example = tuple[dict[str, Any], tuple[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _example() -> list[tuple[Pass, tuple[np.ndarray, np.ndarray], np.ndarray]]:
-    """The passes of one small convolution, their operands and, by NumPy, their results."""
+def _example(geometry: Geometry, *, tiled: bool) -> list[Example]:
+    """The passes of one small convolution, forward first: what is called, its operands and, by NumPy, its result."""
     rng = np.random.default_rng(0)
     x, kernel, cotangent = (
         rng.normal(size=shape).astype(np.float32)
-        for shape in ((2, *_GEOMETRY.maps), _GEOMETRY.kernel, (2, *_GEOMETRY.made))
+        for shape in ((2, *geometry.maps), geometry.kernel, (2, *geometry.made))
     )
     rows, columns = (
-        np.array([[[_GEOMETRY.read_at(axis, i, j) == r for r in range(n)] for j in range(k)] for i in range(o)], float)
-        for axis, (n, k, o) in enumerate(zip(_GEOMETRY.size, _GEOMETRY.window, _GEOMETRY.out, strict=True))
+        np.array([[[geometry.read_at(axis, i, j) == r for r in range(n)] for j in range(k)] for i in range(o)], float)
+        for axis, (n, k, o) in enumerate(zip(geometry.size, geometry.window, geometry.out, strict=True))
     )
     y = np.einsum("iar,jbs,nrsc,abco->nijo", rows, columns, x, kernel)
     x_back = np.einsum("iar,jbs,abco,nijo->nrsc", rows, columns, kernel, cotangent)
     kernel_back = np.einsum("iar,jbs,nrsc,nijo->abco", rows, columns, x, cotangent)
+    how = lambda which: {"geometry": geometry, "which": which, "tiled": tiled}  # noqa: E731
     return [
-        ("forward", (x, kernel), y),
-        ("input", (cotangent, kernel), x_back),
-        ("weights", (x, cotangent), kernel_back),
+        (how("forward"), (x, kernel), y),
+        (how("input"), (cotangent, kernel), x_back),
+        (how("weights"), (x, cotangent), kernel_back),
     ]

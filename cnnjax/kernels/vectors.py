@@ -107,6 +107,12 @@ class Vectors:
         one = self.code.op(f"insertelement {self.kind} poison, float {value}, i64 0")
         return self._shuffle(self.lanes, one, "poison", [0] * self.lanes)
 
+    def add(self, x: str, y: str) -> str:
+        return self.code.op(f"fadd {self.kind} {x}, {y}")
+
+    def sub(self, x: str, y: str) -> str:
+        return self.code.op(f"fsub {self.kind} {x}, {y}")
+
     def add_product(self, x: str, y: str, variable: str) -> None:
         """`variable += x · y`, rounded once."""
         call = f"call {self.kind} @llvm.fma.v{self.lanes}f32({self.kind} {x}, {self.kind} {y}, {self.kind} "

@@ -99,9 +99,10 @@ def test_code_for_other_processors_is_written(monkeypatch):
         )
         monkeypatch.setattr(machine_code, "_target_machine", lambda machine=machine: machine)
         sources = {which: targets.source(geometry, which, processor, "kernel") for which in ("forward", "weights")}
+        sources["tiled"] = targets.source(geometry, "input", processor, "kernel", tiled=True)
         sources |= {which: channel_calls.source(which, 64, processor, "kernel") for which in ("sums", "moments")}
         for which, source in sources.items():
             text = machine_code.assembly(source)
             counted = [text.count(word) for word in (fused, "Spill", "fmaf")]
-            assert counted[0] >= (16 if which in ("forward", "weights") else 4), (cpu, which)
+            assert counted[0] >= (16 if which in ("forward", "weights", "tiled") else 4), (cpu, which)
             assert counted[1:] == [0, 0], (cpu, which)

@@ -100,10 +100,10 @@ HINDRANCES = {
         frame, "header", lambda: frame.read_header("#define XLA_FFI_API_MAJOR 1\n#define XLA_FFI_API_MINOR 0")
     ),
     "another result than NumPy": lambda patch: patch.setattr(
-        trial, "_example", lambda: [(w, o, e + 1) for w, o, e in EXAMPLE]
+        trial, "_example", lambda *geometry, **how: [(w, o, e + 1) for w, o, e in EXAMPLE(*geometry, **how)]
     ),
 }
-EXAMPLE = trial._example()
+EXAMPLE = trial._example
 
 
 @pytest.mark.usefixtures("untried")
@@ -146,3 +146,11 @@ def test_what_is_faster_is_chosen(size, channels, features, dtype, chosen, monke
         for which in ("forward", "input", "weights")
     ]
     assert ["XLA" if reason else "kernel" for reason in found] == chosen.split()
+
+
+@pytest.mark.parametrize(("channels", "stride", "chosen"), [(3, 4, "XLA"), (3, 2, "kernel"), (8, 4, "kernel")])
+def test_input_gradients_of_few_channels_at_wide_strides_are_xla_s(channels, stride, chosen):
+    geometry = Geometry((224, 224), channels, 96, (11, 11), (stride, stride), ((2, 2), (2, 2)), (1, 1))
+    for which, expected in (("forward", "kernel"), ("input", chosen)):
+        reason = choice.against_kernel(geometry, which, copies=1, maps=8, dtype=jnp.dtype("float32"))
+        assert ("XLA" if reason else "kernel") == expected

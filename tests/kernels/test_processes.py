@@ -41,6 +41,34 @@ def test_bits_do_not_depend_on_threads_nor_on_who_calls():
     assert len(found[0]) == 1
 
 
+TILED = """
+    import hashlib, json, os
+    import jax, jax.numpy as jnp, numpy as np
+    os.cpu_count = lambda: 4  # as many workers as there are threads at most
+    from cnnjax.kernels import Geometry
+    from cnnjax.kernels.calls import call
+    geometry = Geometry((12, 13), 16, 40, (3, 3), (1, 1), ((1, 1), (1, 2)), (1, 1))
+    drawn = lambda *shape: jnp.asarray(np.random.default_rng(len(shape)).normal(size=shape), jnp.float32)
+    x, kernel = drawn(48, *geometry.maps), drawn(3, *geometry.kernel)
+
+    @jax.jit
+    def both(x, kernels):
+        # Kernels that do not wait for each other.
+        how = {"geometry": geometry, "mapped": (False, False), "tiled": True}
+        made = [call(x, kernel, which="forward", **how) for kernel in kernels]
+        return made + [call(y, kernel, which="input", **how) for y, kernel in zip(made, kernels)]
+
+    digest = lambda made: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in made)).hexdigest()
+    print(json.dumps(sorted({digest(both(x, kernel)) for _ in range(100)})))
+"""
+
+
+def test_bits_of_tiles_do_not_depend_on_threads():
+    found = [run(TILED, NPROC=str(threads)) for threads in (1, 2, 4)]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 1
+
+
 CACHED = """
     import json, sys
     import jax, jax.numpy as jnp
@@ -60,7 +88,7 @@ CACHED = """
 
 def test_a_second_process_compiles_neither_programs_nor_kernels(tmp_path):
     first, second = (run(CACHED, CNNJAX_CACHE=str(tmp_path)) for _ in range(2))
-    assert first[0] == 6  # three passes, and three to try them
+    assert first[0] == 7  # three passes, and three to try them and one by tiles
     assert first[2] > 0
     assert second[:3] == [0, first[2], 0]
     assert second[3] == first[3]
@@ -93,18 +121,27 @@ GUARDED = """
         Geometry((6, 6), 8, 12, (3, 3), (1, 1), ((-1, 1), (1, 1)), (1, 1), 4),
     ]
     ran = 0
-    for geometry in geometries:
-        for which in ("forward", "input", "weights"):
-            processor = machine_code.processor()
-            plan = targets.planned(geometry, which, processor)
-            code = machine_code.compiled(targets.source(geometry, which, processor, "kernel"))
-            kind = ctypes.CFUNCTYPE(None, *[pointer] * 3, number, number)
-            body = kind(machine_code.loaded(code, "kernel_body"))
-            many = [2, 2 if which == "weights" else 1, 1 if which == "weights" else 2]
-            for at_end in (False, True):
-                sizes = (plan.in_size, plan.w_size, plan.out_size)
-                body(*(guarded(n * size, at_end) for n, size in zip(many, sizes)), 0, 2 * plan.tiles)
-                ran += 1
+    passes = [(geometry, which, False) for geometry in geometries for which in ("forward", "input", "weights")]
+    for geometry in (
+        Geometry((5, 7), 3, 5, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+        Geometry((6, 4), 18, 20, (3, 3), (1, 1), ((4, 0), (-1, 2)), (1, 1)),
+    ):
+        passes += [(geometry, "forward", True), (geometry, "input", True)]
+    for geometry, which, tiled in passes:
+        processor = machine_code.processor()
+        plan = targets.planned(geometry, which, processor, tiled=tiled)
+        code = machine_code.compiled(targets.source(geometry, which, processor, "kernel", tiled=tiled))
+        kind = ctypes.CFUNCTYPE(None, *[pointer] * 3, number, number, *[pointer] * tiled)
+        body = kind(machine_code.loaded(code, "kernel_body"))
+        many = [2, 2 if which == "weights" else 1, 1 if which == "weights" else 2]
+        for at_end in (False, True):
+            sizes = (plan.in_size, plan.w_size, plan.out_size)
+            scratch = [guarded(plan.scratch, at_end)] * tiled
+            arrays = [guarded(n * size, at_end) for n, size in zip(many, sizes)]
+            if tiled and at_end:  # so that a tile is computed again
+                ctypes.c_float.from_address(arrays[0]).value = math.inf
+            body(*arrays, 0, 2 * plan.tiles, *scratch)
+            ran += 1
     for channels in (3, 16, 37):
         for which, operands in (("sums", 3), ("moments", 2)):
             processor = machine_code.processor()
@@ -125,4 +162,4 @@ GUARDED = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are guarded in Linux's way")
 def test_nothing_is_read_or_written_outside_of_the_arrays():
-    assert run(GUARDED) == 4 * 3 * 2 + 3 * 2 * 2
+    assert run(GUARDED) == (4 * 3 + 2 * 2) * 2 + 3 * 2 * 2

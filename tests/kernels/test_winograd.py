@@ -1,0 +1,185 @@
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy_passes import passes
+
+from cnnjax import ops
+from cnnjax.kernels import Geometry, calls, choice
+from cnnjax.kernels.calls import call
+
+PASSES = ("forward", "input")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 4, 5))
+def computed(geometry, which, a, b, mapped=(False, False), tiled=True):
+    return call(a, b, geometry=geometry, which=which, mapped=mapped, tiled=tiled)
+
+
+def image(height, width, channels, features, padding=((1, 1), (1, 1))):
+    return Geometry((height, width), channels, features, (3, 3), (1, 1), padding, (1, 1))
+
+
+def operands(geometry, maps, lead=(), dtype=np.float32):
+    """Maps, kernel and cotangent."""
+    shapes = ((*lead, maps, *geometry.maps), (*lead, *geometry.kernel), (*lead, maps, *geometry.made))
+    return [jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype) for seed, shape in enumerate(shapes)]
+
+
+def assert_right(geometry, maps):
+    x, kernel, cotangent = operands(geometry, maps)
+    for which, a, expected in zip(PASSES, (x, cotangent), passes(geometry, x, kernel, cotangent), strict=False):
+        made = computed(geometry, which, a, kernel)
+        assert (made.shape, made.dtype) == (expected.shape, jnp.float32)
+        np.testing.assert_allclose(made, expected, atol=3e-6 * max(1, np.abs(expected).max()), err_msg=which)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        image(8, 8, 32, 32),
+        image(7, 9, 5, 18, ((0, 0), (0, 0))),
+        image(9, 6, 17, 100, ((2, 0), (0, 1))),
+        image(3, 3, 4, 4, ((5, 4), (7, 6))),
+        image(6, 7, 4, 3, ((-1, 1), (0, -2))),
+        image(1, 1, 8, 80),
+    ],
+    ids=lambda geometry: geometry.name,
+)
+def test_tiles_against_numpy(geometry):
+    assert_right(geometry, 3)
+
+
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    padding=st.lists(st.integers(1, 4), min_size=4, max_size=4),
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    maps=st.integers(1, 4),
+)
+@settings(deadline=None, max_examples=10)
+def test_drawn_tiles_against_numpy(size, padding, channels, maps):
+    assert_right(
+        image(size[0], size[1], channels[0], channels[1], ((padding[0], padding[1]), (padding[2], padding[3]))), maps
+    )
+
+
+@pytest.mark.parametrize("mapped", [(True, True), (True, False), (False, True)])
+def test_copies_are_so_many_convolutions(mapped):
+    geometry = image(6, 7, 5, 18)
+    x, kernel, cotangent = operands(geometry, 2, lead=(3,))
+    for which, a in zip(PASSES, (x, cotangent), strict=True):
+        given = [v if m else v[0] for v, m in zip((a, kernel), mapped, strict=True)]
+        for copy, got in enumerate(computed(geometry, which, *given, mapped)):
+            one = computed(geometry, which, *(v[copy] if m else v for v, m in zip(given, mapped, strict=True)))
+            np.testing.assert_array_equal(got, one)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_narrow_numbers_are_added_up_in_float32(dtype):
+    geometry = image(6, 7, 24, 16)
+    x, kernel, cotangent = operands(geometry, 2, dtype=dtype)
+    for which, a in zip(PASSES, (x, cotangent), strict=True):
+        made = computed(geometry, which, a, kernel)
+        assert made.dtype == dtype
+        wide = computed(geometry, which, a.astype(jnp.float32), kernel.astype(jnp.float32))
+        np.testing.assert_array_equal(made, wide.astype(dtype))
+
+
+def window_sums(x, kernel, before, out):
+    """Each window's sum in float64, of what lies inside the map only."""
+    made = np.zeros((len(x), *out, kernel.shape[-1]))
+    for (i, j), (a, b) in itertools.product(np.ndindex(*out), np.ndindex(3, 3)):
+        r, s = i + a - before[0], j + b - before[1]
+        if 0 <= r < x.shape[1] and 0 <= s < x.shape[2]:
+            made[:, i, j] += x[:, r, s].astype(np.float64) @ kernel[a, b].astype(np.float64)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2e38])
+@pytest.mark.parametrize("where", ["maps", "kernel"])
+def test_numbers_that_are_not_finite_or_huge_go_where_the_window_reads_them(where, value):
+    geometry = image(7, 6, 5, 18, ((1, 1), (0, 2)))
+    x, kernel, cotangent = (np.array(v) for v in operands(geometry, 2))
+    if where == "maps":
+        x[0, 2, 3, 1] = cotangent[1, 6, 2, 3] = value
+        x[0, 3, 3, 1] = value  # beside it: their difference is 0, or no number
+        kernel /= 8
+    else:
+        kernel[0, 2, 1, 4] = value
+        x, cotangent = x / 8, cotangent / 8
+    turned = np.ascontiguousarray(np.swapaxes(kernel[::-1, ::-1], 2, 3))
+    for which, a, expected in (
+        ("forward", x, window_sums(x, kernel, (1, 0), geometry.out)),
+        ("input", cotangent, window_sums(cotangent, turned, (1, 2), geometry.size)),
+    ):
+        made = computed(geometry, which, jnp.asarray(a), jnp.asarray(kernel))
+        scale = np.maximum(1, np.abs(np.where(np.isfinite(expected), expected, 1)).max((0, 1, 2)))
+        np.testing.assert_allclose(np.asarray(made) / scale, expected / scale, atol=3e-6, err_msg=which)
+
+
+def test_error_is_smaller_than_that_of_direct_sums():
+    geometry = image(8, 8, 64, 64)
+    x, kernel, cotangent = operands(geometry, 8)
+    for which, a, expected in zip(PASSES, (x, cotangent), passes(geometry, x, kernel, cotangent), strict=False):
+        tiled, direct = (
+            np.sqrt(np.mean((np.asarray(computed(geometry, which, a, kernel, tiled=t)) - expected) ** 2))
+            for t in (True, False)
+        )
+        assert tiled < direct < 1e-6 * np.sqrt(np.mean(expected**2))
+
+
+@pytest.mark.parametrize("copies", [False, True], ids=("one kernel", "four kernels"))
+def test_devices_share_tiles_without_gathering(monkeypatch, copies):
+    if jax.device_count() < 4:
+        pytest.skip("needs four devices")
+    monkeypatch.setattr(calls, "by_tiles", lambda _, which, **__: which != "weights")
+    x, kernel, cotangent = operands(image(6, 7, 8, 8), 8, lead=(4,) if copies else ())
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split, whole = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (("data",), ()))
+    conv = jax.vmap(ops.conv) if copies else ops.conv
+    both = jax.jit(lambda x, kernel, cotangent: (conv(x, kernel), jax.vjp(lambda x: conv(x, kernel), x)[1](cotangent)))
+    placed = [jax.device_put(v, s) for v, s in zip((x, kernel, cotangent), (split, whole, split), strict=True)]
+    compiled = both.lower(*placed).compile()
+    text = str(compiled.as_text())
+    assert "cnnjax_conv2_tiled_forward" in text
+    assert "all-gather" not in text
+    for got, expected in zip(
+        jax.tree.leaves(compiled(*placed)), jax.tree.leaves(both(x, kernel, cotangent)), strict=True
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "features", "maps", "chosen"),
+    [
+        # As measured beside direct sums.
+        (32, 16, 16, 128, True),
+        (8, 64, 64, 128, True),
+        (13, 256, 384, 16, True),
+        (32, 3, 16, 128, False),
+        (5, 64, 64, 64, False),
+        (8, 64, 64, 1, False),
+        (4, 512, 512, 64, False),
+    ],
+)
+def test_tiles_are_chosen_where_they_are_faster(size, channels, features, maps, chosen):
+    geometry = image(size, size, channels, features)
+    assert choice.by_tiles(geometry, "forward", maps=maps) == chosen
+    assert not choice.by_tiles(geometry, "weights", maps=maps)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"stride": (2, 2)}, {"dilation": (1, 2)}, {"window": (3, 5)}, {"groups": 2}],
+    ids=str,
+)
+def test_other_windows_have_no_tiles(other):
+    geometry = dataclasses.replace(image(32, 32, 16, 16), **other)
+    assert not choice.by_tiles(geometry, "forward", maps=128)
