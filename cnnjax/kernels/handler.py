@@ -102,7 +102,7 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     }  # fmt: skip
     for field, number in numbers.items():
         c.store("i64", number, at(job, _JOB[field]), 8)
-    arrays = dict(zip(_OPERANDS, (data(first), data(second), made, *map(data, third)), strict=False))
+    arrays: dict[str, str] = dict(zip(_OPERANDS, (data(first), data(second), made, *map(data, third)), strict=False))
     if plan.scratch:
         arrays["scratch"] = data(second_result)
     for field, pointer in arrays.items():
