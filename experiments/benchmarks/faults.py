@@ -254,7 +254,7 @@ def options(whole: Path, folder: Path, chance: random.Random, trials: int) -> Co
     every = list(numeric(TINY))
     for _ in range(trials):
         owner, name = chance.choice(every)
-        value = chance.choice((2**63, -(2**63), 1e-320, float("nan"), float("inf"), -1e300))
+        value = chance.choice((2**128, -(2**63), 1e-320, float("nan"), float("inf"), -1e300))
         kind = typing.get_type_hints(type(owner))[name]
         changed = {name: (value,) if "tuple" in str(kind) else value}
         count.tried(f"{name}={value}", lambda owner=owner, changed=changed: taken(owner, changed))
