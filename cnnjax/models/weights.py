@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from cnnjax.door import checked
 from cnnjax.door.arrays import as_numpy
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.layers.precision import at_least_float32
@@ -120,6 +121,8 @@ def save_weights(name: str, path: str | os.PathLike, variables: PyTree, **fields
     network, path = published(name), Path(path)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to")
+    if not isinstance(variables, Mapping):
+        raise InputError(f"variables={shown(variables)} must be a dict, as a network's init returns it.")
     named = {path_of(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(variables)}
     leaves = {at: as_numpy(at or "variables", leaf) for at, leaf in named.items()}
     kernel, bias = (leaves.get(f"params/{place}") for place in (f"{network.path}/kernel", "logits/bias"))

@@ -34,6 +34,14 @@ def _states() -> Any:
     return training.init_states(SPEC, [0], (8, 8, 1))
 
 
+def _torch_module() -> Any:
+    try:
+        from torch import nn as torch_nn
+    except ImportError:
+        return None  # which the function refuses for the same reason
+    return torch_nn.Conv2d(1, 2, 3)
+
+
 def _saved() -> pathlib.Path:
     training.save_tree(pathlib.Path("tree.safetensors"), {"a": jnp.ones(2)})
     return pathlib.Path("tree.safetensors")
@@ -43,6 +51,7 @@ CALLS: dict[str, Arguments] = {
     "layers.delta_orthogonal": lambda: dict(key=KEY, shape=(3, 3, 2, 4), dtype=jnp.float32),
     "layers.standardize": lambda: dict(images=IMAGES, mean=(0.5,), std=(0.25,)),
     "layers.take_phase": lambda: dict(x=IMAGES, phase=jnp.array([0, 1, 2, 3]), stride=2),
+    "models.from_torch": lambda: dict(module=_torch_module(), image_shape=(8, 8, 1), mean=(0.5,), std=(0.25,)),
     "models.load_weights": lambda: dict(name="resnet18", path="resnet18.safetensors"),
     "models.save_weights": lambda: dict(name="resnet18", path="resnet18.safetensors", variables={}),
     "models.split_towers": lambda: dict(tree={"a": jnp.ones((2, 2))}, mesh=_mesh()),

@@ -1,0 +1,111 @@
+"""Networks of PyTorch as functions of JAX, with every analysis of the library."""
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+
+from cnnjax.door import checked
+from cnnjax.door.limits import AtLeast
+from cnnjax.errors import InputError
+from cnnjax.layers.normalization import standardize
+from cnnjax.models.bridge.export import export
+from cnnjax.models.bridge.graph import Graph
+from cnnjax.models.bridge.network import Forward, network
+from cnnjax.models.bridge.operations import KNOWN
+
+Size = Annotated[int, AtLeast(1)]
+
+
+@checked()
+def from_torch(
+    module: Any,
+    image_shape: tuple[Size, Size, Size],
+    *,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    output: str | int | None = None,
+    operations: Mapping[str, Callable[..., Any]] | None = None,
+) -> tuple[Forward, dict[str, dict[str, jax.Array]]]:
+    """A `torch.nn.Module` as `(forward, variables)`: a function of JAX, and its parameters and buffers.
+
+        forward, variables = models.from_torch(resnet, (224, 224, 3), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        logits, activations = forward(variables, images)
+
+    `image_shape` is (height, width, channels); PyTorch's order (channels, height, width) is its own affair. Images are
+    floats (batch, height, width, channels) in [0, 1], of any number; what the module gets is `(images − mean) / std`,
+    channels first. With the defaults that is the pixels, for modules that standardise them by themselves.
+
+    The module is copied, put in evaluation mode, and traced by `torch.export` (with `strict=False`) into a graph of
+    operations, which `forward` computes by JAX: to 1e-5 of PyTorch's own result in float32. Its dtype is the module's:
+    a module converted to bfloat16 computes in that. forward can be jitted, mapped and differentiated, in variables and
+    images; nothing of PyTorch is needed to call it. What depends on the values of arrays (`if x.sum() > 0`) has no
+    graph. Batch normalisation without running statistics is refused: the images of a batch would depend on each other.
+
+    `activations` has what each call of a module returns, by the module's path ("layer1.0.relu"), in forward order; in
+    the second call of the same module the name ends in "@1", in the third in "@2"; one that returns several arrays has
+    them as "path[0]", "path[1]". Functions, as `torch.nn.functional.relu`, have no path: they are part of the module
+    that calls them. Maps are (batch, height, width, channels), tokens (batch, tokens, channels): as they lie in memory.
+
+    `variables["params"]` and `variables["buffers"]` have PyTorch's arrays by PyTorch's names, as they lie there:
+    `safetensors.numpy.save_file({**variables["params"], **variables["buffers"]}, path)` is a file for PyTorch, except
+    for the counters of batches, which nothing reads. Gradients are taken with respect to "params". Buffers that are
+    not part of a state dict are constants.
+
+    Of a module that returns a dict, a tuple or a class, the logits are the only array in it or the one called "logits",
+    as in `transformers`; others say which by `output`: its key, or the number of its place.
+
+    An operation that is not known raises; `operations={"aten.foo.default": f}` gives it, or replaces a known one: f
+    takes the arguments of PyTorch's operation as arrays of JAX in PyTorch's order of axes, and returns what that does.
+
+    Raises InputError where PyTorch is missing, for what export refuses (its message shortened, with a remedy), for
+    operations that are not known, naming them and where they stand, and for an output that is not clear; and forward
+    for images of another size and for variables of another network, naming them.
+    """
+    own = operations or {}
+    # Before anything is exported.
+    jax.eval_shape(lambda x: standardize(x, mean, std), jax.ShapeDtypeStruct((1, *image_shape), np.float32))
+    graph, variables = export(module, image_shape, known=KNOWN.union(own), output=output)
+    check_operations(graph, KNOWN.union(own))
+    shapes = {kind: {name: x.shape for name, x in values.items()} for kind, values in variables.items()}
+    return network(graph, shapes, mean=mean, std=std, operations=own), variables
+
+
+def check_operations(graph: Graph, known: frozenset[str]) -> None:
+    """Raise InputError for operations that are not known, or that only training has."""
+    missing: dict[str, list[str]] = collections.defaultdict(list)
+    for node in graph.nodes:
+        place = f"module {node.module}" if node.module else "the network's own forward"
+        if reason := _of_training(node.operation, node.args):
+            raise InputError(
+                f"{node.operation} in {place} {reason}: put the module in evaluation mode, and export that"
+            )
+        if node.operation not in known:
+            missing[node.operation].append(place)
+    if missing:
+        listed = "; ".join(f"{name} in {_few(places)}" for name, places in missing.items())
+        example = next(iter(missing))
+        raise InputError(
+            f"operations that are not known: {listed}. Give each as a function of JAX arrays in PyTorch's order of "
+            f"axes: operations={{{example!r}: function}}"
+        )
+
+
+def _few(places: list[str]) -> str:
+    different = list(dict.fromkeys(places))
+    return ", ".join(different[:3]) + (f" and {len(different) - 3} more" if len(different) > 3 else "")
+
+
+def _of_training(name: str, args: Sequence[Any]) -> str | None:
+    """What an operation does that only training should: dropping values, or taking the statistics of the batch."""
+    statistics = "takes the statistics of the batch, so that images depend on each other"
+    if name.startswith("aten._native_batch_norm_legit") and "no_training" not in name:
+        return statistics
+    if name == "aten.batch_norm.default" and args[5]:
+        return statistics
+    dropping = ("aten.dropout.", "aten.alpha_dropout.", "aten.feature_dropout.", "aten.native_dropout.")
+    if name.startswith(dropping) and args[2] and args[1]:
+        return "drops values at random"
+    return None
