@@ -7,7 +7,16 @@ An operation takes the arguments of PyTorch's, arrays as `Laid`; options that sa
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cnnjax.models.bridge.operations import arithmetic, layers, numbers, products, reductions, resizing, shapes
+from cnnjax.models.bridge.operations import (
+    arithmetic,
+    layers,
+    normalization,
+    numbers,
+    products,
+    reductions,
+    resizing,
+    shapes,
+)
 
 Operations = Mapping[str, Callable[..., Any]]
 
@@ -18,6 +27,7 @@ OTHERS: Operations = {
     **reductions.OTHERS,
     **shapes.OPERATIONS,
     **layers.OPERATIONS,
+    **normalization.OPERATIONS,
     **products.OPERATIONS,
     **resizing.OPERATIONS,
     **numbers.OPERATIONS,

@@ -1,4 +1,4 @@
-"""Convolutions, pooling and normalisation, by the library's own operations on maps with channels last."""
+"""Convolutions and pooling, by the library's own operations on maps with channels last."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from jax import Array, lax
 from cnnjax import ops
 from cnnjax.errors import InputError
 from cnnjax.models.bridge.laid import LAST, Laid, channels_last, elementwise, in_order, unsqueeze, view
-from cnnjax.models.bridge.operations.reductions import mean, wide
+from cnnjax.models.bridge.operations.reductions import wide
 
 Ints = Sequence[int] | int
 Number = int | float
@@ -105,10 +105,10 @@ def _convolution(
 
 
 def _shifted(y: Laid, bias: Laid | None) -> Laid:
-    return y if bias is None else elementwise(jnp.add, y, _by_channel(bias, y.ndim))
+    return y if bias is None else elementwise(jnp.add, y, by_channel(bias, y.ndim))
 
 
-def _by_channel(x: Laid, rank: int) -> Laid:
+def by_channel(x: Laid, rank: int) -> Laid:
     """An array of one number for each channel as it goes with maps."""
     for _ in range(rank - 2):
         x = unsqueeze(x, x.ndim)
@@ -200,90 +200,6 @@ def _adaptive_max(rank: int) -> Callable[..., Any]:
     return lambda x, size: (_adaptive(rank, jnp.max)(x, size), None)
 
 
-def _batch_norm(
-    x: Laid, weight: Laid | None, bias: Laid | None, mean_: Laid, variance: Laid, training: bool, _: Number, eps: float
-) -> Laid:
-    if training:
-        _training()
-    inverse = Laid(lax.rsqrt(variance.array + eps), variance.axes)
-    scale = inverse if weight is None else elementwise(jnp.multiply, inverse, weight.to(inverse.dtype))
-    y = wide(x)
-    centred = elementwise(jnp.subtract, y, _by_channel(mean_.to(y.dtype), x.ndim))
-    y = elementwise(jnp.multiply, centred, _by_channel(scale.to(y.dtype), x.ndim))
-    return _shifted(y, None if bias is None else bias.to(y.dtype)).to(x.dtype)
-
-
-def _normalised(x: Laid, dims: Sequence[int], eps: Number) -> Laid:
-    """Mean 0 and variance 1 over some of PyTorch's axes."""
-    centred = elementwise(jnp.subtract, x, mean(x, dims, keepdim=True))
-    variance = mean(elementwise(jnp.square, centred), dims, keepdim=True)
-    return elementwise(jnp.multiply, centred, elementwise(lambda v: lax.rsqrt(v + eps), variance))
-
-
-def _scaled(y: Laid, weight: Laid | None, bias: Laid | None, dtype: Any) -> Laid:
-    y = y if weight is None else elementwise(jnp.multiply, y, weight.to(y.dtype))
-    y = y if bias is None else elementwise(jnp.add, y, bias.to(y.dtype))
-    return y.to(dtype)
-
-
-def _layer_norm(
-    x: Laid, shape: Sequence[int], weight: Laid | None = None, bias: Laid | None = None, eps: Number = 1e-5, *_: Any
-) -> Laid:
-    return _scaled(_normalised(wide(x), range(-len(shape), 0), eps), weight, bias, x.dtype)
-
-
-def _rms_norm(x: Laid, shape: Sequence[int], weight: Laid | None = None, eps: Number | None = None) -> Laid:
-    y, dims = wide(x), range(-len(shape), 0)
-    eps = float(jnp.finfo(x.dtype).eps) if eps is None else eps
-    square = mean(elementwise(jnp.square, y), dims, keepdim=True)
-    return _scaled(elementwise(lambda a, s: a * lax.rsqrt(s + eps), y, square), weight, None, x.dtype)
-
-
-def _group_norm(
-    x: Laid, groups: int, weight: Laid | None = None, bias: Laid | None = None, eps: Number = 1e-5, *_: Any
-) -> Laid:
-    batch, channels, *space = x.shape
-    grouped = view(wide(x), [batch, groups, channels // groups, *space])
-    y = view(_normalised(grouped, range(2, grouped.ndim), eps), x.shape)
-    weight, bias = (None if p is None else _by_channel(p, x.ndim) for p in (weight, bias))
-    return _scaled(y, weight, bias, x.dtype)
-
-
-def _native_group_norm(
-    x: Laid, weight: Laid | None, bias: Laid | None, _: int, __: int, ___: int, groups: int, eps: float
-) -> Any:
-    return _group_norm(x, groups, weight, bias, eps), None, None
-
-
-def _instance_norm(
-    x: Laid,
-    weight: Laid | None,
-    bias: Laid | None,
-    _: Any,
-    __: Any,
-    use_input: bool,
-    ___: Number,
-    eps: Number,
-    *____: Any,
-) -> Laid:
-    if not use_input:
-        return _batch_norm(x, weight, bias, _, __, False, ___, eps)
-    y = _normalised(wide(x), range(2, x.ndim), eps)
-    weight, bias = (None if p is None else _by_channel(p, x.ndim) for p in (weight, bias))
-    return _scaled(y, weight, bias, x.dtype)
-
-
-def _native(x: Laid, weight: Any, bias: Any, mean_: Laid, variance: Laid, momentum: Number, eps: Number) -> Any:
-    return _batch_norm(x, weight, bias, mean_, variance, False, momentum, eps), None, None
-
-
-def _training(*_: Any) -> Any:
-    raise InputError(
-        "a batch normalisation takes the statistics of the batch, as in training, so that images depend on each "
-        "other: export the module in evaluation mode, with running statistics"
-    )
-
-
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     f"aten.{name}": f
     for name, f in {
@@ -297,17 +213,5 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
         **{f"adaptive_avg_pool{n}d.default": _adaptive(n, jnp.mean) for n in (1, 2)},
         "_adaptive_avg_pool2d.default": _adaptive(2, jnp.mean),
         **{f"adaptive_max_pool{n}d.default": _adaptive_max(n) for n in (1, 2)},
-        "batch_norm.default": lambda *args: _batch_norm(*args[:8]),
-        **dict.fromkeys(
-            ("_native_batch_norm_legit_no_training.default", "_batch_norm_no_update.default"),
-            _native,
-        ),
-        **{f"_native_batch_norm_legit{kind}": _training for kind in (".default", ".no_stats", "_functional.default")},
-        "layer_norm.default": _layer_norm,
-        "native_layer_norm.default": lambda *args: (_layer_norm(*args), None, None),
-        "rms_norm.default": _rms_norm,
-        "group_norm.default": _group_norm,
-        "native_group_norm.default": _native_group_norm,
-        "instance_norm.default": _instance_norm,
     }.items()
 }
