@@ -10,7 +10,7 @@ from cnnjax.models.all_conv import (
     group_all_conv,
     strided_cnn_c,
 )
-from cnnjax.models.bridge.from_torch import from_torch
+from cnnjax.models.bridge.from_torch import from_exported, from_torch
 from cnnjax.models.conv_net import ConvNet
 from cnnjax.models.lenet import LeNet5, lenet5
 from cnnjax.models.mlp import MLP, mlp
@@ -65,6 +65,7 @@ __all__ = [
     "all_conv",
     "base_cnn_c",
     "conv_pool_cnn_c",
+    "from_exported",
     "from_torch",
     "group_all_conv",
     "group_resnet",

@@ -1,20 +1,25 @@
 """Networks of PyTorch as functions of JAX, with every analysis of the library."""
 
 import collections
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cnnjax.door import checked
 from cnnjax.door.limits import AtLeast
 from cnnjax.errors import InputError
 from cnnjax.layers.normalization import standardize
+from cnnjax.models.bridge.archive import Archive
 from cnnjax.models.bridge.export import export
 from cnnjax.models.bridge.graph import Graph
 from cnnjax.models.bridge.network import Forward, network
 from cnnjax.models.bridge.operations import KNOWN
+from cnnjax.models.bridge.serialized import read
 
 Size = Annotated[int, AtLeast(1)]
 
@@ -65,12 +70,60 @@ def from_torch(
     for images of another size and for variables of another network, naming them.
     """
     own = operations or {}
-    # Before anything is exported.
-    jax.eval_shape(lambda x: standardize(x, mean, std), jax.ShapeDtypeStruct((1, *image_shape), np.float32))
+    _check_pixels(image_shape, mean, std)
     graph, variables = export(module, image_shape, known=KNOWN.union(own), output=output)
     check_operations(graph, KNOWN.union(own))
-    shapes = {kind: {name: x.shape for name, x in values.items()} for kind, values in variables.items()}
-    return network(graph, shapes, mean=mean, std=std, operations=own), variables
+    return network(graph, _shapes(variables), mean=mean, std=std, operations=own), variables
+
+
+@checked()
+def from_exported(
+    path: str | os.PathLike,
+    *,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    output: str | int | None = None,
+    operations: Mapping[str, Callable[..., Any]] | None = None,
+) -> tuple[Forward, dict[str, dict[str, jax.Array]]]:
+    """A network in a file of `torch.export.save` (.pt2) as `(forward, variables)`, as `from_torch` returns them.
+
+        sizes = ({0: torch.export.Dim("batch", min=1)},)  # of an example of three images, (3, channels, height, width)
+        program = torch.export.export(module.eval(), (example,), dynamic_shapes=sizes)
+        torch.export.save(program.run_decompositions({}), "model.pt2")
+
+        forward, variables = models.from_exported("model.pt2", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+    Neither PyTorch nor the module's code is needed. Of `torch.export.load` PyTorch says that it unpickles, and so must
+    never be given a file from somebody who is not trusted. Here nothing is executed: graph and signature are read as
+    JSON, arrays as raw numbers. Arrays that PyTorch has pickled, and objects that are no arrays, are refused; the
+    example inputs in the file are not opened. PyTorch promises no stability of its files beyond their schema's major
+    version; 8 is read, which 2.13 writes.
+
+    Whether the module was in evaluation mode, and for which sizes it works, was settled when it was exported: dropout
+    and statistics of the batch are refused, and with a batch or images of another size than the file's forward raises.
+    In-place operations are refused too: `run_decompositions({})`, as above, replaces them.
+
+    Raises InputError for what is no such file, and as `from_torch` does.
+    """
+    own = operations or {}
+    graph, arrays = read(Archive(Path(path)), output=output)
+    _, channels, height, width = graph.image_shape if len(graph.image_shape) == 4 else (None,) * 4
+    if channels is None or height is None or width is None:
+        raise InputError(f"{path} does not take images of one size, but {graph.image_shape}: export it for one size")
+    _check_pixels((height, width, channels), mean, std)
+    if any(node.operation.split(".")[-2:][0].endswith("_") for node in graph.nodes if "." in node.operation):
+        raise InputError(f"{path} has operations in place: save program.run_decompositions({{}}) instead of program")
+    check_operations(graph, KNOWN.union(own))
+    variables = jax.tree.map(jnp.asarray, arrays)
+    return network(graph, _shapes(variables), mean=mean, std=std, operations=own), variables
+
+
+def _check_pixels(image_shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]) -> None:
+    jax.eval_shape(lambda x: standardize(x, mean, std), jax.ShapeDtypeStruct((1, *image_shape), np.float32))
+
+
+def _shapes(variables: dict[str, dict[str, jax.Array]]) -> dict[str, dict[str, tuple[int, ...]]]:
+    return {kind: {name: x.shape for name, x in values.items()} for kind, values in variables.items()}
 
 
 def check_operations(graph: Graph, known: frozenset[str]) -> None:
