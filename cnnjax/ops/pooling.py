@@ -167,9 +167,8 @@ def resolve_slides(
         slide = Slide(axis, k, s, pair, d)
         if ceil_mode:
             slide = slide._replace(beyond=beyond(n, slide.span, slide.stride, slide.pair))
-        # A single window has no next one: no program is made for a stride far beyond the map.
-        furthest = n + sum(slide.pair) + slide.beyond - slide.span
-        slides.append(slide._replace(stride=min(slide.stride, furthest + 1)))
+        # No program is made for a stride far beyond the map, where a single window has no next one.
+        slides.append(slide._replace(stride=min(slide.stride, n + sum(slide.pair) + slide.beyond)))
     return slides, fill
 
 
