@@ -1,1 +1,1 @@
-"""One module for each question; `python -m experiments.NAME --help` tells the question and its options."""
+"""One package for each question; `python -m experiments.NAME --help` tells the question and its options."""

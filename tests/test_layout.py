@@ -47,12 +47,18 @@ ROOMS = {
 
 EXPERIMENTS = {
     "common": [],
-    "parts": ["common"],
-    "benchmarks.jigsaw": ["common", "parts"],
-    "": ["common", "parts", "benchmarks.jigsaw"],
-    "benchmarks": ["common", ""],
+    "shared": ["common"],
+    **{
+        folder.name: ["common", "shared"]
+        for folder in sorted((ROOT / "experiments").iterdir())
+        if (folder / "__main__.py").exists()
+    },
+    "report": ["common"],
+    "benchmarks": ["common", "shared", "augmentation", "report"],
+    "": ["common"],
 }
-"""The rooms of `experiments`; "" is every experiment. All of them may import all of `cnnjax`, which imports none."""
+"""The rooms of `experiments`: each experiment is one; "" is the list of them. All may import all of `cnnjax`, which
+imports none; experiments know nothing of each other."""
 
 HIDDEN_MODELS = ("alexnet", "all_conv", "mlp", "resnet", "two_devices")
 """Modules that functions hide: the descriptions of networks that were trained name most of them."""

@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.priors import jigsaw, load_image, resize
+from cnnjax.priors import jigsaw
 from cnnjax.study import Progress, main, markdown, open_run, over_seeds, print_table
 from experiments.common.kept import measured_once
-from experiments.parts.jigsaw.answer import measures
+from experiments.shared.puzzles import DISSIMILARITIES, best_neighbours, measures, photograph
 
 IMAGES = (
     "astronaut",
@@ -43,14 +42,6 @@ IMAGES = (
     "china",
     "flower",
 )
-DISSIMILARITIES = {
-    "colour jump, RGB": jigsaw.colour_jump,
-    "colour jump, L*a*b*": jigsaw.in_lab(jigsaw.colour_jump),
-    "Pomeranz, L*a*b*": jigsaw.in_lab(jigsaw.pomeranz),
-    "MGC, RGB": jigsaw.mahalanobis_gradient,
-    "MGC × Pomeranz": jigsaw.gradient_and_prediction,
-}
-_TALLEST, _REDUCED = 600, 512
 _MANY = 1225  # pieces, 35 by 35
 
 
@@ -93,21 +84,6 @@ def run(config: Config) -> Path:
                 rows.append(about | measured_once(directory, progress, label, solve))
         _report(directory, rows, best, config)
         return directory.path
-
-
-def photograph(name: str) -> jax.Array:
-    """An image of the benchmark, a tall one reduced."""
-    image = load_image(name)
-    height, width, _ = image.shape
-    return jnp.asarray(resize(image, (_REDUCED, round(width * _REDUCED / height))) if height > _TALLEST else image)
-
-
-def best_neighbours(image: jax.Array, dissimilarity: jigsaw.Dissimilarity, *, piece: int) -> float:
-    """The share of borders in an image, cut and mixed, whose best fit is the true neighbour."""
-    puzzle = jigsaw.cut(image, side=piece)
-    mixed = jigsaw.shuffle(puzzle.pieces, jax.random.key(0))
-    truth = jigsaw.true_arrangement(mixed, puzzle.grid)
-    return jigsaw.right_best_neighbours(jigsaw.fits(mixed.pieces, dissimilarity), truth)
 
 
 def _alone(

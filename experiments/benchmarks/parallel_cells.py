@@ -7,6 +7,7 @@ come to the same weights.
 
     python -m experiments.benchmarks.parallel_cells
 
+Expected, in about a minute on two cores: which of them is quickest depends on the network and the backend;
 `cnnjax.training.execution` decides which of them a backend is given, and says by what figures. Strengths that networks
 share are skipped where they are 0; of their own, both ways are computed.
 """

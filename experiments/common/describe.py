@@ -44,6 +44,7 @@ def build_described(description: Any) -> nn.Module:
     if not isinstance(description, Mapping) or {"class", "fields"} - set(description):
         raise InputError("there is no description of the network beside the weights: make the run anew")
     module, _, name = str(description["class"]).partition(":")
+    module = module.replace("experiments.parts.", "experiments.")  # where networks of earlier runs were defined
     try:
         found = getattr(importlib.import_module(module), name) if module.split(".")[0] in PACKAGES else None
     except (ImportError, AttributeError):

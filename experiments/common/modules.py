@@ -24,8 +24,8 @@ class Module:
 
 
 def experiments(folder: Path = FOLDER) -> list[Module]:
-    """Every module of the folder, and of its `benchmarks`, that has a `Config` and a `run`, by name."""
-    files = [*sorted(folder.glob("*.py")), *sorted((folder / "benchmarks").glob("*.py"))]
+    """Every package of the folder, and every module of its `benchmarks`, that has a `Config` and a `run`, by name."""
+    files = [*sorted(folder.glob("*/__init__.py")), *sorted((folder / "benchmarks").glob("*.py"))]
     return [module for module in (read_module(file, folder) for file in files) if module is not None]
 
 
@@ -39,7 +39,7 @@ def read_module(file: Path, folder: Path = FOLDER) -> Module | None:
     sentence = re.match(r".*?[?.](?= |$)", text)
     time = TIME.search(text)
     return Module(
-        name=".".join(["experiments", *file.relative_to(folder).with_suffix("").parts]),
+        name=".".join(["experiments", *file.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__"),
         question=sentence.group() if sentence else text,
         time=time.group(1) if time else "",
     )

@@ -15,11 +15,11 @@ from cnnjax.data import Augmentation, DataConfig, load
 from cnnjax.study import cli, open_run, read_metrics
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation
+from experiments.augmentation import reach_report
+from experiments.augmentation.reach_report import Reach, parts_inside_and_outside
 from experiments.common import cell
 from experiments.common.network import NetworkConfig, build
 from experiments.common.protocol import ProtocolConfig, Task
-from experiments.parts.augmentation import reach_report
-from experiments.parts.augmentation.reach_report import Reach, parts_inside_and_outside
 
 TINY = augmentation.Config(
     data=DataConfig(train_images=40, test_images=20, size=6, canvas=8),

@@ -14,9 +14,9 @@ from PIL import Image
 from cnnjax.study import cli
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import borders
-from experiments.parts.borders import red_green
-from experiments.parts.borders import report as border_report
-from experiments.parts.borders.red_green import TEST_SETS, RedGreenNet
+from experiments.borders import red_green
+from experiments.borders import report as border_report
+from experiments.borders.red_green import TEST_SETS, RedGreenNet
 
 TINY = borders.Config(
     paddings=("valid", "full"),

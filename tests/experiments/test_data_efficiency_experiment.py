@@ -20,7 +20,7 @@ from cnnjax.training import TrainConfig, read_arrays
 from experiments import data_efficiency
 from experiments.common.network import NetworkConfig
 from experiments.data_efficiency import Fewer, balanced, move, permute
-from experiments.parts.data_efficiency.local_network import LocalNetwork
+from experiments.data_efficiency.local_network import LocalNetwork
 from tests.drawn import drawn_variables
 
 SMALL = data_efficiency.Config(

@@ -20,9 +20,9 @@ from cnnjax.training.step import StepSpec
 from experiments import depth
 from experiments.common import cell
 from experiments.common.protocol import ProtocolConfig
-from experiments.parts.depth import cells as depth_cells
-from experiments.parts.depth import report as depth_report
-from experiments.parts.gradients.cells import Measured
+from experiments.depth import cells as depth_cells
+from experiments.depth import report as depth_report
+from experiments.shared.learning_signal import Measured
 
 TINY = depth.Config(
     data=DataConfig(train_images=40, test_images=10, size=8, canvas=8),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from cnnjax import InputError, models
+from experiments.borders.red_green import RedGreenNet
 from experiments.common.describe import build_described, describe
 
 MODELS = {
@@ -30,6 +31,14 @@ def test_every_network_comes_back(name):
     drawn = [field for field in type(found).__dataclass_fields__ if field.endswith("_init")]
     assert found.copy(**{field: getattr(MODELS[name], field) for field in drawn}) == MODELS[name]
     assert "parent" not in described["fields"]
+
+
+def test_networks_of_earlier_runs_are_found_where_they_are_now():
+    model = RedGreenNet(padding="circular")
+    described = describe(model)
+    assert described["class"] == "experiments.borders.red_green:RedGreenNet"
+    earlier = described | {"class": "experiments.parts.borders.red_green:RedGreenNet"}
+    assert build_described(earlier) == model
 
 
 def test_only_what_differs_is_written():

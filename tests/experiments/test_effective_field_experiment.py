@@ -22,8 +22,8 @@ from cnnjax.study import cli, read_config
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import effective_field
 from experiments.common.network import NetworkConfig
-from experiments.parts.effective_field import stacks as effective_stacks
-from experiments.parts.effective_field.stacks import Stack
+from experiments.effective_field import stacks as effective_stacks
+from experiments.effective_field.stacks import Stack
 from tests.experiments.conftest import environment
 
 ROOT = Path(__file__).parents[2]

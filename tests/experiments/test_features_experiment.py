@@ -19,8 +19,8 @@ from cnnjax.study import cli, over_seeds
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import features
 from experiments.common.network import NetworkConfig
-from experiments.parts.features import cells as feature_cells
-from experiments.parts.features.report import over_pairs
+from experiments.features import cells as feature_cells
+from experiments.features.report import over_pairs
 
 FLAGS = (
     *("--data.size", "16", "--data.train-images", "72", "--data.test-images", "48"),

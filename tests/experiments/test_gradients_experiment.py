@@ -21,9 +21,9 @@ from cnnjax.data import DataConfig, load
 from cnnjax.study import cli, read_config, read_metrics
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import gradients
-from experiments.parts.gradients import cells as gradient_cells
-from experiments.parts.gradients import redraw
-from experiments.parts.gradients import report as gradient_report
+from experiments.gradients import cells as gradient_cells
+from experiments.gradients import redraw
+from experiments.shared import learning_signal
 from tests.experiments.conftest import environment
 
 ROOT = Path(__file__).parents[2]
@@ -179,11 +179,11 @@ def test_a_finished_run_is_not_measured_again(whole, monkeypatch, capsys):
 def test_the_factor_per_layer_and_the_ratio():
     layers = np.arange(1, 9, 2)
     steady = np.stack([7.0 * 0.8**-layers, 0.1 * 1.2**-layers])
-    assert gradient_report.per_layer(steady) == pytest.approx([0.8, 1.2])
-    assert gradient_report.first_over_last(steady) == pytest.approx([6 * np.log10(0.8), 6 * np.log10(1.2)])
+    assert learning_signal.per_layer(steady) == pytest.approx([0.8, 1.2])
+    assert learning_signal.first_over_last(steady) == pytest.approx([6 * np.log10(0.8), 6 * np.log10(1.2)])
     dead = np.asarray([0.0, 1.0, 1.0, 1.0])
-    assert np.isnan(gradient_report.per_layer(dead))
-    assert np.isnan(gradient_report.first_over_last(dead))
+    assert np.isnan(learning_signal.per_layer(dead))
+    assert np.isnan(learning_signal.first_over_last(dead))
 
 
 def test_kernels_are_drawn_again_for_each_seed_with_the_deviation_that_the_initialisation_says():

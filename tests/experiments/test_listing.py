@@ -34,15 +34,18 @@ def test_every_experiment_says_what_it_asks_and_how_long_it_takes(module):
 
 def test_what_is_read_of_a_file(tmp_path):
     (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "tool.py").write_text('"""No experiment."""\n\ndef run(config):\n    """Run."""\n')
-    (tmp_path / "benchmarks" / "depth.py").write_text(
+    (tmp_path / "tool").mkdir()
+    (tmp_path / "tool" / "__init__.py").write_text('"""No experiment."""\n\ndef run(config):\n    """Run."""\n')
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth" / "__init__.py").write_text(
         '"""What does version 1.5 do,\nwhen deep? And more.\n\n'
         "    python -m experiments.depth --preset paper   in ten minutes on a GPU\n\n"
         'Expected on the default data, in about 2.5\nminutes on two cores: it ends.\n"""\n'
         'raise SystemExit("imported")\n\nclass Config: ...\n\ndef run(config): ...\n'
     )
-    (module,) = experiments(tmp_path)
-    assert module.name == "experiments.benchmarks.depth"
+    (tmp_path / "benchmarks" / "depth.py").write_text((tmp_path / "depth" / "__init__.py").read_text())
+    module, benchmark = experiments(tmp_path)
+    assert (module.name, benchmark.name) == ("experiments.depth", "experiments.benchmarks.depth")
     assert module.question == "What does version 1.5 do, when deep?"
     assert module.time == "about 2.5 minutes"
-    assert read_module(Path(tmp_path / "tool.py"), tmp_path) is None
+    assert read_module(Path(tmp_path / "tool" / "__init__.py"), tmp_path) is None

@@ -15,7 +15,7 @@ from cnnjax.study import cli, read_config
 from cnnjax.training import read_arrays
 from experiments import parameters
 from experiments.common.catalogue import CATALOGUE
-from experiments.parts.parameters.figures import short
+from experiments.shared.large_numbers import short
 
 SMALL = ("--models", "lenet5", "mlp", "--sides", "8", "16")
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cnnjax import InputError
-from experiments.parts.alexnet.separation import rank_biserial, separation
+from experiments.alexnet.separation import rank_biserial, separation
 
 FIRST = np.arange(8) < 4
 

@@ -16,7 +16,7 @@ from experiments import stride
 from experiments.common import cell
 from experiments.common.network import NetworkConfig
 from experiments.common.protocol import ProtocolConfig, prove, tasks
-from experiments.parts.stride import cells as stride_cells
+from experiments.stride import cells as stride_cells
 
 TINY = stride.Config(
     data=DataConfig(train_images=40, test_images=20, size=8, canvas=8),

@@ -23,10 +23,10 @@ from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise
 from experiments.common.kept import Folder
 from experiments.common.network import NetworkConfig
-from experiments.parts.visualise import checks as visualise_checks
-from experiments.parts.visualise import layers as visualise_layers
-from experiments.parts.visualise import subject as subjects
 from experiments.visualise import Config
+from experiments.visualise import checks as visualise_checks
+from experiments.visualise import layers as visualise_layers
+from experiments.visualise import subject as subjects
 from tests.experiments.conftest import environment
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from cnnjax.priors import jigsaw as puzzles
 from cnnjax.study import cli
 from experiments import jigsaw, jigsaw_learned
 from experiments.benchmarks import jigsaw as benchmark
-from experiments.parts.jigsaw.border_network import BorderNetwork, Learned
+from experiments.jigsaw_learned.border_network import BorderNetwork, Learned
 
 
 @pytest.fixture

@@ -1,0 +1,192 @@
+"""From the first layer's filters to tables and figures: whether two towers divide colour and form among themselves."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax import analysis
+from cnnjax.data import Dataset
+from cnnjax.errors import InputError
+from cnnjax.files import write_atomic
+from cnnjax.study import (
+    RunDirectory,
+    Table,
+    compare_summary,
+    holm,
+    over_seeds,
+    save,
+    training_curves,
+)
+from experiments.alexnet import figures as tower_figures
+from experiments.alexnet.separation import Separation, separation
+from experiments.common.cell import WEIGHTS
+from experiments.common.kept import folder_of
+from experiments.common.metrics import read_trainings
+from experiments.common.sweep import Outcome
+from experiments.common.tables import show_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROPERTIES = ("chroma", "orientation")
+"""The share of a filter's energy that grey cannot excite, and how much it prefers one orientation."""
+
+TESTS = ("p (ungrouped)", "p")
+SEPARATION = (
+    "Separation: the rank-biserial correlation of the filters' values in one tower and in the other, without its sign; "
+    "1 where every filter of one tower is above every one of the other. The network without towers is cut in its "
+    "middle. By chance: the same of random halves of the same filters. p: how often random halves are as far apart in "
+    "the mean over seeds; p (ungrouped): of the rank-sum test over seeds against the halves of the network without "
+    "towers, one-sided; Holm: corrected for the number of rows. Low, high: the mean of the tower that has less, and of "
+    "the one that has more, in each network."
+)
+
+
+def write(
+    run: RunDirectory,
+    treatments: Mapping[str, Mapping[str, Any]],
+    outcomes: Mapping[str, Outcome],
+    dataset: Dataset,
+    *,
+    seeds: int,
+    splits: int,
+) -> None:
+    """Print the tables and write them, `summary.csv`, `filters.csv`, `comparisons.csv` and the figures.
+
+    The summary has a row for each cell and seed, filters one for each of their filters, comparisons one for each cell
+    whose accuracy is compared with the first's. `treatments` says of each cell its network and regularization.
+    """
+    import pandas as pd
+
+    done = [name for name, outcome in outcomes.items() if outcome.predictions is not None]
+    if not done:
+        run.write_summary(_summary(treatments, outcomes, {}, dataset, seeds))
+        failures = "; ".join(f"{name}: {outcome.failure}" for name, outcome in outcomes.items())
+        raise InputError(f"every cell failed, so there is nothing to measure. {failures}")
+    kernels = {name: folder_of(run, name).arrays(WEIGHTS)[KERNEL] for name in done}
+    filters = pd.concat([_filters(name, treatments[name], kernels[name]) for name in done], ignore_index=True)
+    write_atomic(run.path / "filters.csv", filters.to_csv(index=False, lineterminator="\n"))
+    cells = {name: pd.DataFrame(filters[filters["cell"] == name]) for name in done}
+    apart = {name: {what: _separation(cell, what, splits) for what in PROPERTIES} for name, cell in cells.items()}
+    summary = _summary(treatments, outcomes, apart, dataset, seeds)
+    run.write_summary(summary)
+    images = len(dataset.test.labels)
+    accuracies = [
+        {"network": treatments[name]["network"], "training": treatments[name]["regularization"]}
+        | {"test accuracy": over_seeds(summary[summary["cell"] == name]["test.accuracy"], images=images)}
+        for name in done
+    ]
+    tables = [
+        Table(_shown(_separations(treatments, filters, apart)), "Do the towers separate?", SEPARATION, digits=2),
+        Table(accuracies, "Accuracy, in percent", f"{dataset.note}.", percent=True),
+    ]
+    show_tables(run, tables, outcomes)
+    if len(done) > 1 and seeds > 1:
+        finished = pd.DataFrame(summary[summary["status"] == "ok"])
+        compared = compare_summary(finished, ["test.accuracy"], baseline=done[0])
+        write_atomic(run.path / "comparisons.csv", compared.to_csv(index=False, lineterminator="\n"))
+    # Of each network the first cell, which is the one that the others are compared under.
+    first = {treatments[name]["network"]: name for name in reversed(done)}
+    shown = {name: treatments[name]["network"] for name in done if first[treatments[name]["network"]] == name}
+    figures = tower_figures.draw(filters, {name: kernels[name][0] for name in shown}, apart, shown, note=dataset.note)
+    if (metrics := read_trainings(run, done)) is not None:
+        figures["training"] = training_curves(metrics)
+    for name, figure in figures.items():
+        save(figure, run.figures / f"{name}.png")
+
+
+KERNEL = "params/conv1/kernel"
+
+
+def _filters(cell: str, treatment: Mapping[str, Any], kernels: np.ndarray) -> "pd.DataFrame":
+    """A row for each filter of kernels (seeds, height, width, 3, filters); the tower is that of its half."""
+    import pandas as pd
+
+    tables = []
+    for seed, kernel in enumerate(jnp.asarray(kernels)):
+        angle, selectivity = analysis.filter_orientation(kernel)
+        number = np.arange(kernel.shape[-1])
+        columns = {
+            "filter": number,
+            "tower": 2 * number // len(number),
+            "rms": np.asarray(analysis.filter_rms(kernel)),
+            "chroma": np.asarray(analysis.filter_chroma(kernel)),
+            "orientation": np.asarray(selectivity),
+            "degrees": np.asarray(angle),
+        }
+        tables.append(pd.DataFrame({"cell": cell, **treatment, "seed": seed} | columns))
+    return pd.concat(tables)
+
+
+def _separation(filters: "pd.DataFrame", what: str, splits: int) -> Separation:
+    # A filter of zeros has no value.
+    networks = [mine.dropna(subset=[what]) for _, mine in filters.groupby("seed")]
+    values = [mine[what].to_numpy(np.float64) for mine in networks]
+    return separation(values, [mine["tower"].to_numpy() == 0 for mine in networks], splits=splits)
+
+
+def _summary(
+    treatments: Mapping[str, Mapping[str, Any]],
+    outcomes: Mapping[str, Outcome],
+    apart: Mapping[str, Mapping[str, Separation]],
+    dataset: Dataset,
+    seeds: int,
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for name, outcome in outcomes.items():
+        for seed in range(seeds):
+            row: dict[str, Any] = {"cell": name, **treatments[name], "seed": seed, "status": outcome.failure or "ok"}
+            if outcome.predictions is not None:
+                row["test.accuracy"] = float(np.mean(outcome.predictions["test/classes"][seed] == dataset.test.labels))
+                for what, found in apart[name].items():
+                    row[f"{what}.separation"] = float(found.observed[seed])
+                    row[f"{what}.by_chance"] = float(found.by_chance[seed].mean())
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _separations(
+    treatments: Mapping[str, Mapping[str, Any]],
+    filters: "pd.DataFrame",
+    apart: Mapping[str, Mapping[str, Separation]],
+) -> "pd.DataFrame":
+    """A row for each cell and property, as the table has them, with every p as it is and corrected."""
+    import pandas as pd
+
+    ungrouped = next((each for name, each in apart.items() if treatments[name]["network"] == "one_tower"), None)
+    rows = []
+    for name, each in apart.items():
+        for what, found in each.items():
+            means = filters[filters["cell"] == name].pivot_table(values=what, index="seed", columns="tower").to_numpy()
+            row: dict[str, Any] = {
+                "network": treatments[name]["network"],
+                "training": treatments[name]["regularization"],
+            }
+            row |= {"property": what, "separation": over_seeds(found.observed), "by chance": found.by_chance.mean()}
+            row |= {"low": over_seeds(means.min(1)), "high": over_seeds(means.max(1)), "p": found.p}
+            if ungrouped is not None and treatments[name]["network"] != "one_tower":
+                row["p (ungrouped)"] = _rank_sum(found.observed, ungrouped[what].observed)
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    given = [column for column in TESTS if column in table]
+    return table.assign(**{f"{column}, Holm": holm(table[column]) for column in given})
+
+
+def _rank_sum(values: np.ndarray, others: np.ndarray) -> float:
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(values, others, alternative="greater").pvalue)
+
+
+def _shown(separations: "pd.DataFrame") -> "pd.DataFrame":
+    given = [column for name in TESTS for column in (name, f"{name}, Holm") if column in separations]
+    shown = separations.assign(**{column: separations[column].map(_significant) for column in given})
+    return shown.drop(columns=["p (ungrouped)"], errors="ignore")
+
+
+def _significant(p: float) -> str:
+    return f"{p:.2g}" if np.isfinite(p) else "–"

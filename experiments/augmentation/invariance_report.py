@@ -1,0 +1,150 @@
+"""From predictions to numbers and pictures: the summary, the table and the figures of an invariance experiment."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+import numpy as np
+
+from cnnjax import analysis
+from cnnjax.data import Dataset
+from cnnjax.files import write_atomic
+from cnnjax.study import (
+    RunDirectory,
+    Table,
+    angle_curves,
+    colours,
+    read_summary,
+    save,
+    score_dots,
+    training_curves,
+    translation_maps,
+)
+from experiments.augmentation.comparisons import compare_cells
+from experiments.common.metrics import read_trainings
+from experiments.common.protocol import ProtocolConfig, Task, tasks
+from experiments.common.scores import Columns, interval, write_scores
+from experiments.common.sweep import Outcome
+from experiments.common.tables import show_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE = {
+    "accuracy": "test.accuracy",
+    "shifted: mean": "shift_zero.mean_accuracy",
+    "worst": "shift_zero.worst_accuracy",
+    "consistency": "shift_zero.consistency",
+    "rotated: mean": "rotation.mean_accuracy",
+    "worst ": "rotation.worst_accuracy",
+    "consistency ": "rotation.consistency",
+}
+"""The table's columns, and the scores in them. All the other scores are in summary.csv and scores.csv."""
+
+DOTS = {
+    "accuracy, untransformed": "test.accuracy",
+    "accuracy, shifted": "shift_zero.mean_accuracy",
+    "consistency, shifted": "shift_zero.consistency",
+    "accuracy, rotated": "rotation.mean_accuracy",
+    "consistency, rotated": "rotation.consistency",
+}
+
+
+def write(
+    run: RunDirectory,
+    outcomes: Mapping[str, Outcome],
+    dataset: Dataset,
+    protocol: ProtocolConfig,
+    model: nn.Module,
+    *,
+    seeds: int,
+) -> None:
+    """Write `summary.csv`, `scores.csv`, `comparisons.csv`, `table.md` and `figures/`, and print the table.
+
+    For the first two see `write_scores`; the comparisons have a row for each cell against the first, and score of the
+    table, over seeds and over images.
+    """
+    import pandas as pd
+
+    todo = tasks(protocol, dataset, model)
+    columns = write_scores(run, outcomes, todo, dataset, seeds=seeds)
+    if len(columns) > 1:
+        shown = [name for name in TABLE.values() if name.partition(".")[0] in next(iter(columns.values()))]
+        comparisons = compare_cells(read_summary(run.path), columns, shown)
+        write_atomic(run.path / "comparisons.csv", comparisons.to_csv(index=False, lineterminator="\n"))
+    _tabulate(run, columns, outcomes, dataset, protocol)
+    done = {name: outcome.predictions for name, outcome in outcomes.items() if outcome.predictions is not None}
+    _draw(run, done, pd.read_csv(run.path / "scores.csv"), todo, dataset)
+
+
+def _draw(
+    run: RunDirectory,
+    done: Mapping[str, Mapping[str, np.ndarray]],
+    table: "pd.DataFrame",
+    todo: Mapping[str, Task],
+    dataset: Dataset,
+) -> None:
+    palette = colours(list(done))
+    first = next(iter(done.values()))
+    seeds, _, images = first[f"{next(iter(todo))}/classes"].shape
+    note = f"{dataset.name}: {images} test images."
+    labels = dataset.test.labels[:images]
+    if "rotation" in todo:
+        rotation = todo["rotation"].orbit
+        degrees = np.concatenate([[0], rotation.parameters])
+        degrees = np.where(degrees > 180, degrees - 360, degrees)
+        order = np.argsort(degrees)
+        curves = {name: (arrays["rotation/classes"] == labels).mean(-1)[:, order] for name, arrays in done.items()}
+        figure = angle_curves(curves, degrees[order], title="Accuracy under rotation", note=note, palette=palette)
+        save(figure, run.figures / "rotation.png")
+    if "shift_zero" in todo:
+        shift = todo["shift_zero"].orbit
+        maps = {name: accuracy_map(arrays["shift_zero/classes"] == labels, shift) for name, arrays in done.items()}
+        figure = translation_maps(maps, title="Accuracy under translation", note=f"{note} Mean over {seeds} seeds.")
+        save(figure, run.figures / "translation.png")
+
+    titles = {name: title for title, name in DOTS.items()}
+    dots = table[table["score"].isin(titles)].assign(
+        score=lambda frame: frame["score"].map(titles), n=lambda f: f["seeds"]
+    )
+    figure = score_dots(dots, title="Accuracy and consistency", note=note, palette=palette)
+    save(figure, run.figures / "scores.png")
+
+    if (metrics := read_trainings(run, list(done))) is not None:
+        save(training_curves(metrics, palette=palette), run.figures / "training.png")
+
+
+def accuracy_map(right: np.ndarray, shift: analysis.Orbit) -> np.ndarray:
+    """The mean of `right` `(seeds, transforms + 1, images)` at each shift, as a map `(2k + 1, 2k + 1)` of dy and dx."""
+    reach = int(shift.parameters.max())
+    grid = np.empty((2 * reach + 1, 2 * reach + 1))
+    accuracy = right.mean((0, 2))
+    grid[reach, reach] = accuracy[0]
+    grid[tuple((shift.parameters + reach).T)] = accuracy[1:]
+    return grid
+
+
+def _tabulate(
+    run: RunDirectory,
+    columns: Mapping[str, Mapping[str, Columns]],
+    outcomes: Mapping[str, Outcome],
+    dataset: Dataset,
+    protocol: ProtocolConfig,
+) -> None:
+    rows = []
+    for cell, parts in columns.items():
+        row: dict[str, object] = {cell.partition("=")[0]: cell.partition("=")[2]}
+        for title, name in TABLE.items():
+            if (found := interval(parts, name)) is not None:
+                row[title] = found
+        rows.append(row)
+    measured = min(protocol.images, len(dataset.test.images))
+    caption = (
+        f"{dataset.name}: {len(dataset.train.images)} training images; accuracy is over all {len(dataset.test.images)} "
+        f"test images, the other columns over {measured} of them. {dataset.note.rstrip('.')}. "
+        f"Protocol {analysis.PROTOCOL}: every shift up to {protocol.max_shift} px, zero fill, "
+        f"margin {dataset.margin} px; rotations every {protocol.rotation_step:g}°."
+    )
+    if dataset.margin < protocol.max_shift and dataset.test.scenes is None:
+        caption += " The margin is smaller than the shift: content leaves the frame."
+    show_tables(run, [Table(rows, "Invariance by augmentation, in percent", caption, percent=True)], outcomes)

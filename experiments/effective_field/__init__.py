@@ -1,0 +1,173 @@
+"""How does the effective receptive field grow with depth, and what does training do to it?
+
+The receptive field of n convolutions grows as n, but most of what it holds has hardly any effect: the effective field
+grows as √n (Luo et al. 2016). Two measurements of it:
+
+1. Stacks of n convolutions, with equal weights, random weights, and random weights with ReLU: the standard deviation σ
+   of the middle unit's derivative against the theory, √(n (k² - 1) / 12), and its share 4σ / r of the receptive field.
+2. A small network, at each stage, before and after training, over test images: the radius of the disc that holds 95 %
+   of the absolute derivative.
+
+    python -m experiments.effective_field
+    python -m experiments.effective_field --network.name all_conv --network.depth 3
+
+Expected, in two minutes on two cores: with equal weights the theory to the last digit, 4σ / r = .664 at n = 5 and .255
+at n = 40; with random weights it is the mean square of the derivative that follows the theory, the absolute value
+spreads up to √2 as far. Luo et al. saw training widen the field, on CIFAR-10 and on street scenes; on these digits it
+makes it about a tenth narrower.
+
+The same command goes on where a killed one was. The run directory holds every map, the summary and the figures.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from cnnjax import analysis, runtime
+from cnnjax.data import Augmentation, DataConfig, Dataset
+from cnnjax.errors import InputError
+from cnnjax.study import Progress, RunDirectory, grid, open_run
+from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
+from experiments.common.images import load_images
+from experiments.common.kept import folder_of
+from experiments.common.network import NetworkConfig, build
+from experiments.common.protocol import classifier
+from experiments.common.ranges import check_ranges
+from experiments.common.sweep import CellPlan, check_same_data, trained
+from experiments.common.traced import activations_of, shapes_of
+from experiments.effective_field import report
+from experiments.effective_field import stacks as effective_stacks
+from experiments.effective_field.stacks import Stack, Weights
+
+TRAINING = "training"
+FIELDS = "fields.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of the effective field experiment."""
+
+    weights: tuple[Weights, ...] = ("equal", "random", "random_relu")
+    """Weights of the stacks."""
+    layers: tuple[int, ...] = (5, 10, 20, 40)
+    """Numbers of layers of the stacks, n."""
+    kernel_size: int = 3
+    """Side of the stacks' windows, k; odd."""
+    channels: int = 8
+    """Channels of the stacks with random weights."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    network: NetworkConfig = dataclasses.field(
+        default_factory=lambda: NetworkConfig(name="resnet", widths=(8, 16, 32), depth=2)
+    )
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(epochs=6))
+    images: int = 64
+    """Test images over which the trained network's derivatives are averaged."""
+    seeds: int = 5
+    """Draws of each stack and trainings of the network."""
+    out: Path | None = None
+    """The run directory (by default runs/effective_field/, under a name that follows from the options)."""
+
+
+def run(config: Config) -> Path:
+    """Measure every stack and the network, print tables, write summary and figures, and return the run directory."""
+    _check(config)
+    runtime.configure()
+    base = Stack(kernel_size=config.kernel_size, channels=config.channels)
+    cells = grid(base, {"weights": config.weights, "layers": config.layers})
+    with open_run("effective_field", config, out=config.out) as directory:
+        with Progress(len(cells) + 1) as progress:
+            dataset = load_images(config.data, progress)
+            if config.images > (count := len(dataset.test.images)):
+                raise InputError(f"images={config.images} of {count} test images: give fewer")
+            config.train.steps_per_epoch(len(dataset.train.images))
+            model = build(config.network, dataset)
+            fields = stage_fields(model, dataset)
+            check_same_data(directory, dataset)
+            stacks = {}
+            for cell in cells:
+                folder = folder_of(directory, cell.name)
+                if folder.has(FIELDS):
+                    progress.skip(cell.name)
+                else:
+                    progress.cell(cell.name)
+                    # Equal weights are not drawn.
+                    seeds = range(1 if cell.config.weights == "equal" else config.seeds)
+                    maps = []
+                    for seed in seeds:
+                        maps.append(effective_stacks.measure(cell.config, seed))
+                        progress.advance(seed + 1, len(seeds))
+                    folder.save(FIELDS, {"maps": np.stack(maps)})
+                stacks[cell.name] = cell.config, folder.arrays(FIELDS)["maps"]
+            network = _trained_fields(directory, config, dataset, model, list(fields), progress)
+        report.write(directory, stacks, fields, network, dataset, images=config.images)
+        return directory.path
+
+
+def _check(config: Config) -> None:
+    if not config.weights or not config.layers:
+        raise InputError("weights and layers must name at least one each")
+    if config.kernel_size < 3 or config.kernel_size % 2 == 0:
+        raise InputError(f"kernel_size={config.kernel_size} must be odd, 3 or more")
+    if min(config.layers) < 2:
+        raise InputError(f"layers={config.layers}: a stack has at least 2")
+    for name in ("channels", "images", "seeds"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name}={getattr(config, name)} must be at least 1")
+    check_ranges(config)
+
+
+def stage_fields(model: nn.Module, dataset: Dataset) -> dict[str, analysis.ReceptiveField]:
+    """The receptive field of the last map of each stage, by layer; raises InputError for a network without stages."""
+    images, variables = shapes_of(model, dataset.train.images.shape[1:])
+    fields = analysis.receptive_field(activations_of(model, variables), images)
+    last: dict[str, str] = {}
+    for name in analysis.cost(model.apply, images, variables).layers:
+        if stage := re.match(r"stage\d+", name):
+            last[stage[0]] = name
+    if not last:
+        raise InputError("this network has no maps, and so no effective fields: choose network.name all_conv or resnet")
+    return {name: fields[name] for name in last.values()}
+
+
+def _trained_fields(
+    run: RunDirectory,
+    config: Config,
+    dataset: Dataset,
+    model: nn.Module,
+    layers: Sequence[str],
+    progress: Progress,
+) -> dict[str, np.ndarray]:
+    """Effective fields (seeds, height, width) by "before/LAYER" and "after/LAYER", and the test "accuracy" (seeds,)."""
+    folder = folder_of(run, TRAINING)
+    if folder.has(FIELDS):
+        progress.skip(TRAINING)
+        return folder.arrays(FIELDS)
+    progress.cell(TRAINING)
+    plan = CellPlan(TRAINING, model, config.train, Augmentation())
+    seeds = range(config.seeds)
+    after = trained(run, plan, dataset, seeds, progress)
+    # The same draws that the training began with.
+    spec = StepSpec(model, config.train.optimizer, config.train.batch_size, lambda key, images, strengths: images)
+    before = unstack(init_states(spec, seeds, dataset.train.images.shape[1:]).variables, config.seeds)
+    images = jnp.asarray(dataset.test.images[: config.images], jnp.float32) / 255
+    labels = dataset.test.labels
+    classes = [analysis.classify_all(classifier(model, variables), dataset.test.images) for variables in after]
+    arrays = {"accuracy": np.mean(np.stack(classes) == labels, axis=1)}
+    todo = [(when, networks, layer) for when, networks in (("before", before), ("after", after)) for layer in layers]
+    for done, (when, networks, layer) in enumerate(todo):
+        progress.advance(done, len(todo), f"effective field of {layer}, {when} training")
+        arrays[f"{when}/{layer}"] = np.stack([_field(model, variables, images, layer) for variables in networks])
+    folder.save(FIELDS, arrays)
+    return arrays
+
+
+def _field(model: nn.Module, variables: Any, images: jax.Array, layer: str) -> Float[np.ndarray, "rows columns"]:
+    return analysis.effective_receptive_field(lambda x: model.apply(variables, x)[1], images, layer).map  # pyright: ignore[reportIndexIssue]

@@ -1,1 +1,0 @@
-"""Parts of `experiments.jigsaw` and `experiments.jigsaw_learned`."""

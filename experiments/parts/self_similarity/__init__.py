@@ -1,1 +1,0 @@
-"""Parts of `experiments.self_similarity`."""

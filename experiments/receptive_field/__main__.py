@@ -1,0 +1,7 @@
+"""The command `python -m experiments.receptive_field`."""
+
+from cnnjax.study import main
+from experiments.receptive_field import Config, run
+
+if __name__ == "__main__":
+    main(Config, run, prog="python -m experiments.receptive_field")

@@ -1,0 +1,1 @@
+"""What several experiments share, each under the name of what it is."""

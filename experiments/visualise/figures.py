@@ -1,0 +1,191 @@
+"""The figures of one network that was looked at."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax import analysis
+from cnnjax.analysis.attribution.backward.relu_rules import Rule
+from cnnjax.study.picture_figures import (
+    Covered,
+    MapTiles,
+    curves_figure,
+    evolution_figure,
+    filter_figure,
+    montage_figure,
+    mosaic,
+    occlusion_figure,
+    sheet_figure,
+    signed_grey,
+)
+from experiments.visualise.checks import KEPT, LOGITS, RULES
+from experiments.visualise.found import Arrays, Found
+from experiments.visualise.subject import Subject, even
+from experiments.visualise.tables import cascade_layers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EVOLVED = 6
+"""Maps in a figure of evolution."""
+
+
+def figures(
+    subject: Subject, fields: Mapping[str, analysis.ReceptiveField], found: Found, rule: Rule
+) -> "dict[str, Figure]":
+    """Every figure by its file's name."""
+    drawn: dict[str, Figure] = {}
+    where = f"{subject.title}; {subject.images.name}."
+    for layer, top in found.tops.items():
+        shown = top["shown"]
+        blocks = [
+            MapTiles(f"map {top['maps'][row]}: {_range(top['values'][row])}", pictures, patches)
+            for row, pictures, patches in zip(shown, top["pictures"], top["patches"], strict=True)
+        ]
+        alive = int((top["values"][:, 0] > 0).sum())
+        drawn[f"montage_{layer}"] = montage_figure(
+            blocks,
+            title=f"What excites the maps of {layer} most",
+            note=(
+                f"Left: projections ({rule}) of the {top['images'].shape[1]} strongest units, one an image; "
+                f"right: what they see, r = {float(fields[layer].size[0]):g}, cut at the image's border. "
+                f"{len(shown)} maps at even steps over {alive} that are alive, of {len(top['maps'])} looked at of "
+                f"{int(top['channels'])}. Above: the activations, strongest to weakest. {where}"
+            ),
+        )
+        if layer in found.pasts:
+            drawn[f"evolution_{layer}"] = _evolution(layer, top, found.pasts[layer], where)
+    if found.kernel is not None and found.kernel.shape[2] in (1, 3):
+        drawn["filters"] = _filters(found.kernel, where)
+    drawn["occlusion"] = _occlusion(subject, found.occluded, where)
+    drawn |= _invariance(found, where)
+    drawn |= _cascade(found.checks["cascade"], where)
+    return drawn
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{values[0]:.2g} to {values[-1]:.2g}" if values[0] > 0 else "dead"
+
+
+def _evolution(layer: str, top: Arrays, past: Arrays, where: str) -> "Figure":
+    rows = even(range(len(top["shown"])), EVOLVED)
+    same = (past["images"] == past["images"][-1]).mean(1)
+    columns = [f"epoch {epoch}\n{100 * share:.0f} %" for epoch, share in zip(past["epochs"], same, strict=True)]
+    return evolution_figure(
+        past["pictures"][:, rows].swapaxes(0, 1),
+        past["patches"][:, rows].swapaxes(0, 1),
+        rows=[f"map {top['maps'][top['shown'][row]]}" for row in rows],
+        columns=columns,
+        title=f"Maps of {layer} through training",
+        note=(
+            "Above: projection of the strongest unit; below: what it sees, in the image that excites the map most "
+            f"at that epoch. Percent: of {past['images'].shape[1]} maps, those whose strongest image is that of the "
+            f"last epoch. {where}"
+        ),
+    )
+
+
+def _filters(kernel: np.ndarray, where: str) -> "Figure":
+    weights = jnp.asarray(kernel)
+    angle, selectivity = (np.asarray(x) for x in analysis.filter_orientation(weights))
+    labels = [f"{a:.0f}° ({s:.1f})" for a, s in zip(angle, selectivity, strict=True)]
+    rms = np.asarray(analysis.filter_rms(weights))
+    note = f"In brackets: how much a filter prefers its orientation, 0 to 1. RMS {rms.min():.2f} to {rms.max():.2f}."
+    if kernel.shape[2] == 3:
+        chroma = np.asarray(analysis.filter_chroma(weights))
+        labels = [f"{label}\nchroma {c:.2f}" for label, c in zip(labels, chroma, strict=True)]
+    return filter_figure(kernel, title="Filters of the first layer", labels=labels, note=f"{note} {where}")
+
+
+def _occlusion(subject: Subject, arrays: Arrays, where: str) -> "Figure":
+    count = len({name.partition("/")[0] for name in arrays})
+    images, classes = [], set()
+    for number in range(count):
+        part = {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith(f"{number}/")}
+        classes |= set(np.unique(part["prediction"]).tolist())
+        images.append(
+            Covered(
+                part["image"],
+                part["total"],
+                part["projection"],
+                part["probability"],
+                part["prediction"],
+                label=subject.class_name(int(part["label"])),
+                channel=int(part["channel"]),
+            )
+        )
+    side = int(arrays["0/size"])
+    right = "the right class" if subject.images.labels is not None else "the network's own answer"
+    return occlusion_figure(
+        images,
+        {int(c): subject.class_name(int(c)) for c in classes},
+        title="What the network loses when a part of the image is covered",
+        note=(
+            f"A grey square of {side}×{side} pixels slides over the first {count} images; each cell stands for the "
+            f"place of its centre. The class is {right}. {where}"
+        ),
+    )
+
+
+def _invariance(found: Found, where: str) -> "dict[str, Figure]":
+    names = list(found.tops)
+    chosen = list(dict.fromkeys([names[0], names[-1], LOGITS]))
+    xlabels = {"translation": "pixels to the right", "scale": "factor", "rotation": "degrees"}
+    distances = {
+        what: (found.moved[f"{what}/strength"], {name: found.moved[f"{what}/{name}"] for name in chosen})
+        for what in xlabels
+    }
+    probability = {
+        what: (found.moved[f"{what}/strength"], {"probability of the class": found.moved[f"{what}/probability"]})
+        for what in xlabels
+    }
+    return {
+        "invariance": curves_figure(
+            distances,
+            ylabel="relative distance",
+            title="How far transforms take the features of each layer",
+            xlabels=xlabels,
+            note=f"Euclidean distance over the length of the image's own features; what comes in is black. {where}",
+        ),
+        "confidence": curves_figure(
+            probability,
+            ylabel="probability",
+            title="What transforms leave of the class",
+            xlabels=xlabels,
+            note=f"Mean over the same images. {where}",
+        ),
+    }
+
+
+def _cascade(cascade: Arrays, where: str) -> "dict[str, Figure]":
+    panels = {}
+    for kind in ("signed", "absolute"):
+        lines = {}
+        for rule in RULES:
+            lines[rule] = [1.0, *(float(np.nanmean(cascade[f"{n}/{kind}"])) for n in cascade_layers(cascade, rule))]
+        panels[f"{kind} pictures"] = (np.arange(len(lines[RULES[0]])), lines)
+    layers = ", ".join(name.split("/")[2] for name in cascade_layers(cascade, RULES[0]))
+    label = dict.fromkeys(panels, "layers drawn anew, from the top")
+    sheets, rows = [], []
+    for image in range(min(KEPT, len(cascade["images"]))):
+        for rule in RULES:
+            signed = cascade[f"{rule}/maps"][:, image]
+            sheets.append(
+                [mosaic(cascade["images"][image][None], 1), *(mosaic(signed_grey(p[None]), 1) for p in signed)]
+            )
+            rows.append(rule)
+    columns = ["image", *("trained" if n == 0 else f"{n} drawn\nanew" for n in cascade[f"{RULES[0]}/steps"])]
+    return {
+        "cascade": curves_figure(
+            panels,
+            ylabel="rank correlation",
+            title="What of a picture survives when layers are drawn anew",
+            xlabels=label,
+            note=f"With the trained network's own pictures; means over images. Order: {layers}. {where}",
+        ),
+        "cascade_pictures": sheet_figure(
+            sheets, rows=rows, columns=columns, title="Pictures of the class as layers are drawn anew", note=where
+        ),
+    }
