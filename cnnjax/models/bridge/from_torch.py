@@ -56,8 +56,9 @@ def from_torch(
 
     `variables["params"]` and `variables["buffers"]` have PyTorch's arrays by PyTorch's names, as they lie there:
     `safetensors.numpy.save_file({**variables["params"], **variables["buffers"]}, path)` is a file for PyTorch, except
-    for the counters of batches, which nothing reads. Gradients are taken with respect to "params". Buffers that are
-    not part of a state dict are constants.
+    for the counters of batches, which nothing reads. Each call turns the kernels to the order that convolutions here
+    read; where the weights are bound, `lambda images: forward(variables, images)`, jit does so once. Gradients are
+    taken with respect to "params". Buffers that are not part of a state dict are constants.
 
     Of a module that returns a dict, a tuple or a class, the logits are the only array in it or the one called "logits",
     as in `transformers`; others say which by `output`: its key, or the number of its place.
