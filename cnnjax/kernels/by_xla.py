@@ -8,6 +8,9 @@ of forward pass, input gradient and weight gradient on two Zen 4 cores, 3×3 win
 | 32×16×16×128, 2 groups      | 14, 9, 209       | 8, 8, 15        |
 | 32×16×16×128, 32 groups     | 26, 22, 2480     | 12, 12, 6       |
 | 64×32×32×64, depthwise      | 159, 151, 74     | 3.5, 1.9, 58    |
+
+A window of one tap is a product of matrices. On one core, 16×14×14×256 to 1024 features: 17, 19, 50 as a convolution,
+16, 16, 23 here.
 """
 
 import dataclasses
@@ -119,6 +122,9 @@ def _axes(geometry: Geometry) -> Iterator[tuple[int, int, int, int, int, tuple[i
 
 def _forward_for_cpu(geometry: Geometry, x: Array, kernel: Array) -> Array:
     unpadded = dataclasses.replace(geometry, size=_padded(geometry), padding=((0, 0),) * len(geometry.size))
+    if geometry.pointwise:
+        strided = x[:, *(slice(None, None, s) for s in geometry.stride)]
+        return lax.dot_general(strided, kernel.reshape(kernel.shape[-2:]), (((x.ndim - 1,), (0,)), ((), ())))
     if geometry.groups > 1 and kernel.shape[-2] == 1:
         return _depthwise_by_shifts(unpadded, _pad(geometry, x), kernel)
     # Where the map grows, the gradient of the kernel takes 3 to 15 times as long unless the zeros exist.

@@ -10,10 +10,11 @@ from cnnjax.kernels.tiles import PLACES, tiles_of
 from cnnjax.kernels.vectors import Processor
 from cnnjax.kernels.weight_gradient import weight_products
 
-# Measured on a core of Zen 4 with AVX-512, XLA's time over the kernel's: with more weights forward and input gradient
-# are 0.7 to 0.95, with fewer 1.0 to 8; weight gradients of so many weights over fewer pixels are 0.5 to 1.0.
-_MOST_WEIGHTS = 1_000_000
-_MOST_SUMS, _FEW_PIXELS = 65_536, 4096
+# Measured on a core of Zen 4 with AVX-512, XLA's time over the kernel's: 3×3 windows of 147,456 to 2,359,296 weights
+# over 64 to 3,136 pixels are 1.1 to 2.0 forward and for the input gradient, 1.0 to 1.6 for the weights; with 9,437,184
+# weights, more than the caches hold, 0.3, 0.4 and 0.75. For one tap XLA has products of matrices: 0.85 to 1.1 with
+# 1,048,576 weights.
+_MOST_WEIGHTS, _MOST_OF_ONE_TAP = 2_500_000, 1_000_000
 
 # Input gradients of up to 4 channels, which fill the shortest vector at most, are 0.5 to 0.75 at a stride of 4 and 1.0
 # at a stride of 2; those of 8 and 16 channels 2.0 at strides of 3 and 4.
@@ -34,10 +35,9 @@ def against_kernel(geometry: Geometry, which: Pass, *, copies: int, maps: int, d
     work = copies * maps * geometry.operations
     if work < _LEAST_OPERATIONS or not math.prod(geometry.out):
         return f"only {work:,} operations"
-    weights, pixels = math.prod(geometry.kernel), maps * math.prod(geometry.out)
-    many = weights > _MOST_WEIGHTS or (which == "weights" and weights > _MOST_SUMS and pixels < _FEW_PIXELS)
-    if many and copies == 1:  # several at once are XLA's slowest
-        return f"{weights:,} weights and {pixels:,} pixels"
+    weights, most = math.prod(geometry.kernel), _MOST_OF_ONE_TAP if geometry.pointwise else _MOST_WEIGHTS
+    if weights > most and copies == 1:  # several at once are XLA's slowest
+        return f"{weights:,} weights"
     if which == "input" and geometry.channels <= _FEW_CHANNELS and min(geometry.stride) >= _WIDE_STRIDE and copies == 1:
         return f"{geometry.channels} channels at a stride of {min(geometry.stride)}"
     if geometry.groups > 1 and not geometry.depthwise and geometry.kernel[2] == 1:
@@ -67,6 +67,7 @@ _TILE = 80
 _WEIGHT, _FAR_WEIGHT, _MANY = 800, 2500, 300_000
 _CALL = 1e6
 _GAIN = 1.1
+_MOST_OF_TILES = 1_000_000  # weights, as far as was measured
 
 
 def by_tiles(geometry: Geometry, which: Pass, *, maps: int) -> bool:
@@ -78,7 +79,7 @@ def by_tiles(geometry: Geometry, which: Pass, *, maps: int) -> bool:
     """
     plain = geometry.window == (3, 3) and geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
     weights = math.prod(geometry.kernel)
-    if which == "weights" or not plain or weights > _MOST_WEIGHTS:
+    if which == "weights" or not plain or weights > _MOST_OF_TILES:
         return False
     it = Gather(geometry, gradient=which == "input")
     # Products with the zeros around a map are left out of the window's own, but not out of a tile's.

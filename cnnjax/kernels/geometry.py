@@ -54,6 +54,11 @@ class Geometry:
         return self.channels == self.features == self.groups > 1
 
     @property
+    def pointwise(self) -> bool:
+        """Whether it is one product of matrices: every pixel of the result is made of one pixel of the map."""
+        return self.groups == 1 and math.prod(self.window) == 1 and not any(map(any, self.padding))
+
+    @property
     def name(self) -> str:
         """What sets it apart, in letters, digits and underscores."""
         numbers = [self.size, self.window, self.stride, [n for pair in self.padding for n in pair], self.dilation]

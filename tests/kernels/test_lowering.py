@@ -58,6 +58,23 @@ def test_an_exported_program_holds_no_code_of_this_process():
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("stride", [1, 2, (3, 2)])
+def test_without_a_kernel_a_convolution_with_one_tap_is_a_product_of_matrices(stride, monkeypatch):
+    monkeypatch.setenv("CNNJAX_KERNELS", "off")
+    f = jax.jit(lambda *at: jax.value_and_grad(lambda *at: (ops.conv(*at, stride=stride) ** 2).sum() / 2, (0, 1))(*at))
+    text = f.lower(X, KERNEL[:1, :1]).as_text()
+    assert text.count("stablehlo.dot_general") == 3
+    assert "stablehlo.convolution" not in text
+    rows, columns = (stride, stride) if isinstance(stride, int) else stride
+    x, weights = np.asarray(X, np.float64), np.asarray(KERNEL[0, 0], np.float64)
+    y, of_map = x[:, ::rows, ::columns] @ weights, np.zeros(x.shape)
+    of_map[:, ::rows, ::columns] = y @ weights.T
+    value, (x_back, kernel_back) = f(X, KERNEL[:1, :1])
+    np.testing.assert_allclose(value, (y**2).sum() / 2, rtol=1e-5)
+    np.testing.assert_allclose(x_back, of_map, atol=1e-4)
+    np.testing.assert_allclose(kernel_back[0, 0], np.einsum("bijc,bijo->co", x[:, ::rows, ::columns], y), atol=1e-3)
+
+
 @pytest.mark.parametrize("how", ["variable", "configure"])
 def test_kernels_can_be_turned_off(how, monkeypatch):
     if how == "variable":
@@ -128,20 +145,24 @@ def test_threads_that_compile_at_once_try_kernels_once():
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "features", "dtype", "chosen"),
+    ("size", "channels", "features", "window", "dtype", "chosen"),
     [
         # As measured, beside PyTorch and XLA: the forward pass, the gradient of the map, that of the weights.
-        (32, 16, 16, "float32", "kernel kernel kernel"),
-        (32, 3, 16, "bfloat16", "kernel kernel kernel"),
-        (32, 16, 16, "float64", "XLA XLA XLA"),
-        (8, 256, 256, "float32", "kernel kernel XLA"),
-        (4, 512, 512, "float32", "XLA XLA XLA"),
-        (4, 4, 4, "float32", "XLA XLA XLA"),
+        (32, 16, 16, 3, "float32", "kernel kernel kernel"),
+        (32, 3, 16, 3, "bfloat16", "kernel kernel kernel"),
+        (32, 16, 16, 3, "float64", "XLA XLA XLA"),
+        (8, 256, 256, 3, "float32", "kernel kernel kernel"),
+        (4, 512, 512, 3, "float32", "kernel kernel kernel"),
+        (4, 1024, 1024, 3, "float32", "XLA XLA XLA"),
+        (8, 256, 256, 1, "float32", "kernel kernel kernel"),
+        (8, 512, 2048, 1, "float32", "XLA XLA XLA"),
+        (4, 4, 4, 3, "float32", "XLA XLA XLA"),
     ],
 )
-def test_what_is_faster_is_chosen(size, channels, features, dtype, chosen, monkeypatch):
+def test_what_is_faster_is_chosen(size, channels, features, window, dtype, chosen, monkeypatch):
     monkeypatch.undo()
-    geometry = Geometry((size, size), channels, features, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    around = (window // 2, window // 2)
+    geometry = Geometry((size, size), channels, features, (window, window), (1, 1), (around, around), (1, 1))
     found = [
         choice.against_kernel(geometry, which, copies=1, maps=32, dtype=jnp.dtype(dtype))
         for which in ("forward", "input", "weights")
