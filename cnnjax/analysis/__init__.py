@@ -30,6 +30,7 @@ Invariance (`invariance`): what does not change.
 Equivariance (`equivariance`): what moves along.
 
 - `equivariance_error`: per activation `‖f(T x) − T f(x)‖ / ‖T f(x)‖`
+- `assert_equivariant`: AssertionError where that is above a tolerance, for tests of networks
 - `shift_terms`, `check_shift_terms`: the error under a shift as `ShiftTerms`: aliasing, border and content
 - `lie_derivative`: per activation `d/dt T₋ₜ f(Tₜ x)` at t = 0
 - `local_equivariance_error`: its size, a `LocalError`
@@ -79,6 +80,7 @@ from cnnjax.analysis.attribution.perturbation import PerturbationCurve, deletion
 from cnnjax.analysis.attribution.pointing_game import pointing_game
 from cnnjax.analysis.attribution.top_activations import TopActivations, top_activations
 from cnnjax.analysis.attribution.unit_scores import Attribution
+from cnnjax.analysis.equivariance.assertion import assert_equivariant
 from cnnjax.analysis.equivariance.equivariance_error import equivariance_error
 from cnnjax.analysis.equivariance.lie_attribution import LieContribution, lie_attribution
 from cnnjax.analysis.equivariance.lie_derivative import LocalError, lie_derivative, local_equivariance_error
@@ -144,6 +146,7 @@ __all__ = [
     "TopActivations",
     "Transform",
     "TranslationSensitivity",
+    "assert_equivariant",
     "check_shift_terms",
     "cka",
     "cka_matrix",

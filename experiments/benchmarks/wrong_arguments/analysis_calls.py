@@ -75,6 +75,7 @@ CALLS: dict[str, Arguments] = {
     "analysis.cover": lambda: dict(images=IMAGES, corners=jnp.array([[0, 0], [1, 1]]), size=2, fill=jnp.zeros(1)),
     "analysis.deletion": _on_network(importance=MAPS, labels=LABELS, logits="1/logits", steps=2),
     "analysis.effective_receptive_field": _on_network(layer="maps"),
+    "analysis.assert_equivariant": lambda: dict(f=lambda x: x, images=IMAGES, transform=SHIFT, tolerance=0.1),
     "analysis.equivariance_error": _on_network(transform=SHIFT),
     "analysis.filter_chroma": lambda: dict(kernel=_draw(3, 3, 3, 2)),
     "analysis.filter_orientation": lambda: dict(kernel=_draw(3, 3, 3, 2)),
