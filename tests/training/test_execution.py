@@ -1,6 +1,7 @@
 """Steps run many in a call, one in a call, or for several networks at once, and come to the same."""
 
 import dataclasses
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -40,19 +41,16 @@ def run(spec, problem, strengths, *counts):
 
 def steps_in_calls(monkeypatch):
     """How many steps each call of a program is for, as they come."""
-    real, seen = execution._program, []
+    real, seen = execution._repeated, []
 
-    def program(*which):
-        jitted = real(*which)
-
-        def called(state, count, *rest):
+    def repeated(program, *rest, **stop):
+        def called(state, count, *others):
             seen.append(int(count))
-            return jitted(state, count, *rest)
+            return program(state, count, *others)
 
-        called.lower = jitted.lower
-        return called
+        return real(called, *rest, **stop)
 
-    monkeypatch.setattr(execution, "_program", program)
+    monkeypatch.setattr(execution, "_repeated", repeated)
     return seen
 
 
@@ -92,3 +90,31 @@ def test_where_xla_convolves_steps_are_no_loop(problem, spec, strengths, monkeyp
     monkeypatch.setattr(runtime, "_kernels", False)
     run(other, problem, strengths, 3)
     assert calls == [1] * 6
+
+
+def test_programs_are_traced_where_the_callers_settings_hold(problem, spec, strengths, monkeypatch):
+    """JAX's settings, such as the precision of products, may be those of one thread; workers have none of them."""
+    real, threads = execution.train_step, set()
+
+    def traced(*arguments):
+        threads.add(threading.get_ident())
+        return real(*arguments)
+
+    monkeypatch.setattr(execution, "train_step", traced)
+    run(dataclasses.replace(spec, batch_size=28), problem, strengths, 2)
+    assert threads == {threading.get_ident()}
+
+
+def test_what_fails_in_one_network_ends_all(problem, spec, strengths, monkeypatch):
+    real, begun = execution._repeated, []
+
+    def repeated(program, most, state, count, key, *rest, stop):
+        begun.append(stop)
+        if jax.random.key_data(key)[-1] == 1:
+            raise MemoryError("the second")
+        return real(program, most, state, count, key, *rest, stop=stop)
+
+    monkeypatch.setattr(execution, "_repeated", repeated)
+    with pytest.raises(MemoryError, match="the second"):
+        run(spec, problem, strengths, 3)
+    assert begun[0].is_set()
