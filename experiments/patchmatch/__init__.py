@@ -60,13 +60,13 @@ class Config:
 def run(config: Config) -> Path:
     """Fill the hole, write the result and a figure of the levels, and return the run directory."""
     check_ranges(config)
+    runtime.configure()
     image = priors.load_image(config.image)
     hole = hole_of(config, image.shape[:2])
     check(image, hole, config.patch_size)
     if not hole.any():
         raise InputError("the mask is empty: there is nothing to remove")
     _check_result(config)
-    runtime.configure()
     levels: list[Level] = []
     with open_run("patchmatch", config, out=config.out, ignore=("out", "result", "overwrite")) as directory:
         with Progress(1) as progress:

@@ -67,10 +67,10 @@ def run(config: Config) -> Path:
             f"side={config.side} is small for patches of {config.patch_size}; give at least four times as much"
         )
     check_ranges(config)
+    runtime.configure()
     import pandas as pd
 
     images = {name: priors.central_square(priors.load_image(name), config.side) for name in config.images}
-    runtime.configure()
     with open_run("self_similarity", config, out=config.out) as directory, Progress(len(images)) as progress:
         rows, counts = [], []
         for number, (name, image) in enumerate(images.items()):
