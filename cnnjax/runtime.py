@@ -19,8 +19,9 @@ import jax.numpy as jnp
 
 from cnnjax.errors import InputError
 
-# Leaves matrix products and reductions on the library path and takes individual convolutions off it.
-_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+# Leaves matrix products and reductions on the library path and takes individual convolutions off it. Products go there
+# by themselves: fused with what makes them (LIBRARY_FUSION_TYPE_DOT), one by a matrix of equal numbers comes out wrong.
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 _kernels: bool | None = None  # what `configure` was told
 

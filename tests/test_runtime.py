@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -34,6 +35,16 @@ def test_the_convolution_option_does_not_change_results():
     rng = np.random.default_rng(0)
     x, k = (rng.normal(size=size).astype(np.float32) for size in ((4, 9, 9, 8), (3, 3, 8, 8)))
     np.testing.assert_allclose(runtime.jit(gradient)(x, k), jax.jit(gradient)(x, k), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (16, 64)])
+def test_products_by_a_matrix_of_equal_numbers_are_right(shape):
+    """XLA fused the matrix into the library's product, which took it for another (jaxlib 0.10.2 and 0.12.0)."""
+    x = np.random.default_rng(0).normal(size=(16, shape[0])).astype(np.float32)
+    made = runtime.jit(lambda s, x: x @ jnp.broadcast_to(s, shape))(np.float32(2), x)
+    np.testing.assert_allclose(made, x @ np.full(shape, 2.0), rtol=1e-5, atol=1e-5)
+    gradient = runtime.jit(jax.grad(lambda x: (x @ np.full(shape, 2.0, np.float32))[:, 0].sum()))(x)
+    np.testing.assert_allclose(gradient, np.full_like(x, 2.0), rtol=1e-5)
 
 
 def test_a_compiler_without_the_option_is_not_given_it(monkeypatch):

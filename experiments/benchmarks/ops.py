@@ -47,10 +47,10 @@ _FUSION = "xla_cpu_experimental_ynn_fusion_type"
 XLA_OPTIONS: dict[str, dict[str, Any] | None] = {
     "runtime": None,
     "plain": {},
-    "dot": {_FUSION: "LIBRARY_FUSION_TYPE_DOT"},
+    "dot": {_FUSION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"},
     "onednn": {
         "xla_cpu_experimental_onednn_custom_call": True,
-        _FUSION: "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+        _FUSION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
     },
 }
 
