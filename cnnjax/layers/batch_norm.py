@@ -11,17 +11,20 @@ from cnnjax import kernels
 
 
 class BatchNorm(nn.BatchNorm):
-    """`flax.linen.BatchNorm` over all axes but the last; its training without a mask by `kernels.moments`.
+    """`flax.linen.BatchNorm`, whose training over all axes but the last goes by `kernels.moments`.
 
     Parameters, running statistics and, but for rounding, numbers are Flax's with `use_fast_variance=False`. Maps are of
-    `dtype`, which is `param_dtype`: float32 at least.
+    `dtype`, which is `param_dtype`: float32 at least. Evaluation, masks, other axes, statistics over devices
+    (`axis_name`) and norms without scale or bias are Flax's own.
     """
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch *space channels"], use_running_average: bool | None = None, *, mask: Any = None
     ) -> Float[Array, "batch *space channels"]:
-        if mask is not None or nn.merge_param("use_running_average", self.use_running_average, use_running_average):
+        evaluates = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
+        plain = self.axis == -1 and self.axis_name is None and self.use_scale and self.use_bias
+        if evaluates or mask is not None or not plain:
             return super().__call__(x, use_running_average, mask=mask)
         channels = x.shape[-1:]
         running = [

@@ -46,7 +46,7 @@ _found: dict[Hashable, int] = {}  # the most steps in a call, for what has been 
 
 @checked()
 def networks_at_once() -> int:
-    """How many networks to train side by side, where there are more: on a CPU that saves nothing."""
+    """How many networks one program is to train, where there are more: on a CPU each has a call of its own."""
     return 1 if jax.default_backend() == "cpu" else 32
 
 

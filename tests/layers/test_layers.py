@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from layer_cases import draw
 
 from cnnjax import layers, ops
+from cnnjax.layers.batch_norm import BatchNorm
 from tests.drawn import KEY, drawn_variables
 
 
@@ -31,6 +33,21 @@ def test_batch_norm_in_training_and_evaluation():
     np.testing.assert_allclose(
         kept, (x - np.asarray(stats["mean"])) / np.sqrt(np.asarray(stats["var"]) + 1e-5), atol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    "fields", [{"axis_name": "devices"}, {"axis": 1}, {"use_bias": False}, {"use_scale": False}], ids=str
+)
+def test_batch_norm_with_other_fields_is_flaxs(fields):
+    x = jax.random.normal(KEY, (2, 3, 4, 5)) + jnp.arange(2.0).reshape(2, 1, 1, 1)
+
+    def normalised(kind):
+        norm = kind(use_running_average=False, use_fast_variance=False, **fields)
+        train = functools.partial(norm.apply, norm.init(KEY, x[0]), mutable=["batch_stats"])
+        return jax.vmap(train, axis_name="devices")(x)
+
+    ours, flaxs = normalised(BatchNorm), normalised(nn.BatchNorm)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), ours, flaxs)
 
 
 @pytest.mark.parametrize(("kind", "groups"), [("layer", 1), ("group", 16)])
