@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +108,7 @@ def test_buffers_need_not_be_aligned():
 
 @pytest.mark.parametrize("width", [3, 32])
 def test_batch_normalisation_and_its_gradient_against_pytorch(width):
+    torch = pytest.importorskip("torch", reason="parity needs PyTorch: pip install torch==2.13.0")
     x, cotangent = drawn((4, 9, 7, width), 0, mean=2), drawn((4, 9, 7, width), 1)
     scale, bias = drawn(width, 2, mean=1), drawn(width, 3)
     stats = {"mean": np.zeros(width, np.float32), "var": np.ones(width, np.float32)}
