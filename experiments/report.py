@@ -13,7 +13,7 @@ import tyro
 
 from cnnjax.errors import InputError
 from cnnjax.files import printable, read_file
-from cnnjax.study import main, write_page
+from cnnjax.runs import main, write_page
 from experiments.common.run_sections import sections_of, title_of
 
 MARK = '<meta name="generator" content="cnnjax">'

@@ -22,9 +22,9 @@ import cnnjax
 for found in pkgutil.walk_packages(cnnjax.__path__, "cnnjax."):
     importlib.import_module(found.name)
 import jax.numpy as jnp
-from cnnjax import ops, study
+from cnnjax import ops, runs
 assert ops.shift(jnp.arange(4.0)[None, :, None], jnp.array([1]))[0, :, 0].tolist() == [0, 0, 1, 2]
-print(study.write_page(sys.argv[1], "A page", [study.Section("One", [study.Code("text")])]))
+print(runs.write_page(sys.argv[1], "A page", [runs.Section("One", [runs.Code("text")])]))
 print(cnnjax.__file__, cnnjax.__version__)
 """
 
@@ -64,7 +64,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_every_file_of_the_library_and_nothing_else(wheel):
     files = {path.relative_to(ROOT) for path in (ROOT / "cnnjax").rglob("*") if path.is_file()}
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert {"cnnjax/py.typed", "cnnjax/study/page.html.jinja"} <= held
+    assert {"cnnjax/py.typed", "cnnjax/runs/page.html.jinja"} <= held
     assert held == {path.as_posix() for path in files if "__pycache__" not in path.parts}
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from cnnjax import study
-from cnnjax.study import cli
+from cnnjax import runs
+from cnnjax.runs import cli
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -63,7 +63,7 @@ def test_a_command_names_an_experiment_and_its_options(command, monkeypatch):
     def only_read(config_class, run, *, prog, presets=None):
         read.append(cli._read(config_class, prog, "", presets or {}))
 
-    monkeypatch.setattr(study, "main", only_read)
+    monkeypatch.setattr(runs, "main", only_read)
     monkeypatch.setattr(cli, "main", only_read)
     monkeypatch.setattr(sys, "argv", [str(file), *options])
     runpy.run_path(str(file if file.exists() else file.with_suffix("") / "__main__.py"), run_name="__main__")

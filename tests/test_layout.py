@@ -7,11 +7,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-GROUND = ["errors", "", "files", "ending", "door", "intervals", "runtime"]
+GROUND = ["errors", "", "files", "ending", "door", "runtime"]
 """What all of `cnnjax` may import, in order; "" is the package's own file."""
 
 ROOMS = {
     **{room: GROUND[:place] for place, room in enumerate(GROUND)},
+    "stats": [],
     "kernels": [],
     "ops": ["kernels"],
     "layers": ["kernels", "ops"],
@@ -25,7 +26,7 @@ ROOMS = {
     "analysis.inputs": ["program"],
     "analysis.fields": ["program", "program.reach", "analysis.inputs"],
     "analysis.transforms": ["ops", "program.reach", "analysis.inputs", "analysis.fields"],
-    "analysis.invariance": ["program", "analysis.inputs", "analysis.transforms"],
+    "analysis.invariance": ["stats", "program", "analysis.inputs", "analysis.transforms"],
     "analysis.equivariance": ["ops", "program", "analysis.inputs", "analysis.fields", "analysis.transforms"],
     "analysis.attribution.backward": ["ops", "program", "program.calls", "program.walk", "analysis.inputs"],
     "analysis.attribution": ["program", "analysis.inputs", "analysis.fields", "analysis.attribution.backward"],
@@ -40,8 +41,10 @@ ROOMS = {
         "analysis.attribution",
         "analysis.network",
     ],
-    "priors": ["data"],
-    "study": [],
+    "patches": [],
+    "jigsaw": [],
+    "runs": ["stats"],
+    "figures": ["stats"],
 }
 """The rooms of `cnnjax`, and what each imports besides the ground: rooms before it in the table."""
 

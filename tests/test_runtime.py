@@ -105,7 +105,7 @@ for missing in ("tensorflow_datasets", "sklearn", "matplotlib", "orbax", "pandas
     sys.modules[missing] = None
 import numpy as np
 import cnnjax
-from cnnjax import analysis, data, layers, models, ops, runtime, study, training
+from cnnjax import analysis, data, layers, models, ops, patches, runs, runtime, stats, training
 from cnnjax.data import Augmentation, apply_augmentation
 runtime.configure()
 model = models.AllConv(num_classes=2, widths=(4,), depth=1, head_width=4)

@@ -32,9 +32,12 @@ def test_lists_are_arrays_to_every_operation(name):
 
 EVERY = {
     "ops.": 9,
-    "study.": 13,
+    "runs.": 13,
+    "stats.": 13,
+    "figures.": 13,
     "data.": 23,
-    "priors.jigsaw.": 31,
+    "patches.": 23,
+    "jigsaw.": 31,
     "layers.": 61,
     "models.": 83,
     "analysis.": 89,

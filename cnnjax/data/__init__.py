@@ -7,19 +7,25 @@ from cnnjax.data.config import DataConfig
 from cnnjax.data.dataset import Dataset, Split, load
 from cnnjax.data.order import epoch_order
 from cnnjax.data.pairs import shape_pairs
+from cnnjax.data.photographs import CARRIED_IMAGES, TEXTURES, central_square, load_image, resize
 
 __all__ = [
+    "CARRIED_IMAGES",
+    "TEXTURES",
     "Augmentation",
     "DataConfig",
     "Dataset",
     "Split",
     "apply_augmentation",
+    "central_square",
     "epoch_order",
     "load",
+    "load_image",
     "random_crop",
     "random_flip",
     "random_rotation",
     "random_shift",
+    "resize",
     "shape_pairs",
     "shapes",
 ]

@@ -1,6 +1,6 @@
 """What annotations say beyond a type: `Positive`, `Annotated[ArrayLike, Shape("height width")]`.
 
-JAX is imported where a value is checked: `cnnjax.study` names these and is quick to import.
+JAX is imported where a value is checked: `cnnjax.runs` names these and is quick to import.
 """
 
 import dataclasses

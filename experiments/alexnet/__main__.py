@@ -1,6 +1,6 @@
 """The command `python -m experiments.alexnet`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.alexnet import PAPER, Config, run
 
 if __name__ == "__main__":

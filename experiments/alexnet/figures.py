@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnjax.study.style import FAINT, INK, colours, frame, styled, tidy
+from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
 from experiments.alexnet.separation import Separation
 
 if TYPE_CHECKING:

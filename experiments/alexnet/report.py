@@ -9,16 +9,10 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
+from cnnjax.figures import save, training_curves
 from cnnjax.files import write_atomic
-from cnnjax.study import (
-    RunDirectory,
-    Table,
-    compare_summary,
-    holm,
-    over_seeds,
-    save,
-    training_curves,
-)
+from cnnjax.runs import RunDirectory, Table
+from cnnjax.stats import compare_summary, holm, over_seeds
 from experiments.alexnet import figures as tower_figures
 from experiments.alexnet.separation import Separation, separation
 from experiments.common.cell import WEIGHTS

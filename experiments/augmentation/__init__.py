@@ -32,7 +32,7 @@ from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
-from cnnjax.study import Cell, Progress, grid, open_run
+from cnnjax.runs import Cell, Progress, grid, open_run
 from cnnjax.training import TrainConfig
 from experiments.augmentation import invariance_report, reach_report
 from experiments.augmentation.reach_report import Reach

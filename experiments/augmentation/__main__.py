@@ -1,6 +1,6 @@
 """The command `python -m experiments.augmentation`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.augmentation import ARCHITECTURE, PAPER, Config, run
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnjax.study import compare, compare_summary, holm
+from cnnjax.stats import compare, compare_summary, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ MEANS = {"accuracy": "correct", "mean_accuracy": "right", "worst_accuracy": "alw
 def compare_cells(
     summary: "pd.DataFrame", columns: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], scores: Sequence[str]
 ) -> "pd.DataFrame":
-    """Every cell of `columns` against the first, for each of `scores`: rows as `study.compare_summary` has them.
+    """Every cell of `columns` against the first, for each of `scores`: rows as `stats.compare_summary` has them.
 
     `summary` has a row for each cell and seed, and `columns` maps cell and orbit to `(seeds, images)` by name. Over
     seeds there are rows of all scores, where there are two seeds; over images, of those that are means over images.

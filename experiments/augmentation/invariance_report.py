@@ -8,18 +8,9 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
+from cnnjax.figures import angle_curves, colours, save, score_dots, training_curves, translation_maps
 from cnnjax.files import write_atomic
-from cnnjax.study import (
-    RunDirectory,
-    Table,
-    angle_curves,
-    colours,
-    read_summary,
-    save,
-    score_dots,
-    training_curves,
-    translation_maps,
-)
+from cnnjax.runs import RunDirectory, Table, read_summary
 from experiments.augmentation.comparisons import compare_cells
 from experiments.common.metrics import read_trainings
 from experiments.common.protocol import ProtocolConfig, Task, tasks

@@ -8,15 +8,10 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
+from cnnjax.figures import colours, save
+from cnnjax.figures.style import frame, seeds_note, styled, tidy
 from cnnjax.files import write_atomic
-from cnnjax.study import (
-    RunDirectory,
-    Table,
-    colours,
-    read_summary,
-    save,
-)
-from cnnjax.study.style import frame, seeds_note, styled, tidy
+from cnnjax.runs import RunDirectory, Table, read_summary
 from experiments.augmentation.comparisons import compare_cells
 from experiments.common.metrics import read_trainings
 from experiments.common.protocol import ProtocolConfig, Task, tasks

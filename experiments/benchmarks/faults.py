@@ -35,8 +35,8 @@ from cnnjax import runtime
 from cnnjax.data import DataConfig, load
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, main, markdown, open_run, print_table, read_config, read_metrics, read_summary
-from cnnjax.study.cli import check_numbers
+from cnnjax.runs import Progress, main, markdown, open_run, print_table, read_config, read_metrics, read_summary
+from cnnjax.runs.cli import check_numbers
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation, report
 from experiments.common.network import NetworkConfig

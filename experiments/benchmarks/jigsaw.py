@@ -21,11 +21,11 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from cnnjax import runtime
+from cnnjax import jigsaw, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.priors import jigsaw
-from cnnjax.study import Progress, main, markdown, open_run, over_seeds, print_table
+from cnnjax.runs import Progress, main, markdown, open_run, print_table
+from cnnjax.stats import over_seeds
 from experiments.common.kept import measured_once
 from experiments.shared.puzzles import DISSIMILARITIES, best_neighbours, measures, photograph
 

@@ -26,7 +26,7 @@ import numpy as np
 from cnnjax import ops, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, main, markdown, open_run, print_table
+from cnnjax.runs import Progress, main, markdown, open_run, print_table
 from experiments.benchmarks.measure import (
     Ratio,
     check_cpu,

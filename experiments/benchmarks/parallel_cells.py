@@ -26,7 +26,7 @@ from cnnjax import models, runtime
 from cnnjax.data import Augmentation, apply_augmentation
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, main, markdown, open_run, print_table
+from cnnjax.runs import Progress, main, markdown, open_run, print_table
 from cnnjax.training import StepSpec, TrainConfig, init_states, run_steps, stack
 from experiments.benchmarks.measure import interleave, speed_ratio
 

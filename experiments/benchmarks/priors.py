@@ -25,17 +25,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnnjax import priors, runtime
+from cnnjax import data, patches, runtime
 from cnnjax.data.require import require
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, main, markdown, open_run, print_table
+from cnnjax.runs import Progress, main, markdown, open_run, print_table
 from experiments.common.kept import measured_once
 
 PAIRS = (("motorcycle_right", "motorcycle", 0), ("astronaut", "astronaut", 7), ("flower", "china", 0))
 """Source, target, and the exclusion radius."""
 
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower", *priors.TEXTURES)
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower", *data.TEXTURES)
 
 _SIDE, _TOP, _BOTTOM = 256, 96, 160
 _PATCH = 7
@@ -104,15 +104,15 @@ def _show(title: str, rows: list[dict[str, Any]], about: str, *, digits: int) ->
 
 def _search(source_name: str, target_name: str, exclusion: int, *, repeats: int) -> list[dict[str, Any]]:
     source, target = (
-        jnp.asarray(priors.resize(image, (image.shape[0] // 2, image.shape[1] // 2)))
-        for image in map(priors.load_image, (source_name, target_name))
+        jnp.asarray(data.resize(image, (image.shape[0] // 2, image.shape[1] // 2)))
+        for image in map(data.load_image, (source_name, target_name))
     )
-    exact = float(jnp.sqrt(priors.nearest_patches(source, target, exclusion=exclusion).distance).mean())
+    exact = float(jnp.sqrt(patches.nearest_patches(source, target, exclusion=exclusion).distance).mean())
     millions = target.shape[0] * target.shape[1] / 1e6
 
-    def timed(seed: int, iterations: int) -> tuple[priors.NearestPatches, float]:
+    def timed(seed: int, iterations: int) -> tuple[patches.NearestPatches, float]:
         begin = time.perf_counter()
-        found = priors.patchmatch(source, target, jax.random.key(seed), exclusion=exclusion, iterations=iterations)
+        found = patches.patchmatch(source, target, jax.random.key(seed), exclusion=exclusion, iterations=iterations)
         return jax.block_until_ready(found), time.perf_counter() - begin
 
     timed(0, _ITERATIONS)  # compiles
@@ -176,7 +176,7 @@ def _programs() -> dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]
         return fill
 
     return {
-        "cnnjax": lambda image, mask, key: priors.inpaint(image, mask, jax.random.key(key), patch_size=_PATCH),
+        "cnnjax": lambda image, mask, key: patches.inpaint(image, mask, jax.random.key(key), patch_size=_PATCH),
         "PyPatchMatch, 7×7": pypatchmatch(7),
         "PyPatchMatch, 11×11": pypatchmatch(11),
         "PyPatchMatch, 15×15": pypatchmatch(15),
@@ -188,7 +188,7 @@ def _programs() -> dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 def _fill(name: str, programs: dict[str, Callable], repeats: int) -> list[dict[str, Any]]:
-    truth = priors.central_square(priors.load_image(name), _SIDE)
+    truth = data.central_square(data.load_image(name), _SIDE)
     truth = np.round(truth * 255).astype(np.float32) / np.float32(255)  # what every program can return
     hole = np.zeros((_SIDE, _SIDE), bool)
     hole[_TOP:_BOTTOM, _TOP:_BOTTOM] = True
@@ -213,7 +213,7 @@ def _quality(truth: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> dict[st
     inside = slice(_TOP, _BOTTOM)
     error = float(np.mean((truth - filled)[inside, inside] ** 2))
     window = slice(_TOP - _PATCH + 1, _BOTTOM + _PATCH - 1)
-    nearest = priors.nearest_patches(
+    nearest = patches.nearest_patches(
         jnp.asarray(filled), jnp.asarray(filled[window, window]), patch_size=_PATCH, mask=jnp.asarray(hole)
     )
     return {

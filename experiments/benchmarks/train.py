@@ -26,7 +26,7 @@ import numpy as np
 from cnnjax import runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, main, markdown, open_run, print_table
+from cnnjax.runs import Progress, main, markdown, open_run, print_table
 from cnnjax.training import StepSpec, TrainConfig, init_state, train_step
 from experiments.benchmarks.measure import Ratio, check_cpu, geometric_mean, interleave, speed_ratio, without_kernels
 from experiments.benchmarks.networks import CASES, Case

@@ -28,7 +28,7 @@ import numpy as np
 from cnnjax import analysis, models, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import main, markdown, open_run, print_table
+from cnnjax.runs import main, markdown, open_run, print_table
 from experiments.benchmarks.measure import interleave, speed_ratio
 
 LAYER = "conv5"

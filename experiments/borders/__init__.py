@@ -23,7 +23,7 @@ from typing import Literal
 
 from cnnjax import runtime
 from cnnjax.errors import InputError
-from cnnjax.study import Progress, grid, open_run
+from cnnjax.runs import Progress, grid, open_run
 from cnnjax.training import TrainConfig
 from experiments.borders import red_green, report
 from experiments.borders.red_green import RedGreenNet

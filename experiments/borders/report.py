@@ -9,9 +9,11 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
+from cnnjax.figures import save
+from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
 from cnnjax.ops import Padding
-from cnnjax.study import RunDirectory, Table, over_seeds, save
-from cnnjax.study.style import FAINT, INK, colours, frame, styled, tidy
+from cnnjax.runs import RunDirectory, Table
+from cnnjax.stats import over_seeds
 from experiments.borders.red_green import SIDE, TEST_SETS, RedGreenNet, ceiling
 from experiments.common.paired import write_comparisons
 from experiments.common.sweep import Outcome

@@ -2,7 +2,7 @@
 
 from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.errors import InputError
-from cnnjax.study import Progress
+from cnnjax.runs import Progress
 from experiments.common.ranges import check_memory
 
 

@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from cnnjax.errors import InputError
 from cnnjax.files import read_json, write_atomic
-from cnnjax.study import Progress, RunDirectory
+from cnnjax.runs import Progress, RunDirectory
 from cnnjax.training import load_tree, read_arrays, save_tree
 
 _AGAIN = "delete it to compute it again"

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cnnjax.study import RunDirectory, read_metrics
+from cnnjax.runs import RunDirectory, read_metrics
 
 if TYPE_CHECKING:
     import pandas as pd

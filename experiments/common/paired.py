@@ -4,13 +4,14 @@ import collections
 from collections.abc import Sequence
 
 from cnnjax.files import write_atomic
-from cnnjax.study import RunDirectory, compare_summary, read_summary
+from cnnjax.runs import RunDirectory, read_summary
+from cnnjax.stats import compare_summary
 
 
 def write_comparisons(run: RunDirectory, scores: Sequence[str], pairs: Sequence[tuple[str, str]]) -> None:
     """Write `comparisons.csv`, for each of `scores` in the run's summary a row for each of `pairs`: cell and against.
 
-    See `study.compare_summary`. Pairs of which a cell has fewer than two seeds are left out; where none is left, no
+    See `stats.compare_summary`. Pairs of which a cell has fewer than two seeds are left out; where none is left, no
     file is written.
     """
     summary = read_summary(run.path)

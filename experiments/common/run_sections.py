@@ -10,11 +10,12 @@ import numpy as np
 
 from cnnjax.errors import InputError
 from cnnjax.files import printable, read_file
-from cnnjax.intervals import describe_methods, method_over_seeds
-from cnnjax.study import Code, Picture, Section, Table, over_seeds, read_config, read_summary
-from cnnjax.study.page import Block
-from cnnjax.study.records import read_table
-from cnnjax.study.settings import identity
+from cnnjax.runs import Code, Picture, Section, Table, read_config, read_summary
+from cnnjax.runs.page import Block
+from cnnjax.runs.records import read_table
+from cnnjax.runs.settings import identity
+from cnnjax.stats import over_seeds
+from cnnjax.stats.intervals import describe_methods, method_over_seeds
 from experiments.common.modules import experiments
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _markdown(file: Path) -> list[Block]:
 
 
 def read_markdown(text: str) -> list[Block]:
-    """What `study.markdown` wrote: tables, the line in bold above one as its title, the text below as its caption.
+    """What `runs.markdown` wrote: tables, the line in bold above one as its title, the text below as its caption.
 
     Of a long table the first rows. Raises ValueError for a table with a torn row.
     """

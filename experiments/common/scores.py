@@ -9,7 +9,8 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import Interval, RunDirectory, over_images, over_seeds
+from cnnjax.runs import RunDirectory
+from cnnjax.stats import Interval, over_images, over_seeds
 from experiments.common.protocol import Task
 from experiments.common.sweep import Outcome
 

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, RunDirectory
+from cnnjax.runs import Progress, RunDirectory
 from cnnjax.training import DivergedError
 from experiments.common import cluster
 from experiments.common.cell import (

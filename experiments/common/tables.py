@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnnjax.files import write_atomic
-from cnnjax.study import RunDirectory, Table, markdown, print_table
+from cnnjax.runs import RunDirectory, Table, markdown, print_table
 from experiments.common.cell import Outcome
 
 

@@ -40,7 +40,7 @@ import numpy as np
 from cnnjax import analysis, runtime
 from cnnjax.data import DataConfig, Dataset, Split
 from cnnjax.errors import InputError
-from cnnjax.study import Cell, Progress, grid, open_run
+from cnnjax.runs import Cell, Progress, grid, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.images import check_moves, load_images
 from experiments.common.network import NetworkConfig, build

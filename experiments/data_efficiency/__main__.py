@@ -1,6 +1,6 @@
 """The command `python -m experiments.data_efficiency`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.data_efficiency import PAPER, Config, run
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ import numpy as np
 
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
+from cnnjax.figures import save
+from cnnjax.figures.style import colours, frame, styled, tidy
 from cnnjax.files import write_atomic
-from cnnjax.intervals import over_seeds
-from cnnjax.study import RunDirectory, Table, compare, save
-from cnnjax.study.style import colours, frame, styled, tidy
+from cnnjax.runs import RunDirectory, Table
+from cnnjax.stats import compare
+from cnnjax.stats.intervals import over_seeds
 from experiments.common.sweep import Outcome
 from experiments.common.tables import show_tables
 from experiments.shared.large_numbers import short
@@ -120,10 +122,10 @@ def _values(done: Any, **what: Any) -> Any:
 
 
 def _comparisons(done: Any) -> Any:
-    """`study.compare` of permuted with ordered pixels for each network, and of the networks with the MLP."""
+    """`stats.compare` of permuted with ordered pixels for each network, and of the networks with the MLP."""
     import pandas as pd
 
-    from cnnjax.study import holm
+    from cnnjax.stats import holm
 
     frames = []
     usual = done[done["width"].eq(1)]

@@ -28,7 +28,7 @@ from typing import Literal
 from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
-from cnnjax.study import Cell, Progress, grid, open_run
+from cnnjax.runs import Cell, Progress, grid, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.images import check_moves, load_images
 from experiments.common.network import NetworkConfig, blocks_of, build

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.study import Progress, RunDirectory
+from cnnjax.runs import Progress, RunDirectory
 from experiments.common.cell import CellPlan, read_networks, snapshot
 from experiments.common.kept import folder_of
 from experiments.common.protocol import classifier

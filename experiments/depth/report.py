@@ -8,9 +8,11 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
+from cnnjax.figures import colours, save, training_curves
+from cnnjax.figures.style import frame, seeds_note, styled, tidy
 from cnnjax.files import write_atomic
-from cnnjax.study import Interval, RunDirectory, Table, colours, over_seeds, save, training_curves
-from cnnjax.study.style import frame, seeds_note, styled, tidy
+from cnnjax.runs import RunDirectory, Table
+from cnnjax.stats import Interval, over_seeds
 from experiments.common.metrics import read_trainings
 from experiments.common.paired import write_comparisons
 from experiments.common.protocol import ProtocolConfig, tasks

@@ -34,7 +34,7 @@ from jaxtyping import Float
 from cnnjax import analysis, runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
-from cnnjax.study import Progress, RunDirectory, grid, open_run
+from cnnjax.runs import Progress, RunDirectory, grid, open_run
 from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
 from experiments.common.images import load_images
 from experiments.common.kept import folder_of

@@ -1,6 +1,6 @@
 """The command `python -m experiments.effective_field`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.effective_field import Config, run
 
 if __name__ == "__main__":

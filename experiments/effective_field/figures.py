@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjax.analysis import EffectiveField, ReceptiveField
-from cnnjax.intervals import method_over_seeds
-from cnnjax.study import colours, draw_effective_field, over_seeds
-from cnnjax.study.style import FAINT, INK, frame, styled, tidy
+from cnnjax.figures import colours, draw_effective_field
+from cnnjax.figures.style import FAINT, INK, frame, styled, tidy
+from cnnjax.stats import over_seeds
+from cnnjax.stats.intervals import method_over_seeds
 from experiments.effective_field.stacks import Stack
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ import numpy as np
 
 from cnnjax.analysis import EffectiveField, ReceptiveField
 from cnnjax.data import Dataset
-from cnnjax.study import Interval, RunDirectory, Table, format_interval, over_seeds, save
+from cnnjax.figures import save
+from cnnjax.runs import RunDirectory, Table, format_interval
+from cnnjax.stats import Interval, over_seeds
 from experiments.common.tables import show_tables
 from experiments.effective_field import figures as effective_field_figures
 from experiments.effective_field.stacks import Stack

@@ -23,7 +23,7 @@ from pathlib import Path
 from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
-from cnnjax.study import Progress, open_run
+from cnnjax.runs import Progress, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.images import check_moves, load_images
 from experiments.common.kept import folder_of

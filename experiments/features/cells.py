@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from cnnjax import analysis, runtime
 from cnnjax.data import Dataset, coloured, shapes
-from cnnjax.study import Progress
+from cnnjax.runs import Progress
 from experiments.common.cell import WEIGHTS, CellPlan, read_networks, snapshot
 from experiments.common.kept import Folder
 

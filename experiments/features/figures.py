@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnjax.study.style import FAINT, colours, frame, seeds_note, styled, tidy
+from cnnjax.figures.style import FAINT, colours, frame, seeds_note, styled, tidy
 
 if TYPE_CHECKING:
     import pandas as pd

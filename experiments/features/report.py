@@ -5,16 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjax.data import Dataset
+from cnnjax.figures import save, training_curves
 from cnnjax.files import write_atomic
-from cnnjax.study import (
-    Interval,
-    RunDirectory,
-    Table,
-    format_interval,
-    over_seeds,
-    save,
-    training_curves,
-)
+from cnnjax.runs import RunDirectory, Table, format_interval
+from cnnjax.stats import Interval, over_seeds
 from experiments.common.metrics import read_trainings
 from experiments.common.tables import show_tables
 from experiments.features import figures as feature_figures

@@ -27,7 +27,7 @@ import flax.linen as nn
 from cnnjax import runtime
 from cnnjax.data import DataConfig, Dataset
 from cnnjax.errors import InputError
-from cnnjax.study import Cell, Progress, grid, open_run
+from cnnjax.runs import Cell, Progress, grid, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.images import load_images
 from experiments.common.network import NetworkConfig, blocks_of, build

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from cnnjax.data import Dataset, epoch_order
-from cnnjax.study import Progress, RunDirectory
+from cnnjax.runs import Progress, RunDirectory
 from cnnjax.training import (
     StepSpec,
     TrainConfig,

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnnjax.data import Dataset
+from cnnjax.figures import save
 from cnnjax.files import write_atomic
-from cnnjax.study import RunDirectory, Table, save
+from cnnjax.runs import RunDirectory, Table
 from experiments.common.tables import show_tables
 from experiments.gradients.cells import GradientPlan
 from experiments.shared import learning_signal_figures as figures

@@ -22,11 +22,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cnnjax import runtime
+from cnnjax import jigsaw, runtime
+from cnnjax.data import load_image
 from cnnjax.errors import InputError
+from cnnjax.figures import save
 from cnnjax.files import write_atomic
-from cnnjax.priors import jigsaw, load_image
-from cnnjax.study import Progress, markdown, open_run, print_table, save
+from cnnjax.runs import Progress, markdown, open_run, print_table
 from experiments.common.ranges import check_ranges
 from experiments.jigsaw import figures
 from experiments.shared.puzzles import measures

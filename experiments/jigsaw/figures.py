@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from cnnjax.priors.jigsaw import Arrangement, render
-from cnnjax.study.style import frame, styled
+from cnnjax.figures.style import frame, styled
+from cnnjax.jigsaw import Arrangement, render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,11 +19,11 @@ from typing import Any
 
 import jax
 
-from cnnjax import runtime
+from cnnjax import jigsaw, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
-from cnnjax.priors import jigsaw
-from cnnjax.study import Progress, markdown, open_run, over_seeds, print_table
+from cnnjax.runs import Progress, markdown, open_run, print_table
+from cnnjax.stats import over_seeds
 from experiments.common.kept import measured_once
 from experiments.common.ranges import check_ranges
 from experiments.jigsaw_learned.border_network import Learned, Spec, train

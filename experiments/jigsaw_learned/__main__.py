@@ -1,6 +1,6 @@
 """The command `python -m experiments.jigsaw_learned`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.jigsaw_learned import Config, run
 
 if __name__ == "__main__":

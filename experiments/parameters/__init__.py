@@ -25,8 +25,9 @@ import numpy as np
 
 from cnnjax import analysis, ops
 from cnnjax.errors import InputError
+from cnnjax.figures import save
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, Table, open_run, save
+from cnnjax.runs import Progress, Table, open_run
 from cnnjax.training import save_tree
 from experiments.common.catalogue import CATALOGUE, Network, find
 from experiments.common.ranges import check_ranges

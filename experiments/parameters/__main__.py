@@ -1,6 +1,6 @@
 """The command `python -m experiments.parameters`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.parameters import Config, run
 
 if __name__ == "__main__":

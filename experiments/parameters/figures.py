@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnjax.study.style import FAINT, GRID, INK, colours, frame, styled, tidy
+from cnnjax.figures.style import FAINT, GRID, INK, colours, frame, styled, tidy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,11 +21,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnnjax import priors, runtime
+from cnnjax import data, patches, runtime
 from cnnjax.errors import InputError
+from cnnjax.figures import save
 from cnnjax.files import write_atomic
-from cnnjax.priors.inpainting import Level, check
-from cnnjax.study import Progress, open_run, print_table, save
+from cnnjax.patches.inpainting import Level, check
+from cnnjax.runs import Progress, open_run, print_table
 from experiments.common.ranges import check_ranges
 from experiments.patchmatch import figures
 
@@ -61,7 +62,7 @@ def run(config: Config) -> Path:
     """Fill the hole, write the result and a figure of the levels, and return the run directory."""
     check_ranges(config)
     runtime.configure()
-    image = priors.load_image(config.image)
+    image = data.load_image(config.image)
     hole = hole_of(config, image.shape[:2])
     check(image, hole, config.patch_size)
     if not hole.any():
@@ -82,14 +83,14 @@ def run(config: Config) -> Path:
                 )
                 directory.log(level=number, size=size, first_energy=level.energies[0], energy=level.energies[-1])
 
-            filled = priors.inpaint(
+            filled = patches.inpaint(
                 image, hole, jax.random.key(config.seed), patch_size=config.patch_size, report=report
             )
         _write_image(directory.path / "result.png", filled)
         if config.result is not None:
             _write_image(config.result, filled)
         rows = _rows(levels)
-        print_table(rows, title=f"Levels of {config.image}", caption="Energy: see cnnjax.priors.inpaint.", digits=3)
+        print_table(rows, title=f"Levels of {config.image}", caption="Energy: see cnnjax.patches.inpaint.", digits=3)
         import pandas as pd
 
         directory.write_summary(pd.DataFrame(rows))
@@ -119,7 +120,7 @@ def hole_of(config: Config, size: tuple[int, ...]) -> np.ndarray:
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} are given; give one of mask, rectangle and polygon")
     if config.mask is not None:
-        return priors.load_image(config.mask).mean(axis=2) > 0.5
+        return data.load_image(config.mask).mean(axis=2) > 0.5
     if config.rectangle is not None:
         top, left, bottom, right = config.rectangle
         if not (0 <= top < bottom <= size[0] and 0 <= left < right <= size[1]):

@@ -1,6 +1,6 @@
 """The command `python -m experiments.patchmatch`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.patchmatch import Config, run
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnjax.priors.inpainting import Level
-from cnnjax.study import style
+from cnnjax.figures import style
+from cnnjax.patches.inpainting import Level
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

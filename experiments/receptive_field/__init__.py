@@ -32,7 +32,8 @@ import numpy as np
 
 from cnnjax import analysis, runtime
 from cnnjax.errors import InputError
-from cnnjax.study import Progress, Table, open_run, save
+from cnnjax.figures import save
+from cnnjax.runs import Progress, Table, open_run
 from experiments.common.catalogue import Network, find
 from experiments.common.ranges import check_memory, check_ranges
 from experiments.common.tables import show_tables

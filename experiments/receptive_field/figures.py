@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnjax.analysis import EffectiveField, ReceptiveField
-from cnnjax.study import depth_figure, effective_field_figure, receptive_field_figure
+from cnnjax.figures import depth_figure, effective_field_figure, receptive_field_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from cnnjax import priors
+from cnnjax import data
 from cnnjax.data.require import require
 
 LUMA = (0.299, 0.587, 0.114)
@@ -13,11 +13,11 @@ LUMA = (0.299, 0.587, 0.114)
 def load_picture(source: str, *, side: int, channels: int) -> Float[np.ndarray, "height width channels"]:
     """The middle square of a picture in [0, 1], `side` pixels wide, grey for one channel.
 
-    `source` is a file, one of `priors.CARRIED_IMAGES`, or "digit", a handwritten one (UCI). Empty, it is the flower,
+    `source` is a file, one of `data.CARRIED_IMAGES`, or "digit", a handwritten one (UCI). Empty, it is the flower,
     or for one channel the digit. Raises InputError for what is neither, or no picture.
     """
     source = source or ("digit" if channels == 1 else "flower")
-    square = priors.central_square(_digit() if source == "digit" else priors.load_image(source), side)
+    square = data.central_square(_digit() if source == "digit" else data.load_image(source), side)
     return square @ np.asarray(LUMA, np.float32)[:, None] if channels == 1 else square
 
 

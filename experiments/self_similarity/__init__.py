@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnnjax import priors, runtime
+from cnnjax import data, patches, runtime
 from cnnjax.errors import InputError
+from cnnjax.figures import save
 from cnnjax.files import write_atomic
-from cnnjax.study import Progress, markdown, open_run, print_table, save
+from cnnjax.runs import Progress, markdown, open_run, print_table
 from experiments.common.kept import folder_of
 from experiments.common.ranges import check_ranges
 from experiments.self_similarity import figures as self_similarity_figures
@@ -46,7 +47,7 @@ _BINS = np.linspace(0, 100, 101)  # in grey levels
 class Config:
     """Options of the self-similarity experiment."""
 
-    images: tuple[str, ...] = tuple(name for name in priors.CARRIED_IMAGES if name != "motorcycle_right")
+    images: tuple[str, ...] = tuple(name for name in data.CARRIED_IMAGES if name != "motorcycle_right")
     """The photographs: names of carried images or paths of files, at least two."""
     side: int = 96
     """Of each, the central square at this many pixels."""
@@ -70,7 +71,7 @@ def run(config: Config) -> Path:
     runtime.configure()
     import pandas as pd
 
-    images = {name: priors.central_square(priors.load_image(name), config.side) for name in config.images}
+    images = {name: data.central_square(data.load_image(name), config.side) for name in config.images}
     with open_run("self_similarity", config, out=config.out) as directory, Progress(len(images)) as progress:
         rows, counts = [], []
         for number, (name, image) in enumerate(images.items()):
@@ -102,8 +103,8 @@ def _chance(image: np.ndarray, seed: int, number: int) -> dict[str, np.ndarray]:
     noise = np.random.default_rng((seed, number)).normal(image.mean((0, 1)), image.std((0, 1)), image.shape)
     return {
         "photograph": image,
-        "random phases": np.asarray(priors.phase_randomised(jnp.asarray(image), key)),
-        "shuffled pixels": np.asarray(priors.pixel_shuffled(jnp.asarray(image), key)),
+        "random phases": np.asarray(patches.phase_randomised(jnp.asarray(image), key)),
+        "shuffled pixels": np.asarray(patches.pixel_shuffled(jnp.asarray(image), key)),
         "noise": np.clip(noise, 0, 1).astype(np.float32),
     }
 
@@ -113,7 +114,7 @@ def _compare(
 ) -> dict[str, dict[str, Any]]:
     """The mean distance to the nearest patch, and a histogram, for every kind of source."""
     sides = {factor: round(config.side * factor) for factor in (0.8, 0.5)}
-    smaller = {factor: priors.resize(image, (side, side)) for factor, side in sides.items()}
+    smaller = {factor: data.resize(image, (side, side)) for factor, side in sides.items()}
     chance = _chance(image, config.seed, number)
     pairs = {
         "same image": (image, image),
@@ -126,7 +127,7 @@ def _compare(
     for i, (name, (source, target)) in enumerate(pairs.items()):
         progress.advance(i, len(pairs), name)
         within = source is target
-        nearest = priors.nearest_patches(
+        nearest = patches.nearest_patches(
             jnp.asarray(source),
             jnp.asarray(target),
             patch_size=config.patch_size,

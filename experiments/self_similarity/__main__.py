@@ -1,6 +1,6 @@
 """The command `python -m experiments.self_similarity`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.self_similarity import Config, run
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from cnnjax import priors
-from cnnjax.study import style
+from cnnjax import patches
+from cnnjax.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ def similar(name: str, image: np.ndarray, *, patch_size: int, k: int = 8) -> "Fi
     palette = list(style.colours(["", *map(str, corners)]).values())[1:]
     sheet = np.ones((len(corners) * (patch_size + 1), (k + 2) * (patch_size + 1), 3), np.float32)
     for row, ((y, x), colour) in enumerate(zip(corners, palette, strict=True)):
-        found = priors.similar_patches(jnp.asarray(image), y, x, k=k, patch_size=patch_size)
+        found = patches.similar_patches(jnp.asarray(image), y, x, k=k, patch_size=patch_size)
         places = [(y, x), *map(tuple, np.asarray(found.position)[0, 0])]
         for column, (v, u) in enumerate(places):
             width = 2.2 if column == 0 else 1.1

@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
 from cnnjax import analysis
-from cnnjax.study import Interval, over_seeds
+from cnnjax.stats import Interval, over_seeds
 from experiments.common.kept import Folder
 
 QUANTITIES = "At maps: the norm of the loss's gradient, over all units and images. At kernels: its root mean square."

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnjax.study.style import colours, frame, seeds_note, styled, tidy
+from cnnjax.figures.style import colours, frame, seeds_note, styled, tidy
 from experiments.shared.learning_signal import Measured, Networks
 
 if TYPE_CHECKING:

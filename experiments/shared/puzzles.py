@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cnnjax.priors import jigsaw, load_image, resize
+from cnnjax import jigsaw
+from cnnjax.data import load_image, resize
 
 DISSIMILARITIES = {
     "colour jump, RGB": jigsaw.colour_jump,

@@ -30,7 +30,7 @@ from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
-from cnnjax.study import Cell, Progress, grid, open_run
+from cnnjax.runs import Cell, Progress, grid, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.images import check_moves, load_images
 from experiments.common.network import NetworkConfig, build

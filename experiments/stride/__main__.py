@@ -1,6 +1,6 @@
 """The command `python -m experiments.stride`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.stride import GRID, PAPER, Config, run
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
-from cnnjax.study import Progress, RunDirectory
+from cnnjax.runs import Progress, RunDirectory
 from experiments.common.cell import WEIGHTS, CellPlan, read_networks
 from experiments.common.kept import folder_of
 from experiments.common.traced import activations_of, shapes_of

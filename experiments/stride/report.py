@@ -7,9 +7,11 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.intervals import describe_methods, method_over_seeds
-from cnnjax.study import Interval, RunDirectory, Table, colours, over_seeds, save
-from cnnjax.study.style import GRID, INK, frame, styled, tidy
+from cnnjax.figures import colours, save
+from cnnjax.figures.style import GRID, INK, frame, styled, tidy
+from cnnjax.runs import RunDirectory, Table
+from cnnjax.stats import Interval, over_seeds
+from cnnjax.stats.intervals import describe_methods, method_over_seeds
 from experiments.common.paired import write_comparisons
 from experiments.common.protocol import ProtocolConfig, tasks
 from experiments.common.scores import interval, score, write_scores

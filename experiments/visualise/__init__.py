@@ -37,7 +37,7 @@ from cnnjax import analysis, runtime
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
-from cnnjax.study import Progress, RunDirectory, open_run
+from cnnjax.runs import Progress, RunDirectory, open_run
 from cnnjax.training import TrainConfig
 from experiments.common.cell import WEIGHTS
 from experiments.common.images import check_moves, load_images

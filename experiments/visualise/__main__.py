@@ -1,6 +1,6 @@
 """The command `python -m experiments.visualise`."""
 
-from cnnjax.study import main
+from cnnjax.runs import main
 from experiments.visualise import Config, run
 
 if __name__ == "__main__":

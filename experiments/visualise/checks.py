@@ -15,7 +15,7 @@ from cnnjax.analysis import sanity
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.data.shapes import KINDS
 from cnnjax.errors import InputError
-from cnnjax.study import Progress
+from cnnjax.runs import Progress
 from experiments.visualise.subject import Subject, by_layer
 
 RULES: tuple[Rule, ...] = get_args(Rule)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
-from cnnjax.study.picture_figures import (
+from cnnjax.figures.pictures import (
     Covered,
     MapTiles,
     curves_figure,

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.analysis.fields.effective_field import EffectiveField
-from cnnjax.study import Progress
+from cnnjax.runs import Progress
 from experiments.visualise.subject import Subject, even
 
 MEASURED = 64

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
+from cnnjax.figures import save
 from cnnjax.files import write_atomic
-from cnnjax.study import Picture, RunDirectory, Section, Table, read_config, save, write_page
+from cnnjax.runs import Picture, RunDirectory, Section, Table, read_config, write_page
 from experiments.common.run_sections import making_section, settings_section
 from experiments.common.tables import show_tables
 from experiments.visualise.figures import figures

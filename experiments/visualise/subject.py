@@ -25,7 +25,7 @@ from cnnjax.data.sources.source import Progress
 from cnnjax.errors import InputError
 from cnnjax.files import printable
 from cnnjax.program.names import path_name
-from cnnjax.study import read_config
+from cnnjax.runs import read_config
 from cnnjax.training import unstack
 from experiments.common.catalogue import CATALOGUE
 from experiments.common.cell import WEIGHTS

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.intervals import over_images
-from cnnjax.study import Table
+from cnnjax.runs import Table
+from cnnjax.stats.intervals import over_images
 from experiments.visualise.checks import RULES
 from experiments.visualise.found import Arrays, Found
 from experiments.visualise.layers import chance_purity, purity

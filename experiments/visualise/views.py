@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
-from cnnjax.study import Progress
+from cnnjax.runs import Progress
 from experiments.visualise.checks import LOGITS, right_classes
 from experiments.visualise.subject import Subject
 

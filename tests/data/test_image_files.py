@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnjax import InputError, priors
+from cnnjax import InputError
 from cnnjax.data import DataConfig, load
 from cnnjax.data.image_files import image_files
 from tests.data.test_folder import fill
@@ -106,7 +106,7 @@ def test_names_that_are_not_text_are_escaped_wherever_they_are_said(name, tmp_pa
         load(DataConfig("folder", root))
     assert str(error.value).isprintable()
     with pytest.raises(InputError) as error:
-        priors.load_image(root / strange / f"{strange}.png")
+        data.load_image(root / strange / f"{strange}.png")
     assert str(error.value).isprintable()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from cnnjax import InputError, priors
+from cnnjax import InputError, data
 from cnnjax.data import DataConfig, load
 from cnnjax.data.decode import decode, look
 from tests.data.test_folder import fill
@@ -191,7 +191,7 @@ def test_a_mode_of_unknown_range_is_refused_before_any_image_is_decoded(name, co
         load(DataConfig("folder", tmp_path), progress=lambda what, *_: calls.append(what))
     assert not any("decoding" in what for what in calls)
     with pytest.raises(InputError, match=kind):
-        priors.load_image(tmp_path / "dog" / name)
+        data.load_image(tmp_path / "dog" / name)
     with pytest.raises(InputError, match=f"picture holds {kind}"):
         read(content)
 
@@ -266,7 +266,7 @@ def test_no_program_is_started_whatever_a_file_says(name, start, tmp_path, monke
         start.ljust(32, b" ") + b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
     )
     (tmp_path / name).write_bytes(script)
-    for reader in (priors.load_image, look, read):
+    for reader in (data.load_image, look, read):
         with pytest.raises(InputError, match=r"cannot be read \(it is not one of BMP"):
             reader(tmp_path / name)
     with pytest.raises(InputError, match="cannot be read"):
@@ -281,4 +281,4 @@ def test_a_pipe_in_place_of_a_file_is_refused_at_once(tmp_path):
             reader(tmp_path / "pipe.png")
     for path in (tmp_path / "pipe.png", "/dev/zero", tmp_path):
         with pytest.raises(InputError, match="no image file"):
-            priors.load_image(path)
+            data.load_image(path)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig, load
-from cnnjax.study import cli
+from cnnjax.runs import cli
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import alexnet
 from experiments.common import cell

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig
-from cnnjax.study import read_config, read_metrics
+from cnnjax.runs import read_config, read_metrics
 from cnnjax.training import read_arrays
 from experiments.augmentation import run
 from experiments.common.network import NetworkConfig

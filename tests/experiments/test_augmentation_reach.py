@@ -12,7 +12,7 @@ from PIL import Image
 
 from cnnjax import analysis
 from cnnjax.data import Augmentation, DataConfig, load
-from cnnjax.study import cli, open_run, read_metrics
+from cnnjax.runs import cli, open_run, read_metrics
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation
 from experiments.augmentation import reach_report

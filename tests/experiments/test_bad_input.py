@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnjax.study import cli
+from cnnjax.runs import cli
 from experiments import augmentation
 from tests.experiments.conftest import TINY, TINY_FLAGS
 

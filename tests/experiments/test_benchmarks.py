@@ -8,7 +8,7 @@ import pytest
 
 from cnnjax import ops
 from cnnjax.errors import InputError
-from cnnjax.study import read_summary
+from cnnjax.runs import read_summary
 from experiments.benchmarks import measure, named, shapes
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cnnjax.study import cli
+from cnnjax.runs import cli
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import borders
 from experiments.borders import red_green

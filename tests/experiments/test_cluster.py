@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from cnnjax import InputError, models
-from cnnjax.study import Progress, open_run, read_metrics
+from cnnjax.runs import Progress, open_run, read_metrics
 from experiments.augmentation import Config
 from experiments.common import cluster, sweep
 from tests.experiments import tiny_sweep

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cnnjax import models
 from cnnjax.data import DataConfig, load
-from cnnjax.study import cli
+from cnnjax.runs import cli
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import data_efficiency
 from experiments.common.network import NetworkConfig

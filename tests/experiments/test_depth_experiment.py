@@ -14,7 +14,7 @@ from PIL import Image
 
 from cnnjax import models
 from cnnjax.data import DataConfig, load
-from cnnjax.study import cli, read_metrics
+from cnnjax.runs import cli, read_metrics
 from cnnjax.training import TrainConfig, init_states, load_tree
 from cnnjax.training.step import StepSpec
 from experiments import depth

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cnnjax import InputError, analysis
 from cnnjax.data import DataConfig, load
-from cnnjax.study import cli, read_config
+from cnnjax.runs import cli, read_config
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import effective_field
 from experiments.common.network import NetworkConfig

@@ -15,7 +15,8 @@ from PIL import Image
 
 from cnnjax import InputError, analysis
 from cnnjax.data import DataConfig, load
-from cnnjax.study import cli, over_seeds
+from cnnjax.runs import cli
+from cnnjax.stats import over_seeds
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import features
 from experiments.common.network import NetworkConfig

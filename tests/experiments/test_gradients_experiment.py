@@ -18,7 +18,7 @@ from PIL import Image
 
 from cnnjax import InputError, models
 from cnnjax.data import DataConfig, load
-from cnnjax.study import cli, read_config, read_metrics
+from cnnjax.runs import cli, read_config, read_metrics
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import gradients
 from experiments.gradients import cells as gradient_cells

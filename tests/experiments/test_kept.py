@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from cnnjax import InputError
-from cnnjax.study import Progress, open_run
+from cnnjax.runs import Progress, open_run
 from cnnjax.training import init_states
 from experiments.common import sweep
 from experiments.common.cell import STATE

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cnnjax import models
-from cnnjax.study import cli, read_config
+from cnnjax.runs import cli, read_config
 from cnnjax.training import read_arrays
 from experiments import parameters
 from experiments.common.catalogue import CATALOGUE

@@ -8,7 +8,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig
-from cnnjax.study.cli import check_numbers
+from cnnjax.runs.cli import check_numbers
 from cnnjax.training import TrainConfig
 from experiments import alexnet, augmentation, depth, jigsaw, receptive_field, visualise
 from experiments.common.images import check_moves, load_images

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cnnjax.study import cli, read_config
+from cnnjax.runs import cli, read_config
 from experiments import receptive_field
 from experiments.receptive_field.picture import load_picture
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig
-from cnnjax.study import Interval, cli, markdown, open_run
+from cnnjax.runs import cli, markdown, open_run
+from cnnjax.stats import Interval
 from experiments import report
 from experiments.augmentation import Config
 from experiments.common.run_sections import read_markdown

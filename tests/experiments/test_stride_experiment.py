@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cnnjax.data import DataConfig, load
-from cnnjax.study import Progress, cli, grid, open_run
+from cnnjax.runs import Progress, cli, grid, open_run
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import stride
 from experiments.common import cell

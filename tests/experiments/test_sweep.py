@@ -6,7 +6,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.analysis import NotFiniteError
-from cnnjax.study import Progress, open_run, read_config
+from cnnjax.runs import Progress, open_run, read_config
 from cnnjax.training import execution, read_arrays
 from experiments.common import cell, sweep
 from tests.experiments import tiny_sweep

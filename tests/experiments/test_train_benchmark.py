@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnnjax.errors import InputError
-from cnnjax.study import read_summary
+from cnnjax.runs import read_summary
 
 torch = pytest.importorskip("torch", reason="the benchmark's peer is PyTorch")
 

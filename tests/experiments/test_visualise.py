@@ -18,7 +18,7 @@ from PIL import Image
 
 from cnnjax import InputError, analysis, models
 from cnnjax.data import DataConfig, load
-from cnnjax.study import Progress, cli, open_run
+from cnnjax.runs import Progress, cli, open_run
 from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise
 from experiments.common.kept import Folder

@@ -16,7 +16,7 @@ from cnnjax.analysis.invariance.predictions import Predictions, predict, sizes
 from cnnjax.analysis.transforms.orbits import Orbit
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.intervals import Interval, over_images
+from cnnjax.stats.intervals import Interval, over_images
 
 PROTOCOL = "cnnjax-invariance-1"
 """Changes whenever a score or an orbit changes its meaning. Results of different versions do not compare."""
@@ -140,9 +140,9 @@ def consistency(
 ) -> dict[str, Interval]:
     """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
 
-    Each has its mean over the images, and the 95 % interval over them, `study.over_images` of shares. See `predict` for
+    Each has its mean over the images, and the 95 % interval over them, `stats.over_images` of shares. See `predict` for
     `classify` and `images`, and `scores` for what is returned. `labels` is int `(images,)`, classes of the logits. How
-    the scores differ between networks is another question: train several, and give their means to `study.over_seeds`.
+    the scores differ between networks is another question: train several, and give their means to `stats.over_seeds`.
 
     Raises InputError as `predict` does, and for a label that is not a class of the logits.
     """

@@ -6,7 +6,7 @@ from experiments.benchmarks.wrong_arguments import (
     module_calls,
     network_calls,
     ops_calls,
-    study_calls,
+    run_calls,
 )
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
@@ -16,5 +16,5 @@ CALLS: dict[str, Arguments] = {
     **network_calls.CALLS,
     **module_calls.CALLS,
     **analysis_calls.CALLS,
-    **study_calls.CALLS,
+    **run_calls.CALLS,
 }

@@ -1,4 +1,4 @@
-"""Small valid calls of data and priors."""
+"""Small valid calls of data, patches and the jigsaw."""
 
 from typing import Any
 
@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnnjax import data
-from cnnjax.priors import jigsaw
+from cnnjax import data, jigsaw
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
 KEY = jax.random.key(0)
@@ -42,36 +41,36 @@ CALLS: dict[str, Arguments] = {
     "data.shapes.sample": lambda: dict(key=KEY, n=2, size=8),
     "data.Augmentation": lambda: dict(crop=1),
     "data.DataConfig": lambda: dict(name="shapes"),
-    "priors.central_square": lambda: dict(image=np.asarray(IMAGE), side=8),
-    "priors.inpaint": lambda: dict(image=IMAGE, mask=np.arange(256).reshape(16, 16) == 100, key=KEY, patch_size=3),
-    "priors.load_image": lambda: dict(image="coffee"),
-    "priors.nearest_patches": lambda: dict(source=IMAGE, target=IMAGE[:8], patch_size=3),
-    "priors.patchmatch": lambda: dict(source=IMAGE, target=IMAGE[:8], key=KEY, patch_size=3, iterations=1),
-    "priors.phase_randomised": lambda: dict(image=IMAGE, key=KEY),
-    "priors.pixel_shuffled": lambda: dict(image=IMAGE, key=KEY),
-    "priors.resize": lambda: dict(image=np.asarray(IMAGE), size=(8, 8)),
-    "priors.similar_patches": lambda: dict(image=IMAGE, y=2, x=2, k=2, patch_size=3),
-    "priors.jigsaw.agreed": lambda: dict(relative=RELATIVE),
-    "priors.jigsaw.best_buddies": lambda: dict(relative=RELATIVE.right),
-    "priors.jigsaw.colour_jump": lambda: BORDERS,
-    "priors.jigsaw.cut": lambda: dict(image=IMAGE, side=4),
-    "priors.jigsaw.diagnose": lambda: dict(pieces=PIECES, relative=RELATIVE, grid=(2, 2)),
-    "priors.jigsaw.facing_left": lambda: dict(pieces=PIECES, turns=1),
-    "priors.jigsaw.facing_right": lambda: dict(pieces=PIECES, turns=1),
-    "priors.jigsaw.fits": lambda: dict(pieces=PIECES, dissimilarity=jigsaw.colour_jump),
-    "priors.jigsaw.frames": lambda: dict(pieces=PIECES),
-    "priors.jigsaw.gradient_and_prediction": lambda: BORDERS,
-    "priors.jigsaw.in_lab": lambda: dict(dissimilarity=jigsaw.colour_jump),
-    "priors.jigsaw.mahalanobis_gradient": lambda: BORDERS,
-    "priors.jigsaw.pomeranz": lambda: BORDERS,
-    "priors.jigsaw.relative": lambda: dict(table=FITS),
-    "priors.jigsaw.render": lambda: dict(pieces=SHUFFLED.pieces, arrangement=TRUTH),
-    "priors.jigsaw.rgb_to_lab": lambda: dict(image=IMAGE),
-    "priors.jigsaw.right_best_neighbours": lambda: dict(table=FITS, truth=TRUTH),
-    "priors.jigsaw.right_cells": lambda: dict(found=TRUTH, truth=TRUTH),
-    "priors.jigsaw.score": lambda: dict(found=TRUTH, truth=TRUTH),
-    "priors.jigsaw.shuffle": lambda: dict(pieces=PIECES, key=KEY),
-    "priors.jigsaw.solve": lambda: dict(pieces=PIECES, grid=(2, 2), key=KEY),
-    "priors.jigsaw.true_arrangement": lambda: dict(shuffled=SHUFFLED, grid=(2, 2)),
-    "priors.jigsaw.turn": lambda: dict(pieces=PIECES, turns=jnp.array([0, 1, 2, 3])),
+    "data.central_square": lambda: dict(image=np.asarray(IMAGE), side=8),
+    "patches.inpaint": lambda: dict(image=IMAGE, mask=np.arange(256).reshape(16, 16) == 100, key=KEY, patch_size=3),
+    "data.load_image": lambda: dict(image="coffee"),
+    "patches.nearest_patches": lambda: dict(source=IMAGE, target=IMAGE[:8], patch_size=3),
+    "patches.patchmatch": lambda: dict(source=IMAGE, target=IMAGE[:8], key=KEY, patch_size=3, iterations=1),
+    "patches.phase_randomised": lambda: dict(image=IMAGE, key=KEY),
+    "patches.pixel_shuffled": lambda: dict(image=IMAGE, key=KEY),
+    "data.resize": lambda: dict(image=np.asarray(IMAGE), size=(8, 8)),
+    "patches.similar_patches": lambda: dict(image=IMAGE, y=2, x=2, k=2, patch_size=3),
+    "jigsaw.agreed": lambda: dict(relative=RELATIVE),
+    "jigsaw.best_buddies": lambda: dict(relative=RELATIVE.right),
+    "jigsaw.colour_jump": lambda: BORDERS,
+    "jigsaw.cut": lambda: dict(image=IMAGE, side=4),
+    "jigsaw.diagnose": lambda: dict(pieces=PIECES, relative=RELATIVE, grid=(2, 2)),
+    "jigsaw.facing_left": lambda: dict(pieces=PIECES, turns=1),
+    "jigsaw.facing_right": lambda: dict(pieces=PIECES, turns=1),
+    "jigsaw.fits": lambda: dict(pieces=PIECES, dissimilarity=jigsaw.colour_jump),
+    "jigsaw.frames": lambda: dict(pieces=PIECES),
+    "jigsaw.gradient_and_prediction": lambda: BORDERS,
+    "jigsaw.in_lab": lambda: dict(dissimilarity=jigsaw.colour_jump),
+    "jigsaw.mahalanobis_gradient": lambda: BORDERS,
+    "jigsaw.pomeranz": lambda: BORDERS,
+    "jigsaw.relative": lambda: dict(table=FITS),
+    "jigsaw.render": lambda: dict(pieces=SHUFFLED.pieces, arrangement=TRUTH),
+    "jigsaw.rgb_to_lab": lambda: dict(image=IMAGE),
+    "jigsaw.right_best_neighbours": lambda: dict(table=FITS, truth=TRUTH),
+    "jigsaw.right_cells": lambda: dict(found=TRUTH, truth=TRUTH),
+    "jigsaw.score": lambda: dict(found=TRUTH, truth=TRUTH),
+    "jigsaw.shuffle": lambda: dict(pieces=PIECES, key=KEY),
+    "jigsaw.solve": lambda: dict(pieces=PIECES, grid=(2, 2), key=KEY),
+    "jigsaw.true_arrangement": lambda: dict(shuffled=SHUFFLED, grid=(2, 2)),
+    "jigsaw.turn": lambda: dict(pieces=PIECES, turns=jnp.array([0, 1, 2, 3])),
 }

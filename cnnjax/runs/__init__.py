@@ -1,0 +1,33 @@
+"""A run: its grid of cells, its directory, its progress, its tables and its page; knows nothing of any one question.
+
+pandas, rich, tyro and jinja2 are imported by the functions that use them: training waits for none of them.
+"""
+
+from cnnjax.runs.cli import main
+from cnnjax.runs.grids import Cell, grid
+from cnnjax.runs.page import Code, Picture, Section, Table, write_page
+from cnnjax.runs.progress import Progress
+from cnnjax.runs.records import RunWarning, read_config, read_metrics, read_summary
+from cnnjax.runs.run_directory import RunDirectory, open_run
+from cnnjax.runs.table import format_interval, markdown, print_table
+
+__all__ = [
+    "Cell",
+    "Code",
+    "Picture",
+    "Progress",
+    "RunDirectory",
+    "RunWarning",
+    "Section",
+    "Table",
+    "format_interval",
+    "grid",
+    "main",
+    "markdown",
+    "open_run",
+    "print_table",
+    "read_config",
+    "read_metrics",
+    "read_summary",
+    "write_page",
+]

@@ -1,0 +1,254 @@
+"""A run is a directory that tells the whole story, survives a kill at any instant, and belongs to one process."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from cnnjax.door import checked
+from cnnjax.door.words import shown
+from cnnjax.errors import InputError
+from cnnjax.files import remove_partial, write_atomic
+from cnnjax.runs.provenance import changes, provenance
+from cnnjax.runs.records import RunWarning, encode_record, mend_metrics, read_config
+from cnnjax.runs.settings import identity, readable_id, safe_name, to_json
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class RunDirectory:
+    """An open run, made by `open_run`: config.json, metrics.jsonl, summary.csv, figures/ and cells/.
+
+    `path` is its absolute path; a cell keeps what it needs, such as checkpoints, in its own directory `cell(name)`.
+    `identity` names the experiment and its settings: what a cell keeps is marked with it, lest another run takes it.
+    """
+
+    def __init__(
+        self, path: Path, document: Mapping[str, Any], lock: filelock.BaseFileLock, undo: contextlib.ExitStack
+    ):
+        self.path = path
+        self.identity: str = document["identity"]
+        self._document = document
+        self._lock = lock
+        self._undo = undo
+        self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def cell(self, name: str) -> Path:
+        """The directory `cells/<name>`, made if need be; raises InputError for a name unfit for a file."""
+        if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._=,+-]*", name):
+            raise InputError(f"The cell name {name!r} is unfit for a file; use letters, digits and ._=,+- only.")
+        return self._made("cells", name)
+
+    @property
+    def figures(self) -> Path:
+        """The directory `figures`, made if need be."""
+        return self._made("figures")
+
+    def log(self, **record: Any) -> None:
+        """Append a record to metrics.jsonl as one line in one write; a number that is not finite becomes null.
+
+        Raises InputError for a value that is not text, a number (NumPy's and JAX's scalars are), a truth value or None,
+        and OSError, which names the file, where it cannot be written or was removed.
+        """
+        line = encode_record(record)
+        try:
+            fault = errno.ENOSPC if os.write(self._metrics, line) < len(line) else 0
+        except OSError as error:
+            fault = error.errno or errno.EIO
+        if fault or not os.fstat(self._metrics).st_nlink:
+            fault = fault or errno.ENOENT
+            raise OSError(fault, os.strerror(fault), str(self.path / "metrics.jsonl"))
+
+    def write_summary(self, frame: "pandas.DataFrame") -> None:
+        """Write summary.csv, one row per cell and seed: equal tables are equal files, numbers with all their digits."""
+        narrow = frame.select_dtypes(["float16", "float32"]).columns
+        text = frame.astype(dict.fromkeys(narrow, "float64")).to_csv(index=False, lineterminator="\n")
+        write_atomic(self.path / "summary.csv", text)
+
+    def close(self) -> None:
+        """Let the directory go; another process may then open it.
+
+        A config.json that was removed meanwhile is written again, with a RunWarning: without it this is not a run.
+        """
+        if self._lock.is_locked:
+            try:
+                self._restore_config()
+            finally:
+                os.close(self._metrics)
+                self._lock.release()
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, InputError) and not (self.path / "cells").exists():
+            os.close(self._metrics)
+            self._undo.close()  # while the directory is locked: no one else can have begun to use it
+        else:
+            with contextlib.nullcontext() if error is None else contextlib.suppress(OSError):
+                self.close()
+
+    def _made(self, *parts: str) -> Path:
+        """A folder inside the run, made if need be; OSError where the run itself has gone, which is not made anew."""
+        folder = self.path
+        for part in parts:
+            folder = folder / part
+            folder.mkdir(exist_ok=True)
+        return folder
+
+    def _restore_config(self) -> None:
+        ours = os.fstat(self._metrics)
+        metrics, config = self.path / "metrics.jsonl", self.path / "config.json"
+        if metrics.exists() and os.path.samestat(metrics.stat(), ours) and not config.exists():
+            write_atomic(config, _text(self._document))
+            warnings.warn(f"{config} was removed while the run worked; it is written again.", RunWarning, stacklevel=3)
+
+
+@checked()
+def open_run(
+    experiment: str,
+    config: Any,
+    *,
+    root: Path = Path("runs"),
+    out: Path | None = None,
+    ignore: Sequence[str] = ("out", "engine"),
+) -> RunDirectory:
+    """Open the directory of a run, a new one or one to go on with, and hold it until it is closed: use it in a `with`.
+
+    It lies at `root/experiment/<id>`, where the id follows from the frozen dataclass `config`, so that the same command
+    goes on where it was; `out` names another place. `ignore` lists the (dotted) fields that say where or how, but not
+    what: they are recorded, and may differ when a run goes on. A run that was begun with other versions, on another
+    device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's backend.
+
+    Raises InputError where the directory cannot be written, is open in another process, or holds something else, where
+    its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, naming each with both
+    values. What was made for it is then removed, also where an InputError ends the `with` before any cell was begun.
+    """
+    settings = to_json(config)
+    if not isinstance(settings, dict):
+        raise InputError(f"config={shown(config)} must be a dataclass, or a dict.")
+    path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
+    try:
+        with contextlib.ExitStack() as undo:
+            lock = _claim(path, undo)
+            document = _write_config(path, experiment, settings, ignore)
+            mend_metrics(path)
+            run = RunDirectory(path, document, lock, undo)
+            run._undo = undo.pop_all()
+            return run
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"The run directory {path} cannot be written: {reason}; name another with `out`.") from error
+
+
+def _claim(path: Path, undo: contextlib.ExitStack) -> filelock.BaseFileLock:
+    """Make and lock a directory; `undo` takes back what was made."""
+    for folder in reversed([path, *path.parents]):
+        if not folder.exists():
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                folder.mkdir()
+                undo.callback(_remove_empty, folder)
+    _refuse_other_content(path)
+    new = not (path / "config.json").exists()
+    made = [
+        name for name in (".lock", *(("config.json", "metrics.jsonl") if new else ())) if not (path / name).exists()
+    ]
+    lock = filelock.FileLock(path / ".lock", thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise InputError(
+            f"The run directory {path} is open in another process; wait until that ends, or name another directory."
+        ) from None
+    undo.callback(lock.release)
+    for name in made:
+        undo.callback((path / name).unlink, missing_ok=True)
+    return lock
+
+
+def _remove_partial(path: Path) -> None:
+    """Remove what a process killed in the middle of a file has left in the folders that a run writes to."""
+    remove_partial(path)
+    remove_partial(path / "figures")
+    cells = path / "cells"
+    for cell in [] if cells.is_symlink() or not cells.is_dir() else cells.iterdir():
+        remove_partial(cell)
+
+
+def _identity(experiment: str, settings: Mapping[str, Any], ignore: Sequence[str]) -> str:
+    """The experiment's name and a digest of what makes the run the run it is."""
+    text = json.dumps([experiment, identity(settings, ignore)], sort_keys=True)
+    return f"{experiment} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # another process has begun to use it
+        folder.rmdir()
+
+
+def _refuse_other_content(path: Path) -> None:
+    # A kill before config.json was there leaves hidden files at most, and an empty lock.
+    names = sorted(entry.name for entry in path.iterdir())
+    other = [name for name in names if not name.startswith(".")]
+    if other and "config.json" not in names:
+        held = ", ".join(other[:5])
+        raise InputError(f"{path} holds {held}, but no config.json, so it is not a run; name a new or empty directory.")
+    lock = path / ".lock"
+    if (
+        lock.is_symlink()
+        or (lock.exists() and not lock.is_file())
+        or (not other and lock.exists() and lock.stat().st_size > 0)
+    ):
+        raise InputError(f"{lock} is not the lock of a run; remove it, or name another directory.")
+
+
+def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore: Sequence[str]) -> Mapping[str, Any]:
+    """Write the configuration of a new run, or check that of an earlier one, and return it."""
+    here, name = provenance(), _identity(experiment, settings, ignore)
+    if (path / "config.json").exists():
+        document = read_config(path)
+        _refuse_other_settings(path, experiment, settings, document, ignore)
+        if document["identity"] != name:
+            raise InputError(
+                f"{path / 'config.json'} is corrupt (its identity is not that of its settings); restore it, or remove "
+                "the directory to begin the run anew."
+            )
+        _remove_partial(path)
+        differing = changes((document["resumed"] or [document])[-1], here)
+        if not differing:
+            return document
+        text = f"{path} goes on elsewhere than it was begun ({'; '.join(differing)}); its numbers may differ slightly."
+        warnings.warn(text, RunWarning, stacklevel=3)
+        document["resumed"].append(here)
+    else:
+        remove_partial(path, "config.json")  # no more than that can a killed process have left
+        document = {"experiment": experiment, "identity": name, "config": settings, **here, "resumed": []}
+    write_atomic(path / "config.json", _text(document))
+    return document
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _refuse_other_settings(
+    path: Path, experiment: str, settings: dict[str, Any], document: Mapping[str, Any], ignore: Sequence[str]
+) -> None:
+    now = {"experiment": experiment, **identity(settings, ignore)}
+    before = {"experiment": document["experiment"], **identity(document["config"], ignore)}
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differing:
+        both = "; ".join(f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in differing)
+        raise InputError(f"The run in {path} has other settings: {both}. Give those, or name another directory.")

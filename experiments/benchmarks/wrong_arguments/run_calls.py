@@ -1,0 +1,121 @@
+"""Small valid calls of runs, statistics and figures."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas
+
+from cnnjax import figures, runs, stats
+from experiments.benchmarks.wrong_arguments.matrix import Arguments
+
+RANDOM = np.random.default_rng(0)
+CURVES, MAPS = {"a": RANDOM.random((2, 4)), "b": RANDOM.random((2, 4))}, {"a": RANDOM.random((3, 3))}
+VALUES = {"a": [0.1, 0.2, 0.3], "b": [0.2, 0.3, 0.5]}
+SUMMARY = pandas.DataFrame(
+    [{"cell": c, "seed": i, "accuracy": v} for c, vs in VALUES.items() for i, v in enumerate(vs)]
+)
+SCORES = pandas.DataFrame([{"cell": "a", "score": "accuracy", "mean": 0.5, "low": 0.4, "high": 0.6, "n": 5}])
+METRICS = pandas.DataFrame([{"cell": "a", "seed": 0, "epoch": e, "loss": 1.0, "accuracy": 0.5} for e in (1, 2)])
+ROWS = [{"cell": "a", "accuracy": stats.Interval(0.5, 0.4, 0.6, 5)}]
+IMAGE, PICTURES = RANDOM.random((8, 8)), RANDOM.random((2, 3, 5, 5, 1))
+GREY = IMAGE[..., None]
+COVERED = figures.Covered(
+    RANDOM.random((6, 6, 1)), RANDOM.random((3, 3)), RANDOM.random((6, 6, 1)), RANDOM.random((3, 3)),
+    RANDOM.integers(0, 2, (3, 3)), label="cat", channel=0,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What the run varies."""
+
+    size: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Square:
+    """A receptive field of 3 pixels."""
+
+    size: tuple[int, ...] = (3, 3)
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (1, 1)
+    units: tuple[int, ...] = (8, 8)
+    image_size: tuple[int, ...] = (8, 8)
+
+    def span(self, unit: Any) -> tuple[tuple[int, int], ...]:
+        """The pixels about the unit."""
+        return tuple((i - 1, i + 1) for i in unit)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spot:
+    """Weights that fall from the middle."""
+
+    mass: Any = dataclasses.field(default_factory=lambda: np.full((8, 8), 1 / 64))
+    centre: tuple[float, float] = (3.5, 3.5)
+
+    def radius(self, mass: float) -> float:
+        """Of any share."""
+        return 2.0
+
+
+def _axes() -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure().subplots()
+
+
+def _figure() -> Any:
+    return _axes().figure
+
+
+def _run() -> pathlib.Path:
+    with runs.open_run("demo", Config(), root=pathlib.Path("runs")) as run:
+        run.log(cell="a", seed=0, loss=1.0)
+        run.write_summary(SUMMARY)
+    return run.path
+
+
+CALLS: dict[str, Arguments] = {
+    "figures.angle_curves": lambda: dict(curves=CURVES, degrees=[0, 90, 180, 270]),
+    "figures.colours": lambda: dict(cells=["a", "b"]),
+    "stats.compare": lambda: dict(values=VALUES),
+    "stats.compare_summary": lambda: dict(summary=SUMMARY, scores=["accuracy"]),
+    "figures.curves_figure": lambda: dict(panels={"p": ([0, 1], {"x": [1, 2]})}, ylabel="d", title="t"),
+    "figures.depth_figure": lambda: dict(fields={"a": Square()}),
+    "figures.draw_effective_field": lambda: dict(axes=_axes(), weights=Spot(), field=Square()),
+    "figures.draw_receptive_fields": lambda: dict(axes=_axes(), image=IMAGE, fields={"a": Square()}),
+    "stats.effect_size": lambda: dict(differences=[0.1, 0.2, 0.3]),
+    "figures.effective_field_figure": lambda: dict(weights={"a": Spot()}, fields={"a": Square()}),
+    "figures.evolution_figure": lambda: dict(
+        pictures=PICTURES, patches=PICTURES, rows=["a", "b"], columns=["1", "2", "3"], title="t"
+    ),
+    "figures.filter_figure": lambda: dict(kernel=RANDOM.normal(size=(3, 3, 3, 2)), title="t"),
+    "runs.format_interval": lambda: dict(interval=stats.Interval(0.5, 0.4, 0.6, 5)),
+    "runs.grid": lambda: dict(config=Config(), axes={"size": [1, 2]}),
+    "stats.holm": lambda: dict(p=[0.01, 0.2]),
+    "runs.main": lambda: dict(config_class=Config, run=lambda config: pathlib.Path(), prog="demo"),
+    "runs.markdown": lambda: dict(rows=ROWS),
+    "figures.montage_figure": lambda: dict(blocks=[figures.MapTiles("m", PICTURES[0], PICTURES[0])], title="t"),
+    "figures.mosaic": lambda: dict(tiles=PICTURES[0], across=2),
+    "figures.occlusion_figure": lambda: dict(images=[COVERED], class_names={0: "dog", 1: "cat"}, title="t"),
+    "runs.open_run": lambda: dict(experiment="demo", config=Config(), root=pathlib.Path("runs")),
+    "stats.over_images": lambda: dict(columns={"a": [[0.0, 1.0, 1.0]]}, score=lambda means: means["a"], resamples=20),
+    "stats.over_seeds": lambda: dict(values=[0.1, 0.2, 0.3], resamples=20),
+    "runs.print_table": lambda: dict(rows=ROWS, title="t"),
+    "runs.read_config": lambda: dict(path=_run()),
+    "runs.read_metrics": lambda: dict(path=_run()),
+    "runs.read_summary": lambda: dict(path=_run()),
+    "figures.receptive_field_figure": lambda: dict(image=IMAGE, fields={"a": Square()}),
+    "figures.save": lambda: dict(figure=_figure(), path=pathlib.Path("figure.png")),
+    "figures.score_dots": lambda: dict(scores=SCORES),
+    "figures.sheet_figure": lambda: dict(sheets=[[GREY, GREY]], rows=["a"], columns=["1", "2"], title="t"),
+    "figures.signed_grey": lambda: dict(pictures=PICTURES[0]),
+    "figures.training_curves": lambda: dict(metrics=METRICS),
+    "figures.translation_maps": lambda: dict(maps=MAPS),
+    "runs.write_page": lambda: dict(
+        path=pathlib.Path("page.html"), title="t", sections=[runs.Section("s", [runs.Code("x")])]
+    ),
+}
