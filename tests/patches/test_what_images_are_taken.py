@@ -1,12 +1,12 @@
 """Values, masks and grey images: every function of priors that takes images, as users would give them."""
 
+import brute_force
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cnnjax import InputError, data, jigsaw, patches
-from tests.priors import brute_force
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
 
