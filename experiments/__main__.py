@@ -8,7 +8,7 @@ import shutil
 import textwrap
 
 from cnnjax.ending import one_line_endings
-from experiments.common.modules import Module, experiments
+from experiments.modules import Module, experiments
 
 AFTER = """\
 --help after a command tells its options; times are on two cores.

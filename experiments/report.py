@@ -13,8 +13,9 @@ import tyro
 
 from cnnjax.errors import InputError
 from cnnjax.files import printable, read_file
-from cnnjax.runs import main, write_page
-from experiments.common.run_sections import sections_of, title_of
+from cnnjax.runs import main, read_config, write_page
+from cnnjax.sweep.run_sections import sections_of
+from experiments.modules import experiments
 
 MARK = '<meta name="generator" content="cnnjax">'
 
@@ -56,6 +57,14 @@ def write(report: Report) -> Path:
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; name another with --out") from error
     return out
+
+
+def title_of(run: Path) -> str:
+    """The question that a run answers, or its experiment's name where no module of that name is here."""
+    name = read_config(run)["experiment"]
+    # A benchmark's run is called benchmarks_NAME.
+    named = {module.name.removeprefix("experiments.").replace(".", "_"): module.question for module in experiments()}
+    return named.get(name) or str(name)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,13 @@ from cnnjax import models, runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Cell, Progress, grid, open_run
+from cnnjax.sweep.cell import CellPlan
+from cnnjax.sweep.cells import Engine, sweep
+from cnnjax.sweep.images import check_moves, load_images
+from cnnjax.sweep.network import prove_size
+from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
 from experiments.alexnet import report
-from experiments.common.images import check_moves, load_images
-from experiments.common.network import prove_size
-from experiments.common.ranges import check_ranges
-from experiments.common.sweep import CellPlan, Engine, sweep
 
 Kind = Literal["two_towers", "no_exchange", "one_tower"]
 Regularization = Literal["none", "dropout", "augmentation", "both"]

@@ -13,13 +13,12 @@ from cnnjax.figures import save, training_curves
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table
 from cnnjax.stats import compare_summary, holm, over_seeds
+from cnnjax.sweep.cell import WEIGHTS, Outcome
+from cnnjax.sweep.kept import folder_of
+from cnnjax.sweep.metrics import read_trainings
+from cnnjax.sweep.tables import show_tables
 from experiments.alexnet import figures as tower_figures
 from experiments.alexnet.separation import Separation, separation
-from experiments.common.cell import WEIGHTS
-from experiments.common.kept import folder_of
-from experiments.common.metrics import read_trainings
-from experiments.common.sweep import Outcome
-from experiments.common.tables import show_tables
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,12 +11,12 @@ from cnnjax.data import Dataset
 from cnnjax.figures import angle_curves, colours, save, score_dots, training_curves, translation_maps
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table, read_summary
+from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.metrics import read_trainings
+from cnnjax.sweep.protocol import ProtocolConfig, Task, tasks
+from cnnjax.sweep.scores import Columns, interval, write_scores
+from cnnjax.sweep.tables import show_tables
 from experiments.augmentation.comparisons import compare_cells
-from experiments.common.metrics import read_trainings
-from experiments.common.protocol import ProtocolConfig, Task, tasks
-from experiments.common.scores import Columns, interval, write_scores
-from experiments.common.sweep import Outcome
-from experiments.common.tables import show_tables
 
 if TYPE_CHECKING:
     import pandas as pd

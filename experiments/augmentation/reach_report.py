@@ -12,13 +12,13 @@ from cnnjax.figures import colours, save
 from cnnjax.figures.style import frame, seeds_note, styled, tidy
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table, read_summary
+from cnnjax.sweep.cell import CellPlan, Outcome
+from cnnjax.sweep.metrics import read_trainings
+from cnnjax.sweep.protocol import ProtocolConfig, Task, tasks
+from cnnjax.sweep.scores import Parts, interval, write_scores
+from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.traced import cost_of
 from experiments.augmentation.comparisons import compare_cells
-from experiments.common.metrics import read_trainings
-from experiments.common.protocol import ProtocolConfig, Task, tasks
-from experiments.common.scores import Parts, interval, write_scores
-from experiments.common.sweep import CellPlan, Outcome
-from experiments.common.tables import show_tables
-from experiments.common.traced import cost_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

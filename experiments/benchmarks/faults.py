@@ -37,11 +37,11 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, main, markdown, open_run, print_table, read_config, read_metrics, read_summary
 from cnnjax.runs.cli import check_numbers
+from cnnjax.sweep.network import NetworkConfig
+from cnnjax.sweep.protocol import ProtocolConfig
+from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation, report
-from experiments.common.network import NetworkConfig
-from experiments.common.protocol import ProtocolConfig
-from experiments.common.ranges import check_ranges
 
 if TYPE_CHECKING:
     from experiments.benchmarks.wrong_arguments.matrix import Outcome
@@ -50,7 +50,7 @@ TINY = augmentation.Config(
     data=DataConfig(train_images=60, test_images=20),
     network=NetworkConfig(widths=(4,)),
     train=TrainConfig(epochs=2, batch_size=20),
-    protocol=ProtocolConfig(max_shift=1, rotation_step=90, images=10),
+    protocol=ProtocolConfig(max_shift=1, rotation_step=90.0, images=10),
     augmentations=("none", "crop"),
     seeds=2,
 )

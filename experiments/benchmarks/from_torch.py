@@ -27,10 +27,10 @@ from cnnjax import models, runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, main, markdown, open_run, print_table
+from cnnjax.sweep.kept import measured_once
 from experiments.benchmarks.measure import check_cpu, interleave, speed_ratio
 from experiments.benchmarks.networks import CASES
 from experiments.benchmarks.train import Network
-from experiments.common.kept import measured_once
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, main, markdown, open_run, print_table
 from cnnjax.stats import over_seeds
-from experiments.common.kept import measured_once
+from cnnjax.sweep.kept import measured_once
 from experiments.shared.puzzles import DISSIMILARITIES, best_neighbours, measures, photograph
 
 IMAGES = (

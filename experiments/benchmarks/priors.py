@@ -30,7 +30,7 @@ from cnnjax.data.require import require
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, main, markdown, open_run, print_table
-from experiments.common.kept import measured_once
+from cnnjax.sweep.kept import measured_once
 
 PAIRS = (("motorcycle_right", "motorcycle", 0), ("astronaut", "astronaut", 7), ("flower", "china", 0))
 """Source, target, and the exclusion radius."""

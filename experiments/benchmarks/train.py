@@ -27,10 +27,10 @@ from cnnjax import runtime
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, main, markdown, open_run, print_table
+from cnnjax.sweep.kept import measured_once
 from cnnjax.training import StepSpec, TrainConfig, init_state, train_step
 from experiments.benchmarks.measure import Ratio, check_cpu, geometric_mean, interleave, speed_ratio, without_kernels
 from experiments.benchmarks.networks import CASES, Case
-from experiments.common.kept import measured_once
 
 Network = Literal["ResNet-20", "ResNet-18", "max pooling", "LeNet", "depthwise", "AlexNet", "ResNet-50"]
 LEARNING_RATE, WEIGHT_DECAY = 0.01, 5e-4

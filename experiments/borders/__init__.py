@@ -24,11 +24,12 @@ from typing import Literal
 from cnnjax import runtime
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, grid, open_run
+from cnnjax.sweep.cell import CellPlan
+from cnnjax.sweep.cells import Engine, sweep
+from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
 from experiments.borders import red_green, report
 from experiments.borders.red_green import RedGreenNet
-from experiments.common.ranges import check_ranges
-from experiments.common.sweep import CellPlan, Engine, sweep
 
 Kind = Literal["valid", "same", "full", "circular", "reflect"]
 

@@ -14,11 +14,11 @@ from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
 from cnnjax.ops import Padding
 from cnnjax.runs import RunDirectory, Table
 from cnnjax.stats import over_seeds
+from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.paired import write_comparisons
+from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.traced import activations_of, shapes_of
 from experiments.borders.red_green import SIDE, TEST_SETS, RedGreenNet, ceiling
-from experiments.common.paired import write_comparisons
-from experiments.common.sweep import Outcome
-from experiments.common.tables import show_tables
-from experiments.common.traced import activations_of, shapes_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

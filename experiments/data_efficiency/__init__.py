@@ -41,11 +41,12 @@ from cnnjax import analysis, runtime
 from cnnjax.data import DataConfig, Dataset, Split
 from cnnjax.errors import InputError
 from cnnjax.runs import Cell, Progress, grid, open_run
+from cnnjax.sweep.cell import CellPlan
+from cnnjax.sweep.cells import Engine, sweep
+from cnnjax.sweep.images import check_moves, load_images
+from cnnjax.sweep.network import NetworkConfig, build
+from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
-from experiments.common.images import check_moves, load_images
-from experiments.common.network import NetworkConfig, build
-from experiments.common.ranges import check_ranges
-from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.data_efficiency import report
 from experiments.data_efficiency.local_network import LocalNetwork
 from experiments.data_efficiency.report import Costs

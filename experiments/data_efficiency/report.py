@@ -13,8 +13,8 @@ from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table
 from cnnjax.stats import compare
 from cnnjax.stats.intervals import over_seeds
-from experiments.common.sweep import Outcome
-from experiments.common.tables import show_tables
+from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.tables import show_tables
 from experiments.shared.large_numbers import short
 
 if TYPE_CHECKING:

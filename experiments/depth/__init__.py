@@ -29,12 +29,13 @@ from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Cell, Progress, grid, open_run
+from cnnjax.sweep.cell import CellPlan
+from cnnjax.sweep.cells import Engine, sweep
+from cnnjax.sweep.images import check_moves, load_images
+from cnnjax.sweep.network import NetworkConfig, blocks_of, build
+from cnnjax.sweep.protocol import ProtocolConfig, prove, tasks
+from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
-from experiments.common.images import check_moves, load_images
-from experiments.common.network import NetworkConfig, blocks_of, build
-from experiments.common.protocol import ProtocolConfig, prove, tasks
-from experiments.common.ranges import check_ranges
-from experiments.common.sweep import CellPlan, Engine, sweep
 from experiments.depth import report
 from experiments.depth.cells import DepthPlan, measure_depth
 

@@ -11,9 +11,9 @@ from jaxtyping import PyTree
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.runs import Progress, RunDirectory
-from experiments.common.cell import CellPlan, read_networks, snapshot
-from experiments.common.kept import folder_of
-from experiments.common.protocol import classifier
+from cnnjax.sweep.cell import CellPlan, read_networks, snapshot
+from cnnjax.sweep.kept import folder_of
+from cnnjax.sweep.protocol import classifier
 from experiments.shared.learning_signal import Measured, measure_networks, measured_file, read_measured
 
 ANSWERS = "training_predictions.safetensors"

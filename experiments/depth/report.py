@@ -13,13 +13,13 @@ from cnnjax.figures.style import frame, seeds_note, styled, tidy
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table
 from cnnjax.stats import Interval, over_seeds
-from experiments.common.metrics import read_trainings
-from experiments.common.paired import write_comparisons
-from experiments.common.protocol import ProtocolConfig, tasks
-from experiments.common.scores import interval, score, write_scores
-from experiments.common.sweep import Outcome
-from experiments.common.tables import show_tables
-from experiments.common.traced import activations_of, cost_of, shapes_of
+from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.metrics import read_trainings
+from cnnjax.sweep.paired import write_comparisons
+from cnnjax.sweep.protocol import ProtocolConfig, tasks
+from cnnjax.sweep.scores import interval, score, write_scores
+from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.traced import activations_of, cost_of, shapes_of
 from experiments.depth.cells import DepthPlan, DepthResult
 from experiments.shared import learning_signal_figures
 from experiments.shared.learning_signal import FACTOR, QUANTITIES, Networks, summary_rows, trained_row

@@ -35,14 +35,15 @@ from cnnjax import analysis, runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, RunDirectory, grid, open_run
+from cnnjax.sweep.cell import CellPlan
+from cnnjax.sweep.cells import check_same_data, trained
+from cnnjax.sweep.images import load_images
+from cnnjax.sweep.kept import folder_of
+from cnnjax.sweep.network import NetworkConfig, build
+from cnnjax.sweep.protocol import classifier
+from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.traced import activations_of, shapes_of
 from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
-from experiments.common.images import load_images
-from experiments.common.kept import folder_of
-from experiments.common.network import NetworkConfig, build
-from experiments.common.protocol import classifier
-from experiments.common.ranges import check_ranges
-from experiments.common.sweep import CellPlan, check_same_data, trained
-from experiments.common.traced import activations_of, shapes_of
 from experiments.effective_field import report
 from experiments.effective_field import stacks as effective_stacks
 from experiments.effective_field.stacks import Stack, Weights

@@ -10,7 +10,7 @@ from cnnjax.data import Dataset
 from cnnjax.figures import save
 from cnnjax.runs import RunDirectory, Table, format_interval
 from cnnjax.stats import Interval, over_seeds
-from experiments.common.tables import show_tables
+from cnnjax.sweep.tables import show_tables
 from experiments.effective_field import figures as effective_field_figures
 from experiments.effective_field.stacks import Stack
 

@@ -24,12 +24,13 @@ from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, open_run
+from cnnjax.sweep.cell import CellPlan
+from cnnjax.sweep.cells import sweep
+from cnnjax.sweep.images import check_moves, load_images
+from cnnjax.sweep.kept import folder_of
+from cnnjax.sweep.network import NetworkConfig, build
+from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
-from experiments.common.images import check_moves, load_images
-from experiments.common.kept import folder_of
-from experiments.common.network import NetworkConfig, build
-from experiments.common.ranges import check_ranges
-from experiments.common.sweep import CellPlan, sweep
 from experiments.features import report
 from experiments.features.cells import CELL, Extent, measure_all
 

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from cnnjax import analysis, runtime
 from cnnjax.data import Dataset, coloured, shapes
 from cnnjax.runs import Progress
-from experiments.common.cell import WEIGHTS, CellPlan, read_networks, snapshot
-from experiments.common.kept import Folder
+from cnnjax.sweep.cell import WEIGHTS, CellPlan, read_networks, snapshot
+from cnnjax.sweep.kept import Folder
 
 State = Literal["start", "trained"]
 FILES: dict[State, str] = {"start": snapshot(0), "trained": WEIGHTS}

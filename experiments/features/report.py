@@ -9,8 +9,8 @@ from cnnjax.figures import save, training_curves
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table, format_interval
 from cnnjax.stats import Interval, over_seeds
-from experiments.common.metrics import read_trainings
-from experiments.common.tables import show_tables
+from cnnjax.sweep.metrics import read_trainings
+from cnnjax.sweep.tables import show_tables
 from experiments.features import figures as feature_figures
 from experiments.features.cells import CELL, Measured
 

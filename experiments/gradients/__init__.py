@@ -28,11 +28,11 @@ from cnnjax import runtime
 from cnnjax.data import DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Cell, Progress, grid, open_run
+from cnnjax.sweep.cells import check_same_data
+from cnnjax.sweep.images import load_images
+from cnnjax.sweep.network import NetworkConfig, blocks_of, build
+from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
-from experiments.common.images import load_images
-from experiments.common.network import NetworkConfig, blocks_of, build
-from experiments.common.ranges import check_ranges
-from experiments.common.sweep import check_same_data
 from experiments.gradients import report
 from experiments.gradients.cells import GradientPlan, measure_all
 from experiments.gradients.redraw import Initialization

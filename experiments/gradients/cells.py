@@ -11,6 +11,8 @@ from jaxtyping import Array, PyTree
 
 from cnnjax.data import Dataset, epoch_order
 from cnnjax.runs import Progress, RunDirectory
+from cnnjax.sweep.cell import STATE
+from cnnjax.sweep.kept import Folder, folder_of
 from cnnjax.training import (
     StepSpec,
     TrainConfig,
@@ -19,8 +21,6 @@ from cnnjax.training import (
     run_steps,
     unstack,
 )
-from experiments.common.cell import STATE
-from experiments.common.kept import Folder, folder_of
 from experiments.gradients.redraw import Initialization, redrawn
 from experiments.shared.learning_signal import Measured, Networks, measure_networks, measured_file, read_measured
 

@@ -7,7 +7,7 @@ from cnnjax.data import Dataset
 from cnnjax.figures import save
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table
-from experiments.common.tables import show_tables
+from cnnjax.sweep.tables import show_tables
 from experiments.gradients.cells import GradientPlan
 from experiments.shared import learning_signal_figures as figures
 from experiments.shared.learning_signal import (

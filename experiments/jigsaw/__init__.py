@@ -28,7 +28,7 @@ from cnnjax.errors import InputError
 from cnnjax.figures import save
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, markdown, open_run, print_table
-from experiments.common.ranges import check_ranges
+from cnnjax.sweep.ranges import check_ranges
 from experiments.jigsaw import figures
 from experiments.shared.puzzles import measures
 

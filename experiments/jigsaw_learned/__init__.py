@@ -24,8 +24,8 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, markdown, open_run, print_table
 from cnnjax.stats import over_seeds
-from experiments.common.kept import measured_once
-from experiments.common.ranges import check_ranges
+from cnnjax.sweep.kept import measured_once
+from cnnjax.sweep.ranges import check_ranges
 from experiments.jigsaw_learned.border_network import Learned, Spec, train
 from experiments.shared.puzzles import DISSIMILARITIES, best_neighbours, photograph
 

@@ -28,11 +28,11 @@ from cnnjax.errors import InputError
 from cnnjax.figures import save
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, Table, open_run
+from cnnjax.sweep.catalogue import CATALOGUE, Network, find
+from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.traced import activations_of
 from cnnjax.training import save_tree
-from experiments.common.catalogue import CATALOGUE, Network, find
-from experiments.common.ranges import check_ranges
-from experiments.common.tables import show_tables
-from experiments.common.traced import activations_of
 from experiments.parameters import figures as parameter_figures
 from experiments.shared.large_numbers import short
 

@@ -27,7 +27,7 @@ from cnnjax.figures import save
 from cnnjax.files import write_atomic
 from cnnjax.patches.inpainting import Level, check
 from cnnjax.runs import Progress, open_run, print_table
-from experiments.common.ranges import check_ranges
+from cnnjax.sweep.ranges import check_ranges
 from experiments.patchmatch import figures
 
 ROCKET = (298, 118, 347, 118, 347, 352, 362, 360, 362, 405, 284, 405, 284, 360, 298, 352)

@@ -34,10 +34,10 @@ from cnnjax import analysis, runtime
 from cnnjax.errors import InputError
 from cnnjax.figures import save
 from cnnjax.runs import Progress, Table, open_run
-from experiments.common.catalogue import Network, find
-from experiments.common.ranges import check_memory, check_ranges
-from experiments.common.tables import show_tables
-from experiments.common.traced import activations_of
+from cnnjax.sweep.catalogue import Network, find
+from cnnjax.sweep.ranges import check_memory, check_ranges
+from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.traced import activations_of
 from experiments.receptive_field import figures
 from experiments.receptive_field.picture import load_picture
 from experiments.shared.growing_fields import shown

@@ -25,8 +25,8 @@ from cnnjax.errors import InputError
 from cnnjax.figures import save
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, markdown, open_run, print_table
-from experiments.common.kept import folder_of
-from experiments.common.ranges import check_ranges
+from cnnjax.sweep.kept import folder_of
+from cnnjax.sweep.ranges import check_ranges
 from experiments.self_similarity import figures as self_similarity_figures
 
 SOURCES = {

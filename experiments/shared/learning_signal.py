@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 
 from cnnjax import analysis
 from cnnjax.stats import Interval, over_seeds
-from experiments.common.kept import Folder
+from cnnjax.sweep.kept import Folder
 
 QUANTITIES = "At maps: the norm of the loss's gradient, over all units and images. At kernels: its root mean square."
 FACTOR = (

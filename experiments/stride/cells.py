@@ -15,9 +15,9 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, RunDirectory
-from experiments.common.cell import WEIGHTS, CellPlan, read_networks
-from experiments.common.kept import folder_of
-from experiments.common.traced import activations_of, shapes_of
+from cnnjax.sweep.cell import WEIGHTS, CellPlan, read_networks
+from cnnjax.sweep.kept import folder_of
+from cnnjax.sweep.traced import activations_of, shapes_of
 
 TERMS = ("total", "aliasing", "border", "content")
 """Fields of `analysis.ShiftTerms`."""

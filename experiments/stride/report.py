@@ -12,12 +12,12 @@ from cnnjax.figures.style import GRID, INK, frame, styled, tidy
 from cnnjax.runs import RunDirectory, Table
 from cnnjax.stats import Interval, over_seeds
 from cnnjax.stats.intervals import describe_methods, method_over_seeds
-from experiments.common.paired import write_comparisons
-from experiments.common.protocol import ProtocolConfig, tasks
-from experiments.common.scores import interval, score, write_scores
-from experiments.common.sweep import Outcome
-from experiments.common.tables import show_tables
-from experiments.common.traced import cost_of
+from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.paired import write_comparisons
+from cnnjax.sweep.protocol import ProtocolConfig, tasks
+from cnnjax.sweep.scores import interval, score, write_scores
+from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.traced import cost_of
 from experiments.stride.cells import StridePlan
 
 if TYPE_CHECKING:

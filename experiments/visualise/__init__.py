@@ -38,13 +38,13 @@ from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.data import Augmentation, DataConfig
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, RunDirectory, open_run
+from cnnjax.sweep.cell import WEIGHTS, CellPlan
+from cnnjax.sweep.cells import check_same, check_same_data, trained
+from cnnjax.sweep.images import check_moves, load_images
+from cnnjax.sweep.kept import folder_of
+from cnnjax.sweep.network import NetworkConfig, build
+from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
-from experiments.common.cell import WEIGHTS
-from experiments.common.images import check_moves, load_images
-from experiments.common.kept import folder_of
-from experiments.common.network import NetworkConfig, build
-from experiments.common.ranges import check_ranges
-from experiments.common.sweep import CellPlan, check_same, check_same_data, trained
 from experiments.shared.growing_fields import shown
 from experiments.visualise import checks, page, views
 from experiments.visualise import layers as layers_of

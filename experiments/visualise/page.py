@@ -8,8 +8,8 @@ from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.figures import save
 from cnnjax.files import write_atomic
 from cnnjax.runs import Picture, RunDirectory, Section, Table, read_config, write_page
-from experiments.common.run_sections import making_section, settings_section
-from experiments.common.tables import show_tables
+from cnnjax.sweep.run_sections import making_section, settings_section
+from cnnjax.sweep.tables import show_tables
 from experiments.visualise.figures import figures
 from experiments.visualise.found import Found
 from experiments.visualise.subject import Subject

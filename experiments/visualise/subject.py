@@ -26,12 +26,12 @@ from cnnjax.errors import InputError
 from cnnjax.files import printable
 from cnnjax.program.names import path_name
 from cnnjax.runs import read_config
+from cnnjax.sweep.catalogue import CATALOGUE
+from cnnjax.sweep.cell import WEIGHTS
+from cnnjax.sweep.describe import build_described
+from cnnjax.sweep.kept import Folder
+from cnnjax.sweep.traced import activations_of
 from cnnjax.training import unstack
-from experiments.common.catalogue import CATALOGUE
-from experiments.common.cell import WEIGHTS
-from experiments.common.describe import build_described
-from experiments.common.kept import Folder
-from experiments.common.traced import activations_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -161,11 +161,18 @@ def of_run(run: Path, cell: str, seed: int, images: Path | None, *, progress: Pr
     return of_cell(folder, seed, shown, title=f"{document['experiment']}, {cell}, network {seed}")
 
 
+def moved(description: Any) -> Any:
+    """The description of a network with its class where it is now, of a run of before that too."""
+    if isinstance(description, dict) and "class" in description:
+        return description | {"class": str(description["class"]).replace("experiments.parts.", "experiments.")}
+    return description
+
+
 def of_cell(folder: Folder, seed: int, images: Images, *, title: str) -> Subject:
     """A network that the cell in `folder` has kept, described beside its weights, with its snapshots."""
     again = f"delete the folder {folder.path} and let the run's command train the cell again"
     arrays, about = folder.described(WEIGHTS, remedy=again)
-    model = build_described(about.get("network"))
+    model = build_described(moved(about.get("network")), packages=("experiments",))
     seeds = len(next(iter(arrays.values())))
     if not 0 <= seed < seeds:
         raise InputError(f"seed={seed}: {folder.path.name} has networks from 0 to {seeds - 1}")

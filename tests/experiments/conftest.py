@@ -6,10 +6,10 @@ import os
 import pytest
 
 from cnnjax.data import DataConfig
+from cnnjax.sweep.network import NetworkConfig
+from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.training import TrainConfig
 from experiments.augmentation import Config
-from experiments.common.network import NetworkConfig
-from experiments.common.protocol import ProtocolConfig
 
 TINY_FLAGS = (
     *("--data.train-images", "60", "--data.test-images", "20"),
@@ -21,7 +21,7 @@ TINY = Config(
     data=DataConfig(train_images=60, test_images=20),
     network=NetworkConfig(widths=(4,)),
     train=TrainConfig(epochs=2, batch_size=20),
-    protocol=ProtocolConfig(max_shift=1, rotation_step=90, images=10),
+    protocol=ProtocolConfig(max_shift=1, rotation_step=90.0, images=10),
     augmentations=("none", "both"),
     seeds=2,
 )

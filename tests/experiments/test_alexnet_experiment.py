@@ -13,9 +13,9 @@ from scipy import stats
 from cnnjax import InputError
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import cli
+from cnnjax.sweep import cell
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import alexnet
-from experiments.common import cell
 
 FLAGS = (
     *("--data.size", "16", "--data.train-images", "48", "--data.test-images", "24"),

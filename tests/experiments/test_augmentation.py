@@ -19,9 +19,9 @@ from PIL import Image
 from cnnjax import InputError
 from cnnjax.data import DataConfig
 from cnnjax.runs import read_config, read_metrics
+from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import read_arrays
 from experiments.augmentation import run
-from experiments.common.network import NetworkConfig
 from tests.experiments.conftest import TINY, TINY_FLAGS, environment
 
 ROOT = Path(__file__).parents[2]
@@ -169,7 +169,7 @@ def finished(whole, tiny):
 
 def test_a_finished_run_is_not_trained_again(finished, capsys, monkeypatch):
     before = (finished.out / "summary.csv").read_bytes()
-    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
     assert run(finished) == finished.out
     captured = capsys.readouterr()
     assert captured.err.count("finished earlier") == 2
@@ -193,12 +193,12 @@ def test_a_cell_killed_in_measuring_keeps_its_training(finished, monkeypatch):
     before = (path / "summary.csv").read_bytes()
     (path / "cells" / "augmentation=both" / "predictions.safetensors").unlink()
     (path / "summary.csv").unlink()
-    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
     assert (run(finished) / "summary.csv").read_bytes() == before
 
 
 def test_a_diverging_cell_is_marked_and_the_sweep_goes_on(tiny, monkeypatch, capsys):
-    from experiments.common import cell
+    from cnnjax.sweep import cell
 
     real = cell.train_together
 

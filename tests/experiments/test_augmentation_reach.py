@@ -13,19 +13,19 @@ from PIL import Image
 from cnnjax import analysis
 from cnnjax.data import Augmentation, DataConfig, load
 from cnnjax.runs import cli, open_run, read_metrics
+from cnnjax.sweep import cell
+from cnnjax.sweep.network import NetworkConfig, build
+from cnnjax.sweep.protocol import ProtocolConfig, Task
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation
 from experiments.augmentation import reach_report
 from experiments.augmentation.reach_report import Reach, parts_inside_and_outside
-from experiments.common import cell
-from experiments.common.network import NetworkConfig, build
-from experiments.common.protocol import ProtocolConfig, Task
 
 TINY = augmentation.Config(
     data=DataConfig(train_images=40, test_images=20, size=6, canvas=8),
     network=NetworkConfig(widths=(4,), downsample="max"),
     train=TrainConfig(epochs=2, batch_size=20),
-    protocol=ProtocolConfig(max_shift=1, rotation_step=90, images=20, orbits=("rotation",)),
+    protocol=ProtocolConfig(max_shift=1, rotation_step=90.0, images=20, orbits=("rotation",)),
     augmentations=("none", "rotation"),
     strengths=(0.5, 1.0),
     architectures=("plain", "p4"),

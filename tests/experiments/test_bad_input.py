@@ -28,7 +28,7 @@ def refused(tmp_path, monkeypatch, capsys):
 
     def call(*flags, out=tmp_path / "run", base=TINY_FLAGS):
         monkeypatch.setattr(sys, "argv", ["augmentation", *base, "--out", str(out), *map(str, flags)])
-        monkeypatch.setattr("experiments.common.cell.train_together", None)  # long work would fail loudly
+        monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)  # long work would fail loudly
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             cli.main(augmentation.Config, augmentation.run, prog="augmentation")

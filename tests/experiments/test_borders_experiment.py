@@ -130,7 +130,7 @@ def test_the_directory_tells_the_whole_story(whole):
 
 
 def test_killed_in_a_cell_it_goes_on_to_the_same_table(whole, tmp_path, monkeypatch, capsys):
-    from experiments.common import cell
+    from cnnjax.sweep import cell
 
     real, calls = cell.train_together, []
 
@@ -179,7 +179,7 @@ def test_standard_errors_apart():
 def test_bad_input_is_one_line_and_leaves_nothing_behind(
     flags, message, tmp_path, monkeypatch, capsys, without_type_checks
 ):
-    monkeypatch.setattr("experiments.common.cell.train_together", None)  # long work would fail loudly
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)  # long work would fail loudly
     monkeypatch.setattr(sys, "argv", ["borders", *flags, "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as stopped:
         cli.main(borders.Config, borders.run, prog="borders", presets={"paper": borders.PAPER})

@@ -16,9 +16,9 @@ from PIL import Image
 from cnnjax import models
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import cli
+from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import data_efficiency
-from experiments.common.network import NetworkConfig
 from experiments.data_efficiency import Fewer, balanced, move, permute
 from experiments.data_efficiency.local_network import LocalNetwork
 from tests.drawn import drawn_variables
@@ -213,7 +213,7 @@ def test_the_directory_tells_the_whole_story(whole, dataset):
 
 @jax.numpy_dtype_promotion("standard")  # as above
 def test_killed_in_a_cell_it_goes_on_to_the_same_table(tmp_path, monkeypatch, capsys):
-    from experiments.common import cell
+    from cnnjax.sweep import cell
 
     expected = data_efficiency.run(dataclasses.replace(TINY, out=tmp_path / "whole"))
     assert len(pd.read_csv(expected / "summary.csv")) == 4 * 2 + 2  # and the other width, at all images
@@ -263,7 +263,7 @@ def test_killed_in_a_cell_it_goes_on_to_the_same_table(tmp_path, monkeypatch, ca
 def test_bad_input_is_one_line_and_leaves_nothing_behind(
     flags, message, tmp_path, monkeypatch, capsys, without_type_checks
 ):
-    monkeypatch.setattr("experiments.common.cell.train_together", None)  # long work would fail loudly
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)  # long work would fail loudly
     monkeypatch.setattr(sys, "argv", ["data_efficiency", *flags, "--out", str(tmp_path / "run")])
     presets = {"paper": data_efficiency.PAPER}
     with pytest.raises(SystemExit) as stopped:

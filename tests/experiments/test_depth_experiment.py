@@ -15,11 +15,11 @@ from PIL import Image
 from cnnjax import models
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import cli, read_metrics
+from cnnjax.sweep import cell
+from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.training import TrainConfig, init_states, load_tree
 from cnnjax.training.step import StepSpec
 from experiments import depth
-from experiments.common import cell
-from experiments.common.protocol import ProtocolConfig
 from experiments.depth import cells as depth_cells
 from experiments.depth import report as depth_report
 from experiments.shared.learning_signal import Measured

@@ -19,9 +19,9 @@ from PIL import Image
 from cnnjax import InputError, analysis
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import cli, read_config
+from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import effective_field
-from experiments.common.network import NetworkConfig
 from experiments.effective_field import stacks as effective_stacks
 from experiments.effective_field.stacks import Stack
 from tests.experiments.conftest import environment
@@ -119,7 +119,7 @@ def test_killed_it_goes_on_to_the_same_summary(whole, tmp_path, monkeypatch, cap
 
     # Killed while it measured the trained network, it does not train again.
     (out / "cells" / "training" / "fields.safetensors").unlink()
-    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
     command(monkeypatch, *FLAGS, "--out", out)
     assert (out / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
 

@@ -17,9 +17,9 @@ from cnnjax import InputError, analysis
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import cli
 from cnnjax.stats import over_seeds
+from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import features
-from experiments.common.network import NetworkConfig
 from experiments.features import cells as feature_cells
 from experiments.features.report import over_pairs
 
@@ -178,7 +178,7 @@ def test_interrupted_anywhere_it_resumes_to_the_same_tables(whole, tmp_path, mon
     ):
         if file.name != "features-start-0.safetensors":
             file.unlink()
-    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
     for place, calls in ((feature_cells, "measure"), (feature_cells, "similarity")):
         real, seen = getattr(place, calls), []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.common.modules import FOLDER, experiments, read_module
+from experiments.modules import FOLDER, experiments, read_module
 
 MODULES = experiments()
 

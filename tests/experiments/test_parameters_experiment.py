@@ -12,9 +12,9 @@ from PIL import Image
 
 from cnnjax import models
 from cnnjax.runs import cli, read_config
+from cnnjax.sweep.catalogue import CATALOGUE
 from cnnjax.training import read_arrays
 from experiments import parameters
-from experiments.common.catalogue import CATALOGUE
 from experiments.shared.large_numbers import short
 
 SMALL = ("--models", "lenet5", "mlp", "--sides", "8", "16")

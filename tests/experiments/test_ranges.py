@@ -9,14 +9,14 @@ import pytest
 from cnnjax import InputError
 from cnnjax.data import DataConfig
 from cnnjax.runs.cli import check_numbers
+from cnnjax.sweep.images import check_moves, load_images
+from cnnjax.sweep.network import NetworkConfig, prove_size
+from cnnjax.sweep.protocol import ProtocolConfig
+from cnnjax.sweep.ranges import RANGES, check_ranges
 from cnnjax.training import TrainConfig
 from experiments import alexnet, augmentation, depth, jigsaw, receptive_field, visualise
-from experiments.common.images import check_moves, load_images
-from experiments.common.modules import experiments
-from experiments.common.network import NetworkConfig, prove_size
-from experiments.common.protocol import ProtocolConfig
-from experiments.common.ranges import RANGES, check_ranges
-from tests.experiments import tiny_sweep
+from experiments.modules import experiments
+from tests.sweep import tiny_sweep
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
 

@@ -19,9 +19,9 @@ from cnnjax import InputError
 from cnnjax.data import DataConfig
 from cnnjax.runs import cli, markdown, open_run
 from cnnjax.stats import Interval
+from cnnjax.sweep.run_sections import read_markdown
 from experiments import report
 from experiments.augmentation import Config
-from experiments.common.run_sections import read_markdown
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 COLOUR = (18, 162, 90)

@@ -11,11 +11,11 @@ from PIL import Image
 
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import Progress, cli, grid, open_run
+from cnnjax.sweep import cell
+from cnnjax.sweep.network import NetworkConfig
+from cnnjax.sweep.protocol import ProtocolConfig, prove, tasks
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import stride
-from experiments.common import cell
-from experiments.common.network import NetworkConfig
-from experiments.common.protocol import ProtocolConfig, prove, tasks
 from experiments.stride import cells as stride_cells
 
 TINY = stride.Config(

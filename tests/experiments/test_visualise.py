@@ -19,10 +19,12 @@ from PIL import Image
 from cnnjax import InputError, analysis, models
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import Progress, cli, open_run
+from cnnjax.sweep.describe import describe
+from cnnjax.sweep.kept import Folder
+from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise
-from experiments.common.kept import Folder
-from experiments.common.network import NetworkConfig
+from experiments.borders.red_green import RedGreenNet
 from experiments.visualise import Config
 from experiments.visualise import checks as visualise_checks
 from experiments.visualise import layers as visualise_layers
@@ -57,6 +59,12 @@ def command(monkeypatch, *flags):
 def whole(tmp_path_factory):
     """One uninterrupted run."""
     return visualise.run(dataclasses.replace(TINY, out=tmp_path_factory.mktemp("whole") / "run"))
+
+
+def test_networks_of_earlier_runs_are_found_where_they_are_now():
+    described = describe(RedGreenNet(padding="circular"))
+    assert described["class"] == "experiments.borders.red_green:RedGreenNet"
+    assert subjects.moved(described | {"class": "experiments.parts.borders.red_green:RedGreenNet"}) == described
 
 
 def test_the_run_holds_the_strongest_units_and_what_follows_from_them(whole):
@@ -119,7 +127,7 @@ def test_what_is_finished_is_not_done_again_and_gives_the_same_tables(whole, tmp
     out = shutil.copytree(whole, tmp_path / "run")
     for name in TABLES:
         (out / name).unlink()
-    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
     monkeypatch.setattr(visualise_layers, "strongest", None)
     command(monkeypatch, *FLAGS, "--out", out)
     assert capsys.readouterr().err.count("finished earlier") == 9
@@ -143,7 +151,7 @@ def test_killed_it_goes_on_to_the_same_tables(whole, tmp_path, monkeypatch, caps
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    monkeypatch.setattr("experiments.common.cell.train_together", None)  # what was finished is not done again
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)  # what was finished is not done again
     command(monkeypatch, *FLAGS, "--out", out)
     assert "training: finished earlier" in capsys.readouterr().err
     monkeypatch.setattr(visualise_layers, "strongest", None)
@@ -258,7 +266,7 @@ def test_extent_and_purity():
 def test_bad_input_is_one_line_and_leaves_nothing_behind(
     flags, message, tmp_path, monkeypatch, capsys, without_type_checks
 ):
-    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
     with pytest.raises(SystemExit) as stopped:
         command(monkeypatch, *FLAGS, *flags, "--out", tmp_path / "run")
     assert stopped.value.code == 2

@@ -12,8 +12,8 @@ from cnnjax import models
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample, NormName
-from experiments.common.ranges import check_memory
-from experiments.common.traced import shapes_of
+from cnnjax.sweep.ranges import check_memory
+from cnnjax.sweep.traced import shapes_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """Cells on the workers of a Ray cluster: the same files, to the last bit, though a worker is lost on the way."""
 
 import dataclasses
+import functools
+import importlib
 import os
 import pickle
 import secrets
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -14,10 +17,10 @@ import pytest
 
 from cnnjax import InputError, models
 from cnnjax.runs import Progress, open_run, read_metrics
+from cnnjax.sweep import cells, cluster
 from experiments.augmentation import Config
-from experiments.common import cluster, sweep
-from tests.experiments import tiny_sweep
-from tests.experiments.tiny_sweep import plan
+from tests.sweep import tiny_sweep
+from tests.sweep.tiny_sweep import plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, at its start and at its end
 
@@ -39,7 +42,7 @@ def ray():
 
 def swept(path, plans, engine):
     with open_run("sweep", {"engine": engine}, out=path) as run, Progress(len(plans)) as progress:
-        return sweep.sweep(run, plans, DATA, None, seeds=2, progress=progress, engine=engine)
+        return cells.sweep(run, plans, DATA, None, seeds=2, progress=progress, engine=engine)
 
 
 def lost_once(marker):
@@ -92,6 +95,19 @@ def test_functions_of_jax_arrive_as_themselves():
     assert pickle.loads(cluster.pickled(one)).spec == one.spec
     double = pickle.loads(cluster.pickled(jax.jit(lambda x: 2 * x)))  # it has no name to be found by
     assert double(3) == 6
+
+
+def test_the_code_of_the_plans_goes_with_them(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason=ABSENT)
+    (tmp_path / "of_a_colleague.py").write_text("def change(dataset):\n    return dataset\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    change = importlib.import_module("of_a_colleague").change
+    library = str(Path(models.__file__).parents[1])
+    assert cluster.code_of([plan("one")]) == [library]
+    for found in (change, functools.partial(change), lambda dataset: change(dataset)):
+        # The lambda is this test's, and so is its code.
+        code = set(cluster.code_of([plan("one"), plan("other", change=found)]))
+        assert code - {str(Path(__file__).parents[1])} == {library, str(tmp_path / "of_a_colleague.py")}
 
 
 def test_a_worker_with_other_versions_is_refused(ray, tmp_path, monkeypatch):

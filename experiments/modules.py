@@ -5,7 +5,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1]
+FOLDER = Path(__file__).parent
 
 WHERE = r"(?:on (?:two|one)(?: free)? cores?|of processor time)"
 TIME = re.compile(rf"(?:\bin|\bwithin|Expected:) ((?:(?!\bin\b)[^,:;()])+?) {WHERE}\b")

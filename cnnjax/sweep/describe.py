@@ -1,7 +1,8 @@
 """A network as JSON beside its weights, so that a file of weights can be used without the experiment that made it."""
 
 import importlib
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,9 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from cnnjax.errors import InputError
-
-PACKAGES = ("cnnjax", "experiments")
-"""A description names a class in one of these, and nothing else is imported."""
 
 NAMESPACES = {"nn": nn, "jnp": jnp, "jax.nn": jax.nn}
 """Where functions are looked for, to be written by name."""
@@ -36,21 +34,23 @@ def describe(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def build_described(description: Any) -> nn.Module:
+def build_described(description: Any, *, packages: Collection[str] = ()) -> nn.Module:
     """The network that `describe` described.
 
-    Raises InputError for what is no description of a network of this project.
+    Its class is looked for in modules that are imported already, and in those of `cnnjax` and of `packages`: nothing
+    else is imported. Raises InputError for what is no description of such a network.
     """
     if not isinstance(description, Mapping) or {"class", "fields"} - set(description):
         raise InputError("there is no description of the network beside the weights: make the run anew")
     module, _, name = str(description["class"]).partition(":")
-    module = module.replace("experiments.parts.", "experiments.")  # where networks of earlier runs were defined
     try:
-        found = getattr(importlib.import_module(module), name) if module.split(".")[0] in PACKAGES else None
-    except (ImportError, AttributeError):
-        found = None
+        if module.split(".")[0] in ("cnnjax", *packages):
+            importlib.import_module(module)
+    except ImportError:
+        pass
+    found = getattr(sys.modules.get(module), name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"{description['class']!r}, described beside the weights, is no network of this project")
+        raise InputError(f"{description['class']!r}, described beside the weights, is no network that is known here")
     try:
         return found(**{field: _decode(value) for field, value in description["fields"].items()})
     except TypeError as error:

@@ -11,8 +11,8 @@ from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory
 from cnnjax.stats import Interval, over_images, over_seeds
-from experiments.common.protocol import Task
-from experiments.common.sweep import Outcome
+from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.protocol import Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from cnnjax import InputError, models
-from experiments.common.network import NetworkConfig, build
+from cnnjax.sweep.network import NetworkConfig, build
 
 DIGITS = types.SimpleNamespace(
     class_names=("0", "1", "2"), mean=(0.1,), std=(0.3,), train=types.SimpleNamespace(images=np.zeros((5, 28, 28, 1)))

@@ -16,7 +16,6 @@ from cnnjax.runs.records import read_table
 from cnnjax.runs.settings import identity
 from cnnjax.stats import over_seeds
 from cnnjax.stats.intervals import describe_methods, method_over_seeds
-from experiments.common.modules import experiments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,14 +25,6 @@ ROWS, COLUMNS = 100, 200
 
 SCORED = 2000
 """Rows of a summary whose scores are shown over seeds at most."""
-
-
-def title_of(run: Path) -> str:
-    """The question that a run answers, or its experiment's name where no module of that name is here."""
-    name = read_config(run)["experiment"]
-    # A benchmark's run is called benchmarks_NAME.
-    named = {module.name.removeprefix("experiments.").replace(".", "_"): module.question for module in experiments()}
-    return named.get(name) or str(name)
 
 
 def sections_of(run: Path) -> list[Section]:

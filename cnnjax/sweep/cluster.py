@@ -1,7 +1,7 @@
 """Cells on the workers of a Ray cluster: each is a task, and a task that is lost with its worker is run again.
 
-The code of this checkout, the data and the plans go to the workers through Ray, and a cell's files come back the same
-way: no shared file system, and nothing that was read from a disk is executed.
+The plans, the code that they are made of and the data go to the workers through Ray, and a cell's files come back the
+same way: no shared file system, and nothing that was read from a disk is executed.
 """
 
 import contextlib
@@ -12,18 +12,18 @@ import logging
 import pickle
 import socket
 import sys
+import sysconfig
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cnnjax
-import experiments
 from cnnjax import runtime
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
-from experiments.common.cell import CellPlan, compute
-from experiments.common.protocol import ProtocolConfig
+from cnnjax.sweep.cell import CellPlan, compute
+from cnnjax.sweep.protocol import ProtocolConfig
 
 RETRIES = 3
 """How often a cell is begun again whose worker was lost."""
@@ -52,7 +52,7 @@ def compute_all(
     has other versions, for a cell whose worker is lost time and again, and where
     the cluster is lost.
     """
-    ray = connect()
+    ray = connect(plans)
     resources = ray.cluster_resources()
     accelerators = int(resources.get("GPU", 0))
     has = f"processors: {int(resources.get('CPU', 0))}, GPUs: {accelerators}"
@@ -95,10 +95,11 @@ def compute_all(
                 ray.cancel(reference, force=True)
 
 
-def connect() -> Any:
+def connect(plans: Sequence[CellPlan]) -> Any:
     """Ray, connected to the cluster of this program, if it has one already, or to the one that runs here.
 
-    Raises `InputError` where Ray is not installed or no cluster is running.
+    There it is told where the code of `plans` lies. Raises `InputError` where Ray is not installed or no cluster is
+    running.
     """
     try:
         import ray  # pyright: ignore[reportMissingImports]
@@ -106,9 +107,13 @@ def connect() -> Any:
     except ImportError as error:
         raise InputError("--engine ray needs Ray, which is not installed: pip install -e '.[cluster]'") from error
     if not ray.is_initialized():
-        code = [str(Path(module.__path__[0])) for module in (cnnjax, experiments)]
         try:
-            ray.init(address="auto", runtime_env={"py_modules": code}, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address="auto",
+                runtime_env={"py_modules": code_of(plans)},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         except ConnectionError as error:
             raise InputError(
                 f"no Ray cluster answers here ({str(error).strip().splitlines()[0]}): start one with `ray start "
@@ -127,15 +132,35 @@ def _check_that_it_answers(address: str) -> None:
         raise ConnectionError(f"the head at {address} does not answer") from error
 
 
-def pickled(value: Any) -> bytes:
+def code_of(plans: Sequence[CellPlan]) -> list[str]:
+    """The paths of cnnjax, and of the packages and modules by whose names `plans` go and that nothing has installed."""
+    modules: set[str] = set()
+    pickled(plans, modules)
+    installed = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    paths = [Path(cnnjax.__path__[0])]
+    for top in sorted({module.partition(".")[0] for module in modules} - {"cnnjax", "__main__"}):
+        module = sys.modules[top]
+        place = module.__path__[0] if hasattr(module, "__path__") else getattr(module, "__file__", None)
+        if place is not None and not any(map(Path(place).is_relative_to, installed)):
+            paths.append(Path(place))
+    return [str(path.absolute()) for path in paths]
+
+
+def pickled(value: Any, modules: set[str] | None = None) -> bytes:
     """`value` for another process, in which functions that have a name are those of that name.
 
-    cloudpickle copies JAX's, such as `jax.nn.relu`, which then are equal to no other.
+    cloudpickle copies JAX's, such as `jax.nn.relu`, which then are equal to no other. To `modules` are added the names
+    of those that functions and classes are of.
     """
     from ray import cloudpickle  # pyright: ignore[reportMissingImports]
 
+    seen: set[str] = set() if modules is None else modules
+
     class Pickler(cloudpickle.Pickler):
         def reducer_override(self, obj: Any) -> Any:
+            home = obj.__name__ if isinstance(obj, types.ModuleType) else getattr(obj, "__module__", None)
+            if isinstance(home, str) and home in sys.modules:
+                seen.add(home)
             name = getattr(obj, "__qualname__", None)
             # Python's own functions and classes go by name already.
             if isinstance(obj, types.FunctionType | types.BuiltinFunctionType | type) or not isinstance(name, str):

@@ -11,12 +11,12 @@ from safetensors.numpy import save_file
 
 from cnnjax import InputError
 from cnnjax.runs import Progress, open_run
+from cnnjax.sweep import cells
+from cnnjax.sweep.cell import STATE
+from cnnjax.sweep.kept import Folder, folder_of, measured_once
 from cnnjax.training import init_states
-from experiments.common import sweep
-from experiments.common.cell import STATE
-from experiments.common.kept import Folder, folder_of, measured_once
-from tests.experiments import tiny_sweep
-from tests.experiments.tiny_sweep import plan
+from tests.sweep import tiny_sweep
+from tests.sweep.tiny_sweep import plan
 
 DATA = tiny_sweep.dataset()
 PLANS = [plan("slow"), plan("fast", 0.1)]
@@ -24,7 +24,7 @@ PLANS = [plan("slow"), plan("fast", 0.1)]
 
 def swept(path, *, seeds=2, data=DATA):
     with open_run("sweep", {"seeds": seeds}, out=path) as run, Progress(len(PLANS)) as progress:
-        return sweep.sweep(run, PLANS, data, None, seeds=seeds, progress=progress)
+        return cells.sweep(run, PLANS, data, None, seeds=seeds, progress=progress)
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,17 @@ import pytest
 from cnnjax import InputError
 from cnnjax.analysis import NotFiniteError
 from cnnjax.runs import Progress, open_run, read_config
+from cnnjax.sweep import cell, cells
 from cnnjax.training import execution, read_arrays
-from experiments.common import cell, sweep
-from tests.experiments import tiny_sweep
-from tests.experiments.tiny_sweep import plan
+from tests.sweep import tiny_sweep
+from tests.sweep.tiny_sweep import plan
 
 DATA = tiny_sweep.dataset()
 
 
 def swept(path, plans, **options):
     with open_run("sweep", {}, out=path) as run, Progress(len(plans)) as progress:
-        return sweep.sweep(run, plans, DATA, None, seeds=2, progress=progress, **options)
+        return cells.sweep(run, plans, DATA, None, seeds=2, progress=progress, **options)
 
 
 def weights(path, name):
@@ -133,4 +133,4 @@ def test_a_single_cell_that_diverges_is_an_error_that_says_what_to_do(tmp_path):
         Progress(1) as progress,
         pytest.raises(InputError, match=r"nothing to look at: the loss of seed .* lower the learning rate"),
     ):
-        sweep.trained(run, hot, DATA, range(2), progress)
+        cells.trained(run, hot, DATA, range(2), progress)

@@ -19,6 +19,9 @@ from jaxtyping import PyTree
 from cnnjax.analysis import NotFiniteError
 from cnnjax.data import Augmentation, Dataset, apply_augmentation
 from cnnjax.errors import InputError
+from cnnjax.sweep.describe import describe
+from cnnjax.sweep.kept import Folder
+from cnnjax.sweep.protocol import ProtocolConfig, measure
 from cnnjax.training import (
     DivergedError,
     StepSpec,
@@ -30,9 +33,6 @@ from cnnjax.training import (
     train_together,
     unstack,
 )
-from experiments.common.describe import describe
-from experiments.common.kept import Folder
-from experiments.common.protocol import ProtocolConfig, measure
 
 WEIGHTS, STATE, PREDICTIONS, FAILURE = (
     "weights.safetensors",

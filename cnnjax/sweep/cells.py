@@ -11,9 +11,8 @@ from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, RunDirectory
-from cnnjax.training import DivergedError
-from experiments.common import cluster
-from experiments.common.cell import (
+from cnnjax.sweep import cluster
+from cnnjax.sweep.cell import (
     FAILURE,
     PREDICTIONS,
     STATE,
@@ -25,10 +24,9 @@ from experiments.common.cell import (
     side_by_side,
     train_cells,
 )
-from experiments.common.kept import Folder, folder_of
-from experiments.common.protocol import ProtocolConfig
-
-__all__ = ["CellPlan", "Engine", "Outcome", "check_same", "check_same_data", "sweep", "trained"]
+from cnnjax.sweep.kept import Folder, folder_of
+from cnnjax.sweep.protocol import ProtocolConfig
+from cnnjax.training import DivergedError
 
 Engine = Literal["process", "ray"]
 """Where cells are computed: in this process, or on the workers of a Ray cluster."""
@@ -50,7 +48,7 @@ def sweep(
     keeps, and so for what a killed run goes on from.
     """
     if engine == "ray":
-        cluster.connect()
+        cluster.connect(plans)
     check_same_data(run, dataset)
     outcomes = {plan.name: _outcome(run, plan, dataset, range(seeds)) for plan in plans}
     todo = [plan for plan in plans if outcomes[plan.name] is None]

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from cnnjax import InputError, models
-from experiments.borders.red_green import RedGreenNet
-from experiments.common.describe import build_described, describe
+from cnnjax.sweep.describe import build_described, describe
 
 MODELS = {
     "all_conv": models.all_conv(num_classes=3, widths=(4, 8), activation=nn.gelu, mean=(0.1,), dtype=jnp.bfloat16),
@@ -33,12 +32,25 @@ def test_every_network_comes_back(name):
     assert "parent" not in described["fields"]
 
 
-def test_networks_of_earlier_runs_are_found_where_they_are_now():
-    model = RedGreenNet(padding="circular")
-    described = describe(model)
-    assert described["class"] == "experiments.borders.red_green:RedGreenNet"
-    earlier = described | {"class": "experiments.parts.borders.red_green:RedGreenNet"}
-    assert build_described(earlier) == model
+class OfAnExperiment(models.MLP):
+    """A network that a researcher's own file defines."""
+
+
+def test_a_network_of_a_module_that_is_imported_comes_back():
+    model = OfAnExperiment(num_classes=2, widths=(3,))
+    assert describe(model)["class"] == f"{__name__}:OfAnExperiment"
+    assert build_described(describe(model)) == model
+
+
+def test_a_network_of_a_package_that_is_named_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "of_a_colleague.py").write_text(
+        "import flax.linen as nn\n\nclass Net(nn.Module):\n    width: int = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    description = {"class": "of_a_colleague:Net", "fields": {"width": 4}}
+    with pytest.raises(InputError, match="no network that is known here"):
+        build_described(description)
+    assert build_described(description, packages=("of_a_colleague",)).width == 4
 
 
 def test_only_what_differs_is_written():
@@ -55,9 +67,9 @@ def test_a_function_without_a_name_is_refused_when_it_is_read():
     ("description", "message"),
     [
         (None, "no description of the network beside the weights"),
-        ({"class": "os:system", "fields": {}}, "'os:system'.* is no network of this project"),
-        ({"class": "cnnjax.files:write_atomic", "fields": {}}, "is no network of this project"),
-        ({"class": "cnnjax.models.resnet:ResNot", "fields": {}}, "is no network of this project"),
+        ({"class": "os:system", "fields": {}}, "'os:system'.* is no network that is known here"),
+        ({"class": "cnnjax.files:write_atomic", "fields": {}}, "is no network that is known here"),
+        ({"class": "cnnjax.models.resnet:ResNot", "fields": {}}, "is no network that is known here"),
         ({"class": "cnnjax.models.resnet:ResNet", "fields": {"colour": 1}}, "ResNet is not as it was"),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table, markdown, print_table
-from experiments.common.cell import Outcome
+from cnnjax.sweep.cell import Outcome
 
 
 def show_tables(

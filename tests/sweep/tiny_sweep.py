@@ -5,8 +5,8 @@ import numpy as np
 from cnnjax import models
 from cnnjax.data import Augmentation, Dataset
 from cnnjax.data.dataset import Split
+from cnnjax.sweep.cell import CellPlan
 from cnnjax.training import TrainConfig
-from experiments.common.cell import CellPlan
 
 MODEL = models.MLP(num_classes=3, widths=(8,))
 TRAIN = TrainConfig(epochs=2, batch_size=20, learning_rate=0.05)

@@ -15,8 +15,8 @@ from jaxtyping import Array, PyTree
 from cnnjax import analysis
 from cnnjax.data import Dataset, shapes
 from cnnjax.errors import InputError
-from experiments.common.ranges import check_ranges
-from experiments.common.traced import shapes_of
+from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.traced import shapes_of
 
 OrbitName = Literal["shift_zero", "shift_circular", "rotation", "shift_subpixel", "shift_crop"]
 

@@ -3,7 +3,7 @@
 from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress
-from experiments.common.ranges import check_memory
+from cnnjax.sweep.ranges import check_memory
 
 
 def load_images(config: DataConfig, progress: Progress, *, max_shift: int = 0) -> Dataset:

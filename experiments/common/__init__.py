@@ -1,1 +1,0 @@
-"""What experiments share: a network and a protocol as options, and the sweep over cells."""
