@@ -45,12 +45,14 @@ from cnnjax.sweep.kept import folder_of
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
+from experiments.shared import kept_networks
+from experiments.shared import strongest as layers_of
+from experiments.shared import subject as subjects
+from experiments.shared import unit_checks as checks
 from experiments.shared.growing_fields import shown
-from experiments.visualise import checks, page, views
-from experiments.visualise import layers as layers_of
-from experiments.visualise import subject as subjects
+from experiments.shared.subject import Images, Subject
+from experiments.visualise import page, views
 from experiments.visualise.found import Found
-from experiments.visualise.subject import Images, Subject
 
 TRAINING = "training"
 Arrays = dict[str, np.ndarray]
@@ -181,12 +183,12 @@ def _subject(
     """The network that the options name, and its layers' fields; everything that can be refused is, before training."""
     if config.run is not None:
         run = config.run.expanduser()
-        subject = subjects.of_run(run, config.cell, config.seed, config.images, progress=progress.prepare)
+        subject = kept_networks.of_run(run, config.cell, config.seed, config.images, progress=progress.prepare)
     elif config.weights is not None:
-        subject = subjects.of_weights(config.model, config.weights, config.images, progress=progress.prepare)
+        subject = kept_networks.of_weights(config.model, config.weights, config.images, progress=progress.prepare)
     else:
         return _trained(directory, config, progress)
-    fields = _fields(config, subject.model, subject.variables, subject.images)
+    fields = _fields(config, subject.apply, subject.variables, subject.images)
     _check_same(directory, subject)
     return subject, fields
 
@@ -198,12 +200,12 @@ def _trained(
     check_moves(dataset, crop=config.crop)
     config.train.steps_per_epoch(len(dataset.train.images))
     model = build(config.network, dataset)
-    images = subjects.of_dataset(dataset)
+    images = kept_networks.of_dataset(dataset)
     if config.images is not None:
         _, side, _, channels = images.pixels.shape
-        images = subjects.folder_images(config.images, side=side, channels=channels, progress=progress.prepare)
+        images = kept_networks.folder_images(config.images, side=side, channels=channels, progress=progress.prepare)
     variables = jax.eval_shape(model.init, jax.random.key(0), _struct(images))
-    fields = _fields(config, model, variables, images)
+    fields = _fields(config, subjects.of_model(model), variables, images)
     check_same_data(directory, dataset)
     epochs = config.train.passes(len(dataset.train.images))
     plan = CellPlan(
@@ -219,7 +221,7 @@ def _trained(
     else:
         progress.cell(TRAINING)
     trained(directory, plan, dataset, range(config.seed, config.seed + 1), progress)
-    subject = subjects.of_cell(folder, 0, images, title=f"{dataset.name}, {epochs} epochs, seed {config.seed}")
+    subject = kept_networks.of_cell(folder, 0, images, title=f"{dataset.name}, {epochs} epochs, seed {config.seed}")
     if config.images is not None:
         _check_same(directory, subject)
     return subject, fields
@@ -229,17 +231,17 @@ def _struct(images: Images) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, *images.pixels.shape[1:]), jnp.float32)
 
 
-def _fields(config: Config, model: Any, variables: Any, images: Images) -> dict[str, analysis.ReceptiveField]:
+def _fields(config: Config, apply: Any, variables: Any, images: Images) -> dict[str, analysis.ReceptiveField]:
     """The fields of the layers that are maps; raises InputError for what cannot be shown."""
     if config.k > len(images.pixels):
         raise InputError(f"k={config.k} is larger than the dataset of {len(images.pixels)} images: give at most that")
-    fields = subjects.map_fields(model, variables, images.pixels)
+    fields = subjects.map_fields(apply, variables, images.pixels)
     for name in config.layer:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=3) or list(fields)
             raise InputError(f"there is no map {name!r}; perhaps {' or '.join(near)}?")
-    if not analysis.rectifiers(model.apply, variables, _struct(images)).found:
-        raise InputError(f"{type(model).__name__} has no rectifier, max(x, 0): the backward rules need one")
+    if not analysis.rectifiers(apply, variables, _struct(images)).found:
+        raise InputError("this network has no rectifier, max(x, 0): the backward rules need one")
     return fields
 
 

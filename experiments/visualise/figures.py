@@ -10,19 +10,18 @@ from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.figures.pictures import (
     Covered,
-    MapTiles,
     curves_figure,
     evolution_figure,
     filter_figure,
-    montage_figure,
     mosaic,
     occlusion_figure,
     sheet_figure,
     signed_grey,
 )
-from experiments.visualise.checks import KEPT, LOGITS, RULES
+from experiments.shared.montage import montage
+from experiments.shared.subject import Subject, even
+from experiments.shared.unit_checks import KEPT, LOGITS, RULES
 from experiments.visualise.found import Arrays, Found
-from experiments.visualise.subject import Subject, even
 from experiments.visualise.tables import cascade_layers
 
 if TYPE_CHECKING:
@@ -39,22 +38,7 @@ def figures(
     drawn: dict[str, Figure] = {}
     where = f"{subject.title}; {subject.images.name}."
     for layer, top in found.tops.items():
-        shown = top["shown"]
-        blocks = [
-            MapTiles(f"map {top['maps'][row]}: {_range(top['values'][row])}", pictures, patches)
-            for row, pictures, patches in zip(shown, top["pictures"], top["patches"], strict=True)
-        ]
-        alive = int((top["values"][:, 0] > 0).sum())
-        drawn[f"montage_{layer}"] = montage_figure(
-            blocks,
-            title=f"What excites the maps of {layer} most",
-            note=(
-                f"Left: projections ({rule}) of the {top['images'].shape[1]} strongest units, one an image; "
-                f"right: what they see, r = {float(fields[layer].size[0]):g}, cut at the image's border. "
-                f"{len(shown)} maps at even steps over {alive} that are alive, of {len(top['maps'])} looked at of "
-                f"{int(top['channels'])}. Above: the activations, strongest to weakest. {where}"
-            ),
-        )
+        drawn[f"montage_{layer}"] = montage(layer, top, fields[layer], rule=rule, where=where)
         if layer in found.pasts:
             drawn[f"evolution_{layer}"] = _evolution(layer, top, found.pasts[layer], where)
     if found.kernel is not None and found.kernel.shape[2] in (1, 3):
@@ -63,10 +47,6 @@ def figures(
     drawn |= _invariance(found, where)
     drawn |= _cascade(found.checks["cascade"], where)
     return drawn
-
-
-def _range(values: np.ndarray) -> str:
-    return f"{values[0]:.2g} to {values[-1]:.2g}" if values[0] > 0 else "dead"
 
 
 def _evolution(layer: str, top: Arrays, past: Arrays, where: str) -> "Figure":

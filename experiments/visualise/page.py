@@ -10,9 +10,9 @@ from cnnjax.files import write_atomic
 from cnnjax.runs import Picture, RunDirectory, Section, Table, read_config, write_page
 from cnnjax.sweep.run_sections import making_section, settings_section
 from cnnjax.sweep.tables import show_tables
+from experiments.shared.subject import Subject
 from experiments.visualise.figures import figures
 from experiments.visualise.found import Found
-from experiments.visualise.subject import Subject
 from experiments.visualise.tables import (
     CAPTIONS,
     POINTING,

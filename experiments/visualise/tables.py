@@ -8,10 +8,10 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.runs import Table
 from cnnjax.stats.intervals import over_images
-from experiments.visualise.checks import RULES
+from experiments.shared.strongest import chance_purity, purity
+from experiments.shared.subject import Subject
+from experiments.shared.unit_checks import RULES
 from experiments.visualise.found import Arrays, Found
-from experiments.visualise.layers import chance_purity, purity
-from experiments.visualise.subject import Subject
 
 RESPONSES = "What the maps of each layer respond to"
 ROBUST = "What of the pictures survives other weights"

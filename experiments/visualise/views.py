@@ -9,8 +9,8 @@ from jaxtyping import Int
 from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.runs import Progress
-from experiments.visualise.checks import LOGITS, right_classes
-from experiments.visualise.subject import Subject
+from experiments.shared.subject import Subject
+from experiments.shared.unit_checks import LOGITS, right_classes
 
 Arrays = dict[str, np.ndarray]
 

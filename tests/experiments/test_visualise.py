@@ -25,10 +25,11 @@ from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise
 from experiments.borders.red_green import RedGreenNet
+from experiments.shared import kept_networks
+from experiments.shared import strongest as visualise_layers
+from experiments.shared import subject as subjects
+from experiments.shared import unit_checks as visualise_checks
 from experiments.visualise import Config
-from experiments.visualise import checks as visualise_checks
-from experiments.visualise import layers as visualise_layers
-from experiments.visualise import subject as subjects
 from tests.experiments.conftest import environment
 
 ROOT = Path(__file__).parents[2]
@@ -64,12 +65,12 @@ def whole(tmp_path_factory):
 def test_networks_of_earlier_runs_are_found_where_they_are_now():
     described = describe(RedGreenNet(padding="circular"))
     assert described["class"] == "experiments.borders.red_green:RedGreenNet"
-    assert subjects.moved(described | {"class": "experiments.parts.borders.red_green:RedGreenNet"}) == described
+    assert kept_networks.moved(described | {"class": "experiments.parts.borders.red_green:RedGreenNet"}) == described
 
 
 def test_the_run_holds_the_strongest_units_and_what_follows_from_them(whole):
     arrays, _ = read_arrays(whole / "cells" / "layer=stage2_conv1" / "arrays.safetensors")
-    subject = subjects.of_cell(Folder(whole / "cells" / "training"), 0, _digits(), title="")
+    subject = kept_networks.of_cell(Folder(whole / "cells" / "training"), 0, _digits(), title="")
     maps = np.asarray(subject.forward()(jnp.asarray(subject.floats(slice(None))))["stage2_conv1"])
     best = maps.max((1, 2))
     order = np.argsort(-best, axis=0, kind="stable")[:4].T
@@ -96,7 +97,7 @@ def test_the_run_holds_the_strongest_units_and_what_follows_from_them(whole):
 
 
 def _digits():
-    return subjects.of_dataset(load(TINY.data))
+    return kept_networks.of_dataset(load(TINY.data))
 
 
 def _stacked(tree):
@@ -225,9 +226,9 @@ def test_weights_from_elsewhere(tmp_path):
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     models.save_weights("resnet18", tmp_path / "w.safetensors", variables)
     Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(tmp_path / "a.png")
-    subject = subjects.of_weights("resnet18", tmp_path / "w.safetensors", tmp_path)
+    subject = kept_networks.of_weights("resnet18", tmp_path / "w.safetensors", tmp_path)
     assert subject.images.pixels.shape == (1, 224, 224, 3)
-    fields = subjects.map_fields(subject.model, subject.variables, subject.images.pixels)
+    fields = subjects.map_fields(subject.apply, subject.variables, subject.images.pixels)
     assert list(fields)[:3] == ["conv1", "pool1", "stage1_block1"]
     assert fields["stage4_block2"].size == (435, 435)
     assert subject.class_name(2) == "class 2"
@@ -252,7 +253,7 @@ def test_extent_and_purity():
         (("--layer", "stage2_conv"), "there is no map 'stage2_conv'; perhaps stage2_conv1"),
         (("--layer", "logits"), "there is no map 'logits'"),
         (("--network.activation", "gelu"), "has no rectifier"),
-        (("--network.name", "mlp", "--network.downsample", "stride"), "MLP has no maps"),
+        (("--network.name", "mlp", "--network.downsample", "stride"), "this network has no maps"),
         (("--snapshots", "2", "2"), "must be epochs from 0 on, each once"),
         (("--run", "nowhere"), "nowhere/config.json does not exist"),
         (("--weights", "w.safetensors"), "weights and model go together"),
@@ -293,8 +294,8 @@ def test_bad_input_about_a_run(whole, flags, message, tmp_path, monkeypatch, cap
 def test_an_unreadable_image_and_a_network_that_is_not_finite(whole, tmp_path):
     (tmp_path / "torn.png").write_bytes(b"\x89PNG no more")
     with pytest.raises(visualise.InputError, match=r"torn.png cannot be read"):
-        subjects.folder_images(tmp_path, side=8, channels=1)
-    subject = subjects.of_cell(Folder(whole / "cells" / "training"), 0, _digits(), title="")
+        kept_networks.folder_images(tmp_path, side=8, channels=1)
+    subject = kept_networks.of_cell(Folder(whole / "cells" / "training"), 0, _digits(), title="")
     broken = jax.tree.map(lambda a: a * jnp.nan, subject.variables)
     with pytest.raises(visualise.InputError, match=r"the weights .* contain NaN or infinity"):
         dataclasses.replace(subject, variables=broken)

@@ -16,7 +16,7 @@ from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.data.shapes import KINDS
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress
-from experiments.visualise.subject import Subject, by_layer
+from experiments.shared.subject import Subject, by_layer
 
 RULES: tuple[Rule, ...] = get_args(Rule)
 LOGITS = "logits"
@@ -42,14 +42,21 @@ def _explain(rule: Rule, labels: Int[np.ndarray, " n"]) -> Callable[[Any, Any], 
     return lambda f, x: analysis.saliency(f, x, LOGITS, labels, rule=rule).maps
 
 
-def cascades(subject: Subject, rows: Int[np.ndarray, " n"], progress: Progress) -> Arrays:
-    """Rank correlations `RULE/NUMBER/LAYER/signed` (images,), and some pictures, as layers are drawn anew."""
+def cascades(subject: Subject, rows: Int[np.ndarray, " n"], progress: Progress, *, most: int | None = None) -> Arrays:
+    """Rank correlations `RULE/NUMBER/LAYER/signed` (images,), and some pictures, as layers are drawn anew.
+
+    Where there are more than `most` layers, those whose names begin alike are drawn together.
+    """
     images, labels = subject.floats(rows), right_classes(subject, rows)
     network, fresh = subject.forward(), by_layer(subject.fresh())
+    groups = _groups([*fresh], most)
+    apply = _ungrouped(network.func, groups)
     found: Arrays = {"images": images[:KEPT]}
     for done, rule in enumerate(RULES):
         progress.advance(done, len(RULES), f"randomising layers, {rule}")
-        cascade = sanity.cascading_randomisation(network.func, network.args[0], fresh, images, _explain(rule, labels))
+        cascade = sanity.cascading_randomisation(
+            apply, _grouped(network.args[0], groups), _grouped(fresh, groups), images, _explain(rule, labels)
+        )
         for number, layer in enumerate(cascade.layers):
             name = f"{rule}/{number:03d}/{layer}"
             found[f"{name}/signed"], found[f"{name}/absolute"] = cascade.signed[number], cascade.absolute[number]
@@ -57,6 +64,35 @@ def cascades(subject: Subject, rows: Int[np.ndarray, " n"], progress: Progress) 
         found[f"{rule}/steps"] = np.array(steps)
         found[f"{rule}/maps"] = np.stack([cascade.maps[step][:KEPT] for step in steps])
     return found
+
+
+def _groups(layers: list[str], most: int | None) -> dict[str, str]:
+    """The group of each layer: its own name, cut where too many layers are named so deeply."""
+    parts = {layer: layer.split(".") for layer in layers}
+    for depth in range(max(map(len, parts.values())), 0, -1):
+        groups = {layer: ".".join(part[:depth]) for layer, part in parts.items()}
+        if most is None or len({*groups.values()}) <= most:
+            return groups
+    return groups
+
+
+def _grouped(layers: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for layer, members in layers.items():
+        found.setdefault(groups[layer], {}).update({f"{layer}|{name}": leaf for name, leaf in members.items()})
+    return found
+
+
+def _ungrouped(apply: Callable[[Any, Any], Any], groups: Mapping[str, str]) -> Callable[[Any, Any], Any]:
+    def ungrouped(grouped: Any, images: Any) -> Any:
+        layers: dict[str, dict[str, Any]] = {layer: {} for layer in groups}
+        for members in grouped.values():
+            for place, leaf in members.items():
+                layer, _, name = place.rpartition("|")
+                layers[layer][name] = leaf
+        return apply(layers, images)
+
+    return ungrouped
 
 
 def recoveries(subject: Subject, rows: Int[np.ndarray, " n"], progress: Progress) -> Arrays:

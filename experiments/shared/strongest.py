@@ -11,7 +11,7 @@ from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.analysis.fields.effective_field import EffectiveField
 from cnnjax.runs import Progress
-from experiments.visualise.subject import Subject, even
+from experiments.shared.subject import Subject, even
 
 MEASURED = 64
 """Maps of a layer that are measured, at even steps over its channels."""

@@ -1,0 +1,164 @@
+"""Networks that runs of other experiments have kept, or files of weights; and the images that they are shown."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flax.traverse_util import unflatten_dict
+from jaxtyping import PyTree
+
+from cnnjax import models
+from cnnjax.data import DataConfig, Dataset, load
+from cnnjax.data.decode import decode
+from cnnjax.data.image_files import SUFFIXES, describe_left_out, image_files
+from cnnjax.data.sources.source import Progress
+from cnnjax.errors import InputError
+from cnnjax.files import printable
+from cnnjax.runs import read_config
+from cnnjax.sweep.catalogue import CATALOGUE
+from cnnjax.sweep.cell import WEIGHTS
+from cnnjax.sweep.describe import build_described
+from cnnjax.sweep.kept import Folder
+from cnnjax.training import unstack
+from experiments.shared.subject import Images, Subject, drawn, of_model
+
+
+def of_run(run: Path, cell: str, seed: int, images: Path | None, *, progress: Progress | None = None) -> Subject:
+    """A network that a cell of a run has kept, and the run's test images, or those of a folder.
+
+    An empty `cell` is the first in name order. Raises InputError for what is no run, a cell that has kept no weights
+    (naming those that have), a seed that it has not, and images that the network cannot take.
+    """
+    document, kept = read_config(run), _cells(run)
+    cell = cell or kept[0]
+    if cell not in kept:
+        near = difflib.get_close_matches(cell, kept, n=3) or kept
+        raise InputError(f"{run} has no weights of a cell {cell!r}; perhaps {' or '.join(near)}?")
+    shown = of_dataset(load(data_of(document), progress=progress))
+    if images is not None:
+        _, side, _, channels = shown.pixels.shape
+        shown = folder_images(images, side=side, channels=channels, progress=progress)
+    return of_cell(_folder(run, document, cell), seed, shown, title=_title(document, cell, seed))
+
+
+def seeds_in(path: Path) -> dict[str, int]:
+    """How many networks each cell of a run has kept; or of one cell, `RUN/cells/CELL`.
+
+    Raises InputError for what is no run, one without networks, and a cell without.
+    """
+    run, only = _split(path)
+    document = read_config(run)
+    cells = [cell for cell in _cells(run) if only in (None, cell)]
+    if not cells:
+        raise InputError(f"{path} has no {WEIGHTS}: a cell that has some is one of {', '.join(_cells(run))}")
+    return {cell: len(next(iter(_folder(run, document, cell).arrays(WEIGHTS).values()))) for cell in cells}
+
+
+def networks_of_run(path: Path, images: Images) -> dict[str, Subject]:
+    """The networks that `seeds_in` counts, by cell and seed; raises InputError as that does, and as `of_cell`."""
+    run, _ = _split(path)
+    document = read_config(run)
+    return {
+        f"{cell}-{seed}": of_cell(_folder(run, document, cell), seed, images, title=_title(document, cell, seed))
+        for cell, seeds in seeds_in(path).items()
+        for seed in range(seeds)
+    }
+
+
+def _split(path: Path) -> tuple[Path, str | None]:
+    """The run, and the cell where one is meant."""
+    return (path.parents[1], path.name) if path.parent.name == "cells" else (path, None)
+
+
+def _cells(run: Path) -> list[str]:
+    kept = sorted(path.parent.name for path in run.glob(f"cells/*/{WEIGHTS}"))
+    if not kept:
+        raise InputError(f"{run} has no cell with {WEIGHTS}: is its training finished, and does it keep networks?")
+    return kept
+
+
+def _folder(run: Path, document: Mapping[str, Any], cell: str) -> Folder:
+    return Folder(run / "cells" / cell, f"{document['identity']}/{cell}")
+
+
+def _title(document: Mapping[str, Any], cell: str, seed: int) -> str:
+    return f"{document['experiment']}, {cell}, network {seed}"
+
+
+def moved(description: Any) -> Any:
+    """The description of a network with its class where it is now, of a run of before that too."""
+    if isinstance(description, dict) and "class" in description:
+        return description | {"class": str(description["class"]).replace("experiments.parts.", "experiments.")}
+    return description
+
+
+def of_cell(folder: Folder, seed: int, images: Images, *, title: str) -> Subject:
+    """A network that the cell in `folder` has kept, described beside its weights, with its snapshots."""
+    again = f"delete the folder {folder.path} and let the run's command train the cell again"
+    arrays, about = folder.described(WEIGHTS, remedy=again)
+    model = build_described(moved(about.get("network")), packages=("experiments",))
+    seeds = len(next(iter(arrays.values())))
+    if not 0 <= seed < seeds:
+        raise InputError(f"seed={seed}: {folder.path.name} has networks from 0 to {seeds - 1}")
+
+    def network(name: str) -> PyTree:
+        flat, _ = folder.described(name, remedy=again)
+        return unstack(unflatten_dict(flat, sep="/"), seeds)[seed]
+
+    snapshots = {}
+    for path in sorted(folder.path.glob("epoch*.safetensors")):
+        if epoch := re.fullmatch(r"epoch(\d+)", path.stem):
+            snapshots[int(epoch[1])] = network(path.name)
+    title = f"{type(model).__name__} of {title}"
+    return Subject(title, of_model(model), network(WEIGHTS), images, drawn(model, images), snapshots)
+
+
+def of_weights(name: str, weights: Path, images: Path | None, *, progress: Progress | None = None) -> Subject:
+    """A network with weights from elsewhere (`models.load_weights`) and the images of a folder."""
+    if images is None:
+        raise InputError("weights from elsewhere come without images: give a folder of them with --images FOLDER")
+    model, variables = models.load_weights(name, weights)
+    setting = CATALOGUE["alexnet_one_tower" if name == "alexnet" else name]
+    shown = folder_images(images, side=setting.side, channels=setting.channels, progress=progress)
+    title = f"{name} with the weights of {weights.name}"
+    return Subject(title, of_model(model), variables, shown, drawn(model, shown))
+
+
+def folder_images(folder: Path, *, side: int, channels: int, progress: Progress | None = None) -> Images:
+    """The image files of a folder and those below it in name order, each resized to a square of `side` pixels.
+
+    Raises InputError for what is no folder, one without images, and a file that cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"images={printable(folder)} is not a folder")
+    files, left_out = image_files(folder)
+    if not files:
+        raise InputError(f"{printable(folder)} has no images; files ending in {', '.join(SUFFIXES)} are read")
+    named = ((printable(path), path) for path in files)
+    what = f"decoding {printable(folder.name)}"
+    pixels = decode(named, len(files), channels=channels, size=side, what=what, progress=progress)
+    name = f"{len(files):,} images of the folder {printable(folder.name)}"
+    about = "; ".join(filter(None, [f"{name}, resized to {side}×{side}", describe_left_out(left_out)]))
+    return Images(pixels, None, None, name, about)
+
+
+def of_dataset(dataset: Dataset) -> Images:
+    """A dataset's test images."""
+    test = dataset.test
+    name = f"{len(test.images):,} test images of {dataset.name}"
+    return Images(test.images, test.labels, dataset.class_names, name, f"{name}: {dataset.note}")
+
+
+def data_of(document: Mapping[str, Any]) -> DataConfig:
+    settings = document["config"].get("data")
+    if settings is None:
+        raise InputError(
+            f"the run's config has no data: a run of {document['experiment']} is none to be looked at here"
+        )
+    if strange := sorted(set(settings) - {field.name for field in dataclasses.fields(DataConfig)}):
+        raise InputError(f"the run's data have the settings {', '.join(strange)}, which this version does not know")
+    directory = settings.get("data_dir")
+    return DataConfig(**{**settings, "data_dir": None if directory is None else Path(directory)})
