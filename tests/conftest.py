@@ -37,6 +37,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.slow)
 
 
+def pytest_collection_finish():
+    """What the imports have made stays to the end: the collector need not look at it again, in every test and file."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     """Decoded data of a test is not found by the next, nor in the user's own cache."""

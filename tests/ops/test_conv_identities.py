@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cnnjax import InputError, ops
 from tests.drawn_cases import drawn_cases
+from tests.repeats import repeated
 
 float_types = st.sampled_from([np.float32, np.float64])
 
@@ -142,7 +143,7 @@ def test_relation_6_leaves_the_last_rows_unread():
 @given(data=st.data())
 @drawn_cases(2)
 @pytest.mark.parametrize("op", [ops.conv, ops.convolve])
-@pytest.mark.parametrize(("padding", "dtype"), PADDINGS_AND_DTYPES)
+@pytest.mark.parametrize(("padding", "dtype"), repeated(PADDINGS_AND_DTYPES, quick=4))
 def test_linear_in_the_input_and_in_the_kernel(padding, dtype, op, data):
     case = data.draw(cases(padding))
 

@@ -8,10 +8,11 @@ import pytest
 from conv_cases import PADDINGS_AND_DTYPES, assert_close, cases, integers, normal
 from hypothesis import given
 from hypothesis import strategies as st
-from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
 from tests.drawn_cases import drawn_cases
+from tests.gradients import check_gradients
+from tests.repeats import repeated
 
 STATIC = ("input_size", "stride", "padding", "dilation", "groups")
 jitted = jax.jit(ops.conv_transpose, static_argnames=STATIC)
@@ -19,7 +20,7 @@ jitted = jax.jit(ops.conv_transpose, static_argnames=STATIC)
 
 @given(data=st.data())
 @drawn_cases(3)
-@pytest.mark.parametrize(("padding", "dtype"), PADDINGS_AND_DTYPES)
+@pytest.mark.parametrize(("padding", "dtype"), repeated(PADDINGS_AND_DTYPES, quick=4))
 def test_it_is_the_adjoint_of_conv(padding, dtype, data):
     case = data.draw(cases(padding))
     with jax.enable_x64(dtype == np.float64):
@@ -41,11 +42,13 @@ def test_it_is_the_adjoint_of_conv(padding, dtype, data):
 
 @pytest.mark.parametrize(
     ("input_size", "window", "stride", "padding"),
-    [
-        ((7, 6), (3, 2), (4, 2), ((1, 1), (1, 1))),
-        ((4, 6), (5, 2), (3, 2), ((2, 2), (1, 1))),
-        ((6, 3), (2, 5), (2, 1), ((1, 1), (2, 2))),
-    ],
+    repeated(
+        [
+            ((7, 6), (3, 2), (4, 2), ((1, 1), (1, 1))),
+            ((4, 6), (5, 2), (3, 2), ((2, 2), (1, 1))),
+            ((6, 3), (2, 5), (2, 1), ((1, 1), (2, 2))),
+        ]
+    ),
 )
 def test_a_gapped_axis_beside_a_window_that_exceeds_the_map(input_size, window, stride, padding):
     """XLA ended the process here, in the transpose and in the gradient alike."""
@@ -67,7 +70,7 @@ def test_gradients_forward_and_reverse(padding, groups):
     with jax.enable_x64(True):
         rows, columns = {"valid": (3, 4)}.get(padding, (4, 6))
         y, kernel = normal((2, rows, columns, 4), 2, np.float64), normal((3, 2, 1, 4), 1, np.float64)
-        check_grads(functools.partial(jitted, **options), (y, kernel), order=1, modes=("fwd", "rev"))
+        check_gradients(functools.partial(jitted, **options), (y, kernel))
 
 
 def test_eager_is_jitted():

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
+from tests.gradients import check_gradients
 
 
 def by_loops(x, size, alpha, beta, k):
@@ -35,7 +35,7 @@ def test_it_is_the_formula(shape, constants):
 def test_its_gradient_is_that_of_the_formula():
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 5)))
-        check_grads(jax.jit(lambda x: ops.local_response_norm(x, size=3, alpha=0.5)), (x,), order=1, rtol=1e-6)
+        check_gradients(lambda x: ops.local_response_norm(x, size=3, alpha=0.5), (x,), rtol=1e-6)
 
 
 def test_bfloat16_sums_in_float32():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cnnjax import ops
+from tests.repeats import repeated
 
 
 def chosen(x, window, stride, pairs, dilation):
@@ -39,25 +40,26 @@ def strange(shape, dtype, seed=0):
 
 
 CASES = [
-    ((64,), (33,), (1,), ((0, 0),), (1,)),
-    ((40,), (37,), (2,), ((20, 9),), (1,)),
     ((70,), (33,), (3,), ((5, 40),), (2,)),
-    ((90,), (40,), (50,), ((0, 0),), (1,)),
-    ((9,), (3,), (2,), ((2, 2),), (1,)),
-    ((12,), (3,), (2,), ((3, 2),), (3,)),
     ((7, 8), (3, 2), (2, 1), ((1, 2), (1, 0)), (1, 2)),
     ((6, 40), (4, 35), (1, 2), ((3, 0), (20, 30)), (1, 1)),
-    ((36, 37), (34, 36), (1, 1), ((30, 2), (1, 33)), (1, 1)),
     ((8, 6), (4, 3), (4, 3), ((0, 0), (0, 0)), (1, 1)),
+    ((9,), (3,), (2,), ((2, 2),), (1,)),
+    ((64,), (33,), (1,), ((0, 0),), (1,)),
+    ((40,), (37,), (2,), ((20, 9),), (1,)),
+    ((90,), (40,), (50,), ((0, 0),), (1,)),
+    ((12,), (3,), (2,), ((3, 2),), (3,)),
+    ((36, 37), (34, 36), (1, 1), ((30, 2), (1, 33)), (1, 1)),
     ((5, 6), (5, 6), (9, 7), ((0, 0), (0, 0)), (1, 1)),
 ]
 
 
-NARROW = [(*case, dtype) for case in (CASES[0], CASES[4], CASES[7], CASES[9]) for dtype in ("bfloat16", "float16")]
+NARROW = [(*case, dtype) for case in (CASES[5], CASES[4], CASES[2], CASES[3]) for dtype in ("bfloat16", "float16")]
 
 
 @pytest.mark.parametrize(
-    ("space", "window", "stride", "pairs", "dilation", "dtype"), [*((*case, "float32") for case in CASES), *NARROW]
+    ("space", "window", "stride", "pairs", "dilation", "dtype"),
+    [*repeated([(*case, "float32") for case in CASES], quick=4), *repeated(NARROW)],
 )
 def test_values_gradients_and_switches_of_strange_maps(space, window, stride, pairs, dilation, dtype):
     x = strange(space, dtype, seed=sum(window))
@@ -94,7 +96,7 @@ def test_nan_takes_the_gradient_from_long_windows_too():
 
 
 @pytest.mark.parametrize(
-    ("window", "options"), [(34, {"stride": 1}), (34, {"stride": 2, "padding": "same"}), (3, {"stride": 1})]
+    ("window", "options"), repeated([(34, {"stride": 2, "padding": "same"}), (34, {"stride": 1}), (3, {"stride": 1})])
 )
 class TestTransformationsOfWindowsOfAnyLength:
     def test_second_derivatives(self, window, options):

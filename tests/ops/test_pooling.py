@@ -7,10 +7,11 @@ import numpy_loops
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
 from tests.drawn_cases import drawn_cases
+from tests.gradients import check_gradients
+from tests.repeats import repeated
 
 
 def distinct(shape, seed=0, dtype=np.float32):
@@ -55,19 +56,22 @@ def test_eager_is_jitted(op):
 
 @pytest.mark.parametrize(
     ("shape", "window", "options"),
-    [
-        ((2, 7, 2), 2, {}),
-        ((1, 6, 7, 2), (3, 2), {}),
-        ((1, 6, 6, 2), 3, {"stride": 2, "padding": "same"}),
-        ((1, 5, 6, 1), (2, 3), {"stride": 1, "padding": "reflect"}),
-        ((1, 5, 6, 1), (2, 3), {"stride": 2, "padding": "circular"}),
-    ],
+    repeated(
+        [
+            ((2, 7, 2), 2, {}),
+            ((1, 6, 6, 2), 3, {"stride": 2, "padding": "same"}),
+            ((1, 5, 6, 1), (2, 3), {"stride": 1, "padding": "reflect"}),
+            ((1, 6, 7, 2), (3, 2), {}),
+            ((1, 5, 6, 1), (2, 3), {"stride": 2, "padding": "circular"}),
+        ],
+        quick=3,
+    ),
 )
 def test_gradients_forward_and_reverse(shape, window, options):
     with jax.enable_x64(True):
         x = distinct(shape, dtype=np.float64)
         both = jax.jit(lambda x: [op(x, window, **options) for op in (ops.max_pool, ops.avg_pool)])
-        check_grads(both, (x,), order=1, modes=("fwd", "rev"), eps=1e-4)
+        check_gradients(both, (x,), eps=1e-4)
 
 
 class TestTheFirstOfEqualMaximaIsTaken:
@@ -80,16 +84,19 @@ class TestTheFirstOfEqualMaximaIsTaken:
 
     @pytest.mark.parametrize(
         ("shape", "window", "stride", "pairs", "dtype"),
-        [
-            ((2, 8, 8, 2), (2, 2), (2, 2), ((0, 0), (0, 0)), "bfloat16"),
-            ((2, 9, 2), (2,), (2,), ((0, 0),), "float64"),
-            ((2, 7, 7, 2), (3, 3), (2, 2), ((0, 0), (0, 0)), "float32"),
-            ((2, 8, 8, 2), (3, 3), (2, 2), ((1, 1), (1, 1)), "bfloat16"),
-            ((1, 7, 6, 2), (2, 3), (3, 1), ((1, 1), (2, 1)), "float32"),
-            ((2, 9, 2), (4,), (2,), ((2, 3),), "float64"),
-            ((2, 9, 2), (3,), (5,), ((0, 2),), "float32"),
-            ((1, 4, 36, 1), (2, 35), (1, 1), ((0, 0), (3, 2)), "float32"),
-        ],
+        repeated(
+            [
+                ((2, 8, 8, 2), (3, 3), (2, 2), ((1, 1), (1, 1)), "bfloat16"),
+                ((2, 9, 2), (2,), (2,), ((0, 0),), "float64"),
+                ((1, 7, 6, 2), (2, 3), (3, 1), ((1, 1), (2, 1)), "float32"),
+                ((1, 4, 36, 1), (2, 35), (1, 1), ((0, 0), (3, 2)), "float32"),
+                ((2, 8, 8, 2), (2, 2), (2, 2), ((0, 0), (0, 0)), "bfloat16"),
+                ((2, 7, 7, 2), (3, 3), (2, 2), ((0, 0), (0, 0)), "float32"),
+                ((2, 9, 2), (4,), (2,), ((2, 3),), "float64"),
+                ((2, 9, 2), (3,), (5,), ((0, 2),), "float32"),
+            ],
+            quick=4,
+        ),
     )
     def test_as_in_the_compilers_own_rule_on_maps_full_of_ties(self, shape, window, stride, pairs, dtype):
         rng = np.random.default_rng(len(shape) + sum(window))

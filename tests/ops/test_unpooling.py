@@ -7,10 +7,11 @@ import numpy_loops
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jax.test_util import check_grads
 
 from cnnjax import InputError, ops
 from tests.drawn_cases import drawn_cases
+from tests.gradients import check_gradients
+from tests.repeats import repeated
 
 # Compiled as one, an op starts several times faster than operation by operation.
 STATIC = ("window", "stride", "padding", "input_size", "overlap")
@@ -36,7 +37,9 @@ def configure(padding, rank, window, stride):
     seed=st.integers(0, 99),
 )
 @drawn_cases(2)
-@pytest.mark.parametrize(("padding", "overlap"), list(zip(PADDINGS, itertools.cycle(["add", "overwrite", "max"]))))
+@pytest.mark.parametrize(
+    ("padding", "overlap"), repeated(zip(PADDINGS, itertools.cycle(["add", "overwrite", "max"])), quick=4)
+)
 def test_against_loops(padding, overlap, case, stride, seed):
     shape, window = case
     options = configure(padding, len(window), window, stride and stride[: len(window)])
@@ -57,7 +60,7 @@ def test_against_loops(padding, overlap, case, stride, seed):
         np.testing.assert_array_equal(back, theirs)
 
 
-@pytest.mark.parametrize("padding", ["same", "circular"])
+@pytest.mark.parametrize("padding", repeated(["same", "circular"]))
 def test_adding_is_the_gradient_of_max_pooling(padding):
     with jax.enable_x64(True):
         x = np.random.default_rng(0).normal(size=(2, 7, 6, 2))
@@ -144,7 +147,7 @@ def test_transformations_of_max_unpool(overlap):
         def one(y, switches):
             return ops.max_unpool(y, switches, input_size=5, window=3, stride=2, padding=1, overlap=overlap)
 
-        check_grads(lambda y: one(y, switches[0]), (y[0],), order=1, modes=("fwd", "rev"), eps=1e-4)
+        check_gradients(lambda y: one(y, switches[0]), (y[0],), eps=1e-4)
         np.testing.assert_array_equal(jax.jit(jax.vmap(one))(y, switches), np.stack(list(map(one, y, switches))))
 
 
@@ -192,7 +195,7 @@ class TestAvgUnpool:
             return ops.avg_unpool(y, 3, input_size=4, stride=2, padding="circular")
 
         np.testing.assert_array_equal(jax.jit(jax.vmap(one))(y), np.stack(list(map(one, y))))
-        check_grads(one, (y[0],), order=1, modes=("fwd", "rev"), atol=1e-2, rtol=1e-2)
+        check_gradients(one, (y[0],), atol=1e-2, rtol=1e-2)
         assert jax.eval_shape(one, y[0].astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 

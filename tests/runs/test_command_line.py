@@ -1,9 +1,12 @@
 """The command line of an experiment: help, suggestions, one-line errors, statuses."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import warnings
+from typing import NamedTuple
 
 import pytest
 
@@ -72,24 +75,58 @@ if __name__ == "__main__":
 '''
 
 
+class Done(NamedTuple):
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def command(tmp_path):
-    script = tmp_path / "invariance.py"
-    script.write_text(EXPERIMENT)
-    environment = {**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": ""}
+def script(tmp_path):
+    path = tmp_path / "invariance.py"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+@pytest.fixture
+def process(script):
+    """Runs the script in a process of its own."""
 
     def call(*arguments):
+        environment = {**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": ""}
         everything = [sys.executable, str(script), *arguments]
         return subprocess.run(
-            everything, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+            everything, cwd=script.parent, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
 
-    call.script = script
     return call
 
 
-def test_the_path_is_the_last_line_and_warnings_are_one_line(command):
-    done = command("--data.name", "mnist")
+@pytest.fixture
+def command(script, monkeypatch, capsys):
+    """Runs the script in this process, which has imported what others take seconds to."""
+    monkeypatch.chdir(script.parent)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(script), *map(os.fsdecode, arguments)])
+        capsys.readouterr()
+        status = 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            try:
+                runpy.run_path(str(script), run_name="__main__")
+            except SystemExit as ended:
+                status = ended.code
+        return Done(status, *capsys.readouterr())
+
+    return call
+
+
+def test_the_path_is_the_last_line_and_warnings_are_one_line(process):
+    done = process("--data.name", "mnist")
     assert done.returncode == 0
     assert done.stdout == "a table 5\nruns/mnist\n"
     assert done.stderr == "warning: the last line is torn\n"
@@ -136,16 +173,17 @@ def test_help_shows_the_defaults_of_the_preset(command):
     assert "(default: 10)" in paper
 
 
-def test_an_experiment_without_presets_has_no_such_option(command):
-    command.script.write_text(EXPERIMENT.replace(", presets=presets", ""))
+def test_an_experiment_without_presets_has_no_such_option(command, script):
+    script.write_text(EXPERIMENT.replace(", presets=presets", ""))
     done = command("--preset", "paper")
     assert done.returncode == 2
     assert "Unrecognized options: --preset" in done.stderr
     assert "--preset" not in command("--help").stdout
 
 
-def test_an_input_error_is_one_line_and_status_2(command):
-    done = command("--seeds", "0")
+@pytest.mark.parametrize("where", ["command", "process"])
+def test_an_input_error_is_one_line_and_status_2(where, request):
+    done = request.getfixturevalue(where)("--seeds", "0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: seeds is 0; give at least one.\n"
 
@@ -169,16 +207,16 @@ def test_mistakes_get_a_suggestion_and_status_2(command, arguments, hints):
         assert hint in done.stderr
 
 
-def test_a_bug_shows_its_traceback(command):
-    done = command("--seeds", "7")
+def test_a_bug_shows_its_traceback(process):
+    done = process("--seeds", "7")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("ValueError: a bug\n")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_command_says_how_to_go_on_with_a_status_of_its_own(command, number, status):
-    arguments = [sys.executable, str(command.script), "--seeds", "99"]
+def test_a_stopped_command_says_how_to_go_on_with_a_status_of_its_own(script, number, status):
+    arguments = [sys.executable, str(script), "--seeds", "99"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "working\n"
@@ -204,14 +242,14 @@ def test_too_little_memory_is_one_line_and_status_75(command):
 
 
 @pytest.mark.parametrize("arguments", ["--help", "--seeds 9"])
-def test_where_nobody_reads_on_it_ends_without_a_word(command, arguments):
-    line = f"{sys.executable} {command.script} {arguments} | true; echo ${{PIPESTATUS[0]}} >&2"
+def test_where_nobody_reads_on_it_ends_without_a_word(script, arguments):
+    line = f"{sys.executable} {script} {arguments} | true; echo ${{PIPESTATUS[0]}} >&2"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr.replace("warning: the last line is torn\n", "") == "141\n"
 
 
-def test_output_that_cannot_be_written_is_one_line(command):
-    line = f"{sys.executable} {command.script} --help > /dev/full; echo $? >&2"
+def test_output_that_cannot_be_written_is_one_line(script):
+    line = f"{sys.executable} {script} --help > /dev/full; echo $? >&2"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr.startswith("error: a file or the output: No space left on device;")
     assert done.stderr.endswith("\n74\n")
