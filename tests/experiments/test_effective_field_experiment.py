@@ -90,6 +90,36 @@ def test_the_run_holds_every_map_and_what_follows_from_it(whole):
     assert "| stage2_conv1 " in (whole / "table.md").read_text()
 
 
+def test_interrupted_it_goes_on_to_the_same_summary(whole, tmp_path, monkeypatch, capsys):
+    out, real, measured = tmp_path / "run", effective_stacks.measure, []
+
+    def stop(stack, seed):
+        measured.append((stack, seed))
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return real(stack, seed)
+
+    config = dataclasses.replace(TINY, out=out)
+    monkeypatch.setattr(effective_stacks, "measure", stop)
+    with pytest.raises(KeyboardInterrupt):
+        effective_field.run(config)
+    finished = list(out.glob("cells/*/fields.safetensors"))
+    assert finished
+    capsys.readouterr()
+    effective_field.run(config)
+    assert capsys.readouterr().err.count("finished earlier") == len(finished)
+    assert len(set(measured)) == 2 * (1 + 2 + 2)  # lengths, and seeds of equal and of random weights
+    assert len(measured) - len(set(measured)) == 3 - len(finished)
+    assert (out / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
+
+    # Killed while it measured the trained network, it does not train again.
+    (out / "cells" / "training" / "fields.safetensors").unlink()
+    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    effective_field.run(config)
+    assert (out / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
+
+
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_summary(whole, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     process = subprocess.Popen(

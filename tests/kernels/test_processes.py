@@ -5,6 +5,8 @@ import sys
 import pytest
 from own_process import run
 
+from tests.repeats import repeated
+
 MANY = """
     import concurrent.futures, hashlib, json, sys
     import jax, jax.numpy as jnp, numpy as np
@@ -35,10 +37,11 @@ MANY = """
 """
 
 
-def test_bits_do_not_depend_on_threads_nor_on_who_calls():
-    found = [run(MANY, str(times), NPROC=str(threads)) for threads, times in ((1, 100), (2, 1000), (4, 100))]
-    assert found[0] == found[1] == found[2]
-    assert len(found[0]) == 1
+@pytest.mark.parametrize("times", repeated([{1: 20, 4: 100}, {1: 100, 2: 1000, 4: 100}]))
+def test_bits_do_not_depend_on_threads_nor_on_who_calls(times):
+    first, *others = [run(MANY, str(count), NPROC=str(threads)) for threads, count in times.items()]
+    assert all(found == first for found in others)
+    assert len(first) == 1
 
 
 TILED = """
@@ -63,10 +66,11 @@ TILED = """
 """
 
 
-def test_bits_of_tiles_do_not_depend_on_threads():
-    found = [run(TILED, NPROC=str(threads)) for threads in (1, 2, 4)]
-    assert found[0] == found[1] == found[2]
-    assert len(found[0]) == 1
+@pytest.mark.parametrize("counts", repeated([((1, 4),), ((1, 2, 4),)]))
+def test_bits_of_tiles_do_not_depend_on_threads(counts):
+    first, *others = [run(TILED, NPROC=str(threads)) for threads in counts]
+    assert all(found == first for found in others)
+    assert len(first) == 1
 
 
 CACHED = """

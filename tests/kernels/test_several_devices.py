@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from cnnjax import ops
 from cnnjax.kernels import shares, trial
+from tests.repeats import repeated
 
 SPLIT = PartitionSpec
 
@@ -82,20 +83,20 @@ def over_copies(conv, axes):
 
 # operands, the axes that are mapped over, how they are split, and what then has to be exchanged
 BATCHES = {
-    "a batch": ((X, KERNEL), None, (4,), (SPLIT("data"), SPLIT()), 1),
     "a batch over both axes": ((X, KERNEL), None, (2, 2), (SPLIT(("model", "data")), SPLIT()), 1),
+    "narrow numbers": ((X.astype(jnp.bfloat16), KERNEL.astype(jnp.bfloat16)), None, (4,), (SPLIT("data"), SPLIT()), 1),
+    "copies and a batch": ((XS, KERNELS), (0, 0), (2, 2), (SPLIT("data", "model"), SPLIT("data")), 1),
+    "a batch": ((X, KERNEL), None, (4,), (SPLIT("data"), SPLIT()), 1),
     "a batch over one axis of two": ((X, KERNEL), None, (2, 2), (SPLIT("data"), SPLIT()), 1),
     "depthwise": ((X, DEPTHWISE), None, (4,), (SPLIT("data"), SPLIT()), 1),
-    "narrow numbers": ((X.astype(jnp.bfloat16), KERNEL.astype(jnp.bfloat16)), None, (4,), (SPLIT("data"), SPLIT()), 1),
     "copies of both": ((XS, KERNELS), (0, 0), (4,), (SPLIT("data"), SPLIT("data")), 0),
     "copies of kernels": ((X, KERNELS), (None, 0), (4,), (SPLIT(), SPLIT("data")), 0),
     "a batch of all copies": ((XS, KERNELS), (0, 0), (4,), (SPLIT(None, "data"), SPLIT()), 1),
     "a batch for copies of kernels": ((X, KERNELS), (None, 0), (4,), (SPLIT("data"), SPLIT()), 1),
-    "copies and a batch": ((XS, KERNELS), (0, 0), (2, 2), (SPLIT("data", "model"), SPLIT("data")), 1),
 }
 
 
-@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("name", repeated(BATCHES, quick=3))
 def test_a_batch_is_not_gathered_and_each_device_has_kernels_for_its_part(name):
     operands, axes, devices, splits, sums = BATCHES[name]
     got, text = shared_out(over_copies(ours, axes), mesh(*devices), operands, splits)
@@ -122,16 +123,16 @@ def test_results_stay_split():
 
 ELSEWHERE = {
     "channels": (SPLIT(None, None, None, "data"), SPLIT()),
+    "a batch and features": (SPLIT("data"), SPLIT(None, None, None, "model")),
     "rows": (SPLIT(None, "model"), SPLIT()),
     "features": (SPLIT(), SPLIT(None, None, None, "data")),
     "channels of the kernel": (SPLIT(), SPLIT(None, None, "data")),
     "a batch and its rows": (SPLIT("data", "model"), SPLIT()),
-    "a batch and features": (SPLIT("data"), SPLIT(None, None, None, "model")),
     "nothing": (SPLIT(), SPLIT()),
 }
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
+@pytest.mark.parametrize("name", repeated(ELSEWHERE, quick=2))
 def test_arrays_that_are_split_along_other_axes_give_the_same_numbers(name):
     got, _ = shared_out(all_passes(ours), mesh(2, 2), (X, KERNEL), ELSEWHERE[name])
     assert_same(got, jax.jit(all_passes(by_lax))(X, KERNEL))
@@ -153,7 +154,7 @@ def scanned(conv):
     return lambda x, kernel: lax.scan(lambda s, _: (jnp.tanh(conv(s, kernel)), None), x, None, 3)[0]
 
 
-@pytest.mark.parametrize("transform", [scanned, jax.checkpoint, jax.jit])
+@pytest.mark.parametrize("transform", repeated([scanned, jax.checkpoint, jax.jit]))
 def test_nothing_is_gathered_within_loops_and_other_functions(transform):
     got, text = shared_out(all_passes(transform(ours)), mesh(4), (X, KERNEL), (SPLIT("data"), SPLIT()))
     assert set(exchanged(text)) == {"all-reduce"}

@@ -9,6 +9,8 @@ import textwrap
 import pytest
 from own_process import environment, run
 
+from tests.repeats import repeated
+
 CONVOLUTION = """
     import json, os, signal, sys
     import jax, jax.numpy as jnp
@@ -103,7 +105,7 @@ KILLED = CONVOLUTION + """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system does not kill so")
-@pytest.mark.parametrize("moment", ["in the middle", "before it has its name"])
+@pytest.mark.parametrize("moment", repeated(["in the middle", "before it has its name"]))
 def test_a_process_killed_while_code_is_written_leaves_nothing_broken(moment, tmp_path):
     cache = dict(CNNJAX_CACHE=str(tmp_path))
     script = [sys.executable, "-c", textwrap.dedent(KILLED), moment]

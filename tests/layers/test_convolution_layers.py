@@ -8,6 +8,7 @@ from layer_cases import draw
 
 from cnnjax import InputError, layers, ops
 from tests.drawn import KEY, drawn_variables
+from tests.repeats import repeated
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_the_variance_of_a_kernel_is_the_gain_over_the_fan_in(name, gain, shape)
 
 @pytest.mark.parametrize(
     ("shape", "kernel_size", "features"),
-    [((2, 7, 4), 3, 4), ((2, 7, 4), 4, 7), ((2, 5, 6, 4), 3, 7), ((2, 5, 6, 4), 4, 4)],
+    repeated([((2, 7, 4), 4, 7), ((2, 5, 6, 4), 3, 7), ((2, 7, 4), 3, 4), ((2, 5, 6, 4), 4, 4)], quick=2),
 )
 def test_delta_orthogonal_keeps_the_norm_of_every_pixel(shape, kernel_size, features):
     with jax.enable_x64(True):
@@ -108,7 +109,7 @@ def test_delta_orthogonal_needs_as_many_outputs_as_inputs():
         layers.Conv(2, kernel_init=layers.delta_orthogonal).init(KEY, draw(1, 4, 4, 4))
 
 
-@pytest.mark.parametrize("group", ["p4", "p4m"])
+@pytest.mark.parametrize("group", repeated(["p4m", "p4"]))
 def test_group_layers_are_their_ops_and_commute_with_turns_and_mirror_images(group):
     order = {"p4": 4, "p4m": 8}[group]
     x = draw(2, 5, 5, 3)
