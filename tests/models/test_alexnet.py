@@ -59,12 +59,18 @@ def test_the_paper_reads_227_pixels_of_the_224_and_their_border():
     model = models.alexnet(num_classes=2, widths=(2, 2, 2, 2, 2), dense_widths=(2, 2))
     images = pixels(1, 224, 224, 3)
     variables = drawn_variables(model, images)
-    wide = jnp.pad(images - 0.5, ((0, 0), (2, 1), (2, 1), (0, 0))) + 0.5
-    by_hand = layers.Conv(2, 11, strides=4, padding="valid").apply(
-        {"params": variables["params"]["conv1"]}, layers.standardize(wide, (0.5,), (1 / 255,))
-    )
+    wide = np.pad(np.asarray(images) - 0.5, ((0, 0), (2, 1), (2, 1), (0, 0))) + 0.5
+
+    @jax.jit
+    def both(images, wide):
+        standardized = layers.standardize(wide, (0.5,), (1 / 255,))
+        by_hand = layers.Conv(2, 11, strides=4, padding="valid").apply(
+            {"params": variables["params"]["conv1"]}, standardized
+        )
+        return model.apply(variables, images)[1]["conv1"], by_hand
+
+    conv1, by_hand = both(images, wide.astype(np.float32))
     assert by_hand.shape == (1, 55, 55, 2)
-    conv1 = jax.jit(lambda x: model.apply(variables, x)[1]["conv1"])(images)
     np.testing.assert_allclose(conv1, np.maximum(by_hand, 0), rtol=1e-5, atol=1e-3)
 
 

@@ -14,6 +14,7 @@ from model_cases import pixels, shapes_of
 
 from cnnjax import InputError, analysis, models
 from tests.drawn import KEY, drawn_variables
+from tests.repeats import repeated
 
 POOLS = ("stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase")
 
@@ -77,7 +78,7 @@ def build_or_refuse(make, stages, axes, size):
         assert all(0 not in shape for shape in activations.values())
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", repeated([24, 200]))
 def test_every_combination_is_built_or_refused_in_words(count):
     outcomes.clear()
     sizes = st.tuples(st.integers(4, 17), st.integers(4, 17))
@@ -229,11 +230,13 @@ def test_a_larger_image_gives_a_map_of_the_scores_of_its_windows(model):
         np.testing.assert_allclose(run(variables, window)[0], maps[:, i, j], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("downsample", POOLS)
+@pytest.mark.parametrize(
+    "downsample", repeated(["max", "average", "blur", "polyphase", "stride", "max_blur", "learned_polyphase"], quick=4)
+)
 def test_the_large_stem_takes_the_maximum_and_then_samples(downsample):
     model = models.ResNet(num_classes=2, widths=(2,), depth=1, stem="7x7", downsample=downsample)
     images = pixels(2, 16, 16, 3)
-    _, activations = model.apply(drawn_variables(model, images), images)
+    _, activations = jax.jit(model.apply)(drawn_variables(model, images), images)
     x = np.asarray(activations["conv1"])
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=0 if downsample == "average" else -np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))

@@ -11,6 +11,7 @@ from model_cases import pixels, shapes_of
 
 from cnnjax import InputError, models, ops
 from tests.drawn import drawn_variables
+from tests.repeats import repeated
 
 ORDER = {"p4": 4, "p4m": 8}
 resnet = functools.partial(models.group_resnet, num_classes=3, widths=(4, 6), depth=1)
@@ -23,21 +24,28 @@ def all_poses(images, group):
 
 @pytest.mark.parametrize(
     ("make", "group", "side"),
-    [
-        (functools.partial(all_conv, norm="none"), "p4m", 12),
-        (functools.partial(all_conv, downsample="polyphase", padding="circular", stem="3x3", head="average"), "p4", 12),
-        # The maximum at every position of an even map is odd, as the blur needs it.
-        (functools.partial(all_conv, downsample="max_blur", padding="valid"), "p4", 28),
-        (functools.partial(resnet, norm="group", padding="valid"), "p4", 16),
-        (
-            functools.partial(resnet, block="bottleneck", pre_activation=True, shortcut="B", downsample="average"),
-            "p4m",
-            12,
-        ),
-        # With strides, all maps have to be odd: 33, 17, 9, 5.
-        (functools.partial(resnet, stem="7x7", downsample="stride", shortcut="B", head="convolutional"), "p4", 33),
-    ],
-    ids=["all_conv", "polyphase", "blur", "resnet", "bottlenecks, version 2", "strides"],
+    repeated(
+        [
+            (
+                functools.partial(all_conv, downsample="polyphase", padding="circular", stem="3x3", head="average"),
+                "p4",
+                12,
+            ),
+            (
+                functools.partial(resnet, block="bottleneck", pre_activation=True, shortcut="B", downsample="average"),
+                "p4m",
+                12,
+            ),
+            (functools.partial(all_conv, norm="none"), "p4m", 12),
+            # The maximum at every position of an even map is odd, as the blur needs it.
+            (functools.partial(all_conv, downsample="max_blur", padding="valid"), "p4", 28),
+            (functools.partial(resnet, norm="group", padding="valid"), "p4", 16),
+            # With strides, all maps have to be odd: 33, 17, 9, 5.
+            (functools.partial(resnet, stem="7x7", downsample="stride", shortcut="B", head="convolutional"), "p4", 33),
+        ],
+        quick=2,
+    ),
+    ids=["polyphase", "bottlenecks, version 2", "all_conv", "blur", "resnet", "strides"],
 )
 def test_logits_do_not_change_as_the_image_turns(make, group, side):
     model = make(group=group)
@@ -84,7 +92,9 @@ def test_in_training_statistics_are_shared_by_the_orientations():
     np.testing.assert_allclose(stats["mean"], 0.9 * before + 0.1 * lifted.mean((0, 1, 2, 3)), rtol=1e-4)
 
 
-@pytest.mark.parametrize("make", [resnet, functools.partial(all_conv, norm="none")], ids=["resnet", "all_conv"])
+@pytest.mark.parametrize(
+    "make", repeated([resnet, functools.partial(all_conv, norm="none")]), ids=["resnet", "all_conv"]
+)
 def test_what_is_not_exact_is_refused_and_may_be_accepted(make):
     images = pixels(1, 12, 12, 2)
     for fields, message in [
@@ -124,7 +134,7 @@ def test_widths_are_those_of_cohen_and_welling():
     assert ratio == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize("group", ["p4", "p4m"])
+@pytest.mark.parametrize("group", repeated(["p4m", "p4"]))
 @pytest.mark.parametrize("make", [models.all_conv, models.resnet20], ids=["all_conv", "resnet20"])
 def test_matched_width_has_as_many_channels_and_fewer_parameters(make, group):
     fields = dict(num_classes=10, widths=(32, 64), downsample="max")
@@ -140,7 +150,7 @@ def test_matched_width_has_as_many_channels_and_fewer_parameters(make, group):
         assert math.prod(params[name]) * ORDER[group] == math.prod(planar[name])
 
 
-@pytest.mark.parametrize("make", [resnet, all_conv], ids=["resnet", "all_conv"])
+@pytest.mark.parametrize("make", repeated([resnet, all_conv]), ids=["resnet", "all_conv"])
 def test_gradients_reach_every_parameter(make):
     model = make(activation=jnp.tanh)
     images = pixels(4, 8, 8, 2)

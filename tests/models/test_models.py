@@ -11,6 +11,7 @@ from model_cases import pixels, shapes_of
 
 from cnnjax import InputError, models
 from tests.drawn import KEY, drawn_variables
+from tests.repeats import repeated
 
 
 def parameters(variables):
@@ -24,13 +25,16 @@ def abstract(model, shape=(1, 32, 32, 3)):
 # He et al. 2016, table 6 gives 0.27, 0.46, 0.66, 0.85 and 1.7 M; the digits are those of option A with batch norm.
 @pytest.mark.parametrize(
     ("make", "count"),
-    [
-        (models.resnet20, 269_722),
-        (models.resnet32, 464_154),
-        (models.resnet44, 658_586),
-        (models.resnet56, 853_018),
-        (models.resnet110, 1_727_962),
-    ],
+    repeated(
+        [
+            (models.resnet20, 269_722),
+            (models.resnet32, 464_154),
+            (models.resnet44, 658_586),
+            (models.resnet56, 853_018),
+            (models.resnet110, 1_727_962),
+        ],
+        quick=2,
+    ),
 )
 def test_cifar_resnets_have_the_published_parameter_counts(make, count):
     assert parameters(abstract(make(num_classes=10))) == count
@@ -112,8 +116,16 @@ def test_a_residual_block_with_zero_kernels_passes_its_rectified_input_on():
     assert (activations["stage2_block1"][..., 3:] == 0).all()
 
 
-@pytest.mark.parametrize("downsample", ["stride", "max", "average"])
-@pytest.mark.parametrize("make", ["all_conv", "resnet"])
+@pytest.mark.parametrize(
+    ("make", "downsample"),
+    repeated(
+        [
+            *(("all_conv", "max"), ("resnet", "stride"), ("all_conv", "stride"), ("all_conv", "average")),
+            *(("resnet", "max"), ("resnet", "average")),
+        ],
+        quick=2,
+    ),
+)
 def test_circular_padding_is_exactly_invariant_to_shifts_by_the_total_stride(make, downsample):
     fields = dict(num_classes=5, widths=(6, 8, 8), depth=1, padding="circular", downsample=downsample)
     model, stride = (models.AllConv(head_width=8, **fields), 8) if make == "all_conv" else (models.ResNet(**fields), 4)
@@ -132,7 +144,7 @@ def test_a_fully_convolutional_network_takes_larger_images():
     assert activations["class_maps"].shape == (1, 12, 8, 3)
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer", "group", "none"])
+@pytest.mark.parametrize("norm", repeated(["batch", "group", "layer", "none"], quick=2))
 def test_gradients_reach_every_parameter(norm):
     model = models.ResNet(num_classes=4, depth=1, widths=(8, 8), norm=norm, activation=nn.tanh)
     images = pixels(4, 8, 8, 3)
