@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 from cnnjax import analysis
+from tests.repeats import repeated
 
 HALF = pytest.mark.parametrize("half", [jnp.float16, jnp.bfloat16], ids=lambda dtype: dtype.__name__)
+
+
+def at_scales(small, large):
+    """Numbers near the smallest or the largest of float16, in either kind of half precision."""
+    cases = [(jnp.float16, large), (jnp.bfloat16, small), (jnp.float16, small), (jnp.bfloat16, large)]
+    return pytest.mark.parametrize(("half", "scale"), repeated(cases, quick=2))
+
+
 IMAGES = np.random.default_rng(0).uniform(size=(5, 6, 6, 3)).astype(np.float32)
 
 
@@ -27,9 +36,8 @@ def spread(half, scale):
     return lambda x: ((2 * x.astype(jnp.float32) - 1) * scale).astype(half)
 
 
-@HALF
 @pytest.mark.parametrize("unbiased", [False, True])
-@pytest.mark.parametrize("scale", [1e-3, 6e4])
+@at_scales(1e-3, 6e4)
 def test_alignment(half, unbiased, scale):
     random = np.random.default_rng(1)
     x = jnp.asarray(random.uniform(-scale, scale, (128, 8)), jnp.float32).astype(half)
@@ -55,8 +63,7 @@ def test_alignment_and_variance_hold_at_every_scale(scale):
     np.testing.assert_allclose(ratios[1].between_images, scale * ratios[0].between_images, rtol=1e-5)
 
 
-@HALF
-@pytest.mark.parametrize("scale", [1e-3, 6e4])
+@at_scales(1e-3, 6e4)
 def test_distances_under_transforms(half, scale):
     columns = jnp.linspace(-1, 1, 6).reshape(1, 1, 6, 1)
     f = spread(half, scale)
@@ -77,8 +84,7 @@ def test_distances_under_transforms(half, scale):
     assert sensitivity.map[1, 2] == pytest.approx(lengths(moved - a).mean() / pairs, rel=1e-5)
 
 
-@HALF
-@pytest.mark.parametrize("scale", [1e-3, 6e4])
+@at_scales(1e-3, 6e4)
 def test_variances(half, scale):
     f, orbit = spread(half, scale), analysis.shifts(1, fill="circular")
     found = analysis.normalized_variance(f, IMAGES, orbit)
@@ -115,8 +121,7 @@ def test_a_path_between_numbers_whose_difference_is_out_of_range(half):
     np.testing.assert_allclose(found.maps.sum(), 2 * exact(x).ravel()[0] / 1e4, rtol=1e-2)
 
 
-@HALF
-@pytest.mark.parametrize("scale", [1e-4, 1e3])
+@at_scales(1e-4, 1e3)
 def test_filters(half, scale):
     kernel = jnp.asarray(np.random.default_rng(2).normal(size=(5, 5, 3, 4)) * scale, jnp.float32).astype(half)
     w = exact(kernel)

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from cnnjax import ops
+from tests.repeats import repeated
 
 _random = np.random.default_rng(3)
 KERNEL = _random.normal(size=(3, 3, 1, 4)).astype(np.float32)
@@ -48,6 +49,8 @@ def equinox_network():
     return eqx.filter_jit(jax.vmap(one))
 
 
-MAKERS = {"plain": lambda: plain, "jit": lambda: jax.jit(plain), "nnx": Nnx, "equinox": equinox_network}
-other_frameworks = pytest.mark.parametrize("make", [MAKERS[name] for name in MAKERS if name != "plain"])
-every_framework = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+MAKERS = {"plain": lambda: plain, "equinox": equinox_network, "jit": lambda: jax.jit(plain), "nnx": Nnx}
+other_frameworks = pytest.mark.parametrize("make", repeated(MAKERS[name] for name in ("nnx", "jit", "equinox")))
+every_framework = pytest.mark.parametrize(
+    "make", repeated([MAKERS[name] for name in ("plain", "equinox", "jit", "nnx")], quick=2), ids=MAKERS.keys()
+)
