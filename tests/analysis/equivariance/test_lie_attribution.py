@@ -14,6 +14,7 @@ from cnnjax import InputError, models, ops, runtime
 from cnnjax.analysis import lie_attribution, lie_derivative
 from tests.drawn_cases import drawn_cases
 from tests.references.frameworks import every_framework, plain
+from tests.repeats import repeated
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,9 @@ def residual(x):
 
 @pytest.mark.parametrize(
     ("generator", "options"),
-    [("translation_x", {}), ("rotation", {"resampler": "cubic", "fill": "reflect"}), ("saturation", None)],
+    repeated(
+        [("rotation", {"resampler": "cubic", "fill": "reflect"}), ("saturation", None), ("translation_x", {})], quick=2
+    ),
 )
 def test_layers_add_up_to_the_lie_derivative(generator, options):
     if options is None:

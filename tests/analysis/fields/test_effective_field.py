@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from cnnjax import InputError, analysis, ops
+from tests.repeats import repeated
 
 RNG = np.random.default_rng(0)
 
@@ -30,7 +31,7 @@ def signal(n, batch=1):
 
 
 # Luo et al. 2016: the variance of n uniform kernels is n (k² − 1) / 12, their share of the field falls as 1 / √n.
-@pytest.mark.parametrize(("n", "share"), [(5, 0.664), (10, 0.492), (20, 0.356), (40, 0.255)])
+@pytest.mark.parametrize(("n", "share"), repeated([(5, 0.664), (20, 0.356), (10, 0.492), (40, 0.255)], quick=2))
 def test_the_share_of_the_field_that_has_an_effect(n, share):
     r = 2 * n + 1
     field = analysis.effective_receptive_field(stack(n), signal(r + 2))
@@ -39,7 +40,7 @@ def test_the_share_of_the_field_that_has_an_effect(n, share):
     assert abs(4 * field.sigma[0] / r - share) < 5e-4
 
 
-@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("k", repeated([2, 3, 5]))
 def test_it_grows_as_the_root_of_the_depth(k):
     sigma = [analysis.effective_receptive_field(stack(n, k), signal(161)).sigma[0] for n in (4, 16)]
     np.testing.assert_allclose(sigma, [math.sqrt(n * (k * k - 1) / 12) for n in (4, 16)], rtol=1e-4)
@@ -79,8 +80,7 @@ def test_images_may_cancel_when_signs_are_kept():
     np.testing.assert_allclose(signed, [0, 0, 0.5, 0, 0.5, 0, 0, 0, 0])
 
 
-@pytest.mark.parametrize("size", [32, 33])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("size", "stride"), repeated([(32, 2), (33, 1), (32, 1), (33, 2)], quick=2))
 def test_the_middle_unit_is_centred_where_its_field_is(size, stride):
     def network(x):
         return stack(3, 3, 2)(ops.conv(x, jnp.ones((4, 4, 1, 1)), stride=stride, padding="valid"))

@@ -10,6 +10,7 @@ import pytest
 
 from cnnjax import InputError, analysis, ops
 from tests.references.reading_matrices import MOVES, Branches, Conv, Pool, Transposed, reads_of
+from tests.repeats import repeated
 
 SIGNALS = np.random.default_rng(0).normal(size=(2, 16, 1)).astype(np.float32)
 IMAGES = np.random.default_rng(0).normal(size=(2, 9, 9, 1)).astype(np.float32)
@@ -24,7 +25,7 @@ STACKS = [
 ]
 
 
-@pytest.mark.parametrize("stack", STACKS, ids=str)
+@pytest.mark.parametrize("stack", repeated(reversed(STACKS), quick=3), ids=str)
 def test_linear_networks_are_influenced_by_all_they_read(stack):
     def network(x):
         return functools.reduce(lambda y, layer: layer(y), stack, x)
@@ -45,7 +46,7 @@ def test_an_imaginary_path_counts():
     np.testing.assert_array_equal(np.flatnonzero(found), [5])
 
 
-@pytest.mark.parametrize("padding", ["same", "circular", "valid"])
+@pytest.mark.parametrize("padding", repeated(["circular", "same", "valid"], quick=2))
 def test_a_network_is_influenced_by_its_field_alone(padding):
     kernels = [np.random.default_rng(i).normal(size=(3, 3, a, b)) for i, (a, b) in enumerate([(1, 3), (3, 4), (4, 2)])]
 
@@ -184,7 +185,7 @@ class Net(nn.Module):
         return {"maps": nn.tanh(x), "logits": nn.Dense(3)(nn.tanh(x).reshape(x.shape[0], -1))}
 
 
-@pytest.mark.parametrize("unit", [(0, 4), (2, 1)])
+@pytest.mark.parametrize("unit", repeated([((0, 4),), ((2, 1),)]))
 def test_units_of_a_flax_network_reach_the_ends_of_their_span(unit):
     net = Net()
     variables = net.init(jax.random.key(0), IMAGES)

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 
 from cnnjax import InputError, models
 from cnnjax.analysis import NotFiniteError, gradient_flow
+from tests.repeats import repeated
 
 RANDOM = np.random.default_rng(0)
 SIZES = (5, 7, 6, 3)
@@ -60,8 +61,10 @@ def norm(a):
 
 @pytest.mark.parametrize(
     ("wrap", "dtype", "tolerance"),
-    [(lambda f: f, "float32", 2e-6), (jax.jit, "float64", 1e-13), (jax.checkpoint, "float64", 1e-13)],
-    ids=["plain", "jit", "checkpoint"],
+    repeated(
+        [(lambda f: f, "float32", 2e-6), (jax.checkpoint, "float64", 1e-13), (jax.jit, "float64", 1e-13)], quick=2
+    ),
+    ids=["plain", "checkpoint", "jit"],
 )
 def test_a_network_against_backpropagation_written_out(wrap, dtype, tolerance):
     loss, h, at, kernels, biases = backpropagated()

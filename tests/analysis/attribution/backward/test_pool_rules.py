@@ -9,6 +9,7 @@ from jax import lax
 
 from cnnjax import InputError, ops
 from cnnjax.analysis import Projector, with_pool_rule
+from tests.repeats import repeated
 
 RULES = ("add", "overwrite", "max")
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 8, 3)), jnp.float32)
@@ -63,17 +64,20 @@ def ruled(f, overlap, signals):
 
 
 # Overlapping windows for every library, others for one of each layout.
-@pytest.mark.parametrize("overlap", RULES)
+POOLS = [
+    *((pool, (3, 3), (2, 2), ((0, 0), (0, 0))) for pool in (ops_pool, flax_pool, channels_first)),
+    (channels_first, (3, 2), (1, 2), ((1, 1), (0, 1))),
+    (flax_pool, (2, 2), (2, 2), ((0, 0), (0, 0))),
+    # One axis after the other, and blocks that do not overlap.
+    (ops_pool, (3, 2), (1, 2), ((1, 1), (0, 1))),
+    (ops_pool, (2, 2), (2, 2), ((0, 0), (0, 0))),
+]
+
+
+# Each pool with one rule, and then with the others.
 @pytest.mark.parametrize(
-    ("pool", "window", "stride", "padding"),
-    [
-        *((pool, (3, 3), (2, 2), ((0, 0), (0, 0))) for pool in (ops_pool, flax_pool, channels_first)),
-        (channels_first, (3, 2), (1, 2), ((1, 1), (0, 1))),
-        (flax_pool, (2, 2), (2, 2), ((0, 0), (0, 0))),
-        # One axis after the other, and blocks that do not overlap.
-        (ops_pool, (3, 2), (1, 2), ((1, 1), (0, 1))),
-        (ops_pool, (2, 2), (2, 2), ((0, 0), (0, 0))),
-    ],
+    ("overlap", "pool", "window", "stride", "padding"),
+    repeated([(RULES[(n + at) % 3], *pool) for n in range(3) for at, pool in enumerate(POOLS)], quick=len(POOLS)),
 )
 def test_pools_of_every_library(overlap, pool, window, stride, padding):
     def f(x):
@@ -88,12 +92,15 @@ def test_pools_of_every_library(overlap, pool, window, stride, padding):
 
 @pytest.mark.parametrize(
     "wrapper",
-    [
-        jax.jit,
-        jax.checkpoint,
-        lambda f: lambda x: lax.cond(x.sum() < 1e9, f, f, x),
-        lambda f: lambda x: lax.scan(lambda c, a: (c, f(a[None])[0]), 0.0, x)[1],
-    ],
+    repeated(
+        [
+            lambda f: lambda x: lax.cond(x.sum() < 1e9, f, f, x),
+            lambda f: lambda x: lax.scan(lambda c, a: (c, f(a[None])[0]), 0.0, x)[1],
+            jax.jit,
+            jax.checkpoint,
+        ],
+        quick=2,
+    ),
 )
 def test_inside_calls_branches_and_loops(wrapper):
     f = wrapper(lambda x: 2 * ops.max_pool(x, 3, stride=2))
@@ -116,8 +123,13 @@ def test_a_pool_along_one_axis_that_is_read_twice_is_one_of_its_own():
     np.testing.assert_allclose(back, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"dilation": (2, 3)}, {"ceil_mode": True, "padding": 1}, {"window": 36}])
-@pytest.mark.parametrize("overlap", ["add", "overwrite", "max"])
+OPTIONS = [{"dilation": (2, 3)}, {"ceil_mode": True, "padding": 1}, {"window": 36}]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "options"),
+    repeated([(RULES[(n + at) % 3], options) for n in range(3) for at, options in enumerate(OPTIONS)], quick=3),
+)
 def test_dilated_pools_those_of_ceil_mode_and_long_windows(overlap, options):
     options = {"window": 3, "stride": 2, **options}
     x = np.random.default_rng(0).integers(0, 3, size=(1, 40, 38, 2)).astype(np.float32)

@@ -11,6 +11,7 @@ import pytest
 from cnnjax import InputError, models, ops
 from cnnjax.analysis import Projector, project, receptive_field
 from tests.references.deconvnet import Convolution, MaxPool, Rectifier, Scale, deconvnet
+from tests.repeats import repeated
 
 RULES = ("gradient", "deconvnet", "guided")
 
@@ -175,7 +176,7 @@ def test_what_the_paper_does_not_do_gives_other_pictures():
     np.testing.assert_allclose(right, same, rtol=0, atol=1e-12 * np.abs(right).max())
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", repeated(reversed(RULES)))
 def test_positively_homogeneous(rule):
     *layers, last = ALL_CONV[:4]
 
@@ -227,7 +228,7 @@ def test_nothing_outside_the_receptive_field():
     assert seen >= 2
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", repeated(RULES, quick=2))
 def test_of_one_layer_the_picture_is_the_filter(rule):
     weights = kernel(3, 3, 2, 4)
     image = image_of(7, 7, 2)
@@ -377,7 +378,7 @@ def two_layers(x):
 SMALL = image_of(4, 4, 3)
 
 
-@pytest.mark.parametrize("activation", [jnp.tanh, lambda x: x])
+@pytest.mark.parametrize("activation", repeated([jnp.tanh, lambda x: x]))
 def test_a_gradient_needs_no_rectifier(activation):
     weights = kernel(3, 3, 3, 4)
 

@@ -10,6 +10,7 @@ from jax import lax
 
 from cnnjax import InputError, models, ops
 from cnnjax.analysis import rectifiers, with_relu_rule
+from tests.repeats import repeated
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 4)).astype(np.float32)
@@ -86,9 +87,16 @@ def by_rule(f, x, g):
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_is_found(spelling):
+    assert len(rectifiers(SPELLINGS[spelling], X).found) == 1
+
+
+FIRST = "relu", "numpy zeros", "clip", "where less", "mask first", "own cotangent"
+
+
+@pytest.mark.parametrize("spelling", repeated([*FIRST, *(s for s in SPELLINGS if s not in FIRST)], quick=len(FIRST)))
 def test_every_spelling_follows_the_rules(spelling):
     f = SPELLINGS[spelling]
-    assert len(rectifiers(f, X).found) == 1
     value, found = by_rule(f, X, G)
     for rule, expected in RULES.items():
         ruled, sent = found[rule]
@@ -97,7 +105,7 @@ def test_every_spelling_follows_the_rules(spelling):
         np.testing.assert_array_equal(sent, expected(X, G))
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("wrapper", repeated(reversed(WRAPPERS), quick=4))
 def test_inside_calls_branches_and_loops(wrapper):
     f = WRAPPERS[wrapper](lambda x: SPELLINGS["where"](SPELLINGS["relu"](SPELLINGS["own cotangent"](x))))
     assert len(rectifiers(f, X).found) == 3
@@ -108,7 +116,7 @@ def test_inside_calls_branches_and_loops(wrapper):
         np.testing.assert_array_equal(found[rule][1], expected(X, G))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", repeated([jnp.bfloat16, np.float64, np.float32], quick=2))
 def test_two_layers_written_out(dtype):
     with jax.enable_x64(True):
         a, b = jnp.asarray(A, dtype), jnp.asarray(B, dtype)
@@ -221,14 +229,25 @@ FURTHER = [
 ]
 
 
-@pytest.mark.parametrize(("name", "f"), [*OTHERS.items(), *(("max", f) for f in FURTHER)])
-def test_other_activations_are_named_and_kept_or_refused(name, f):
-    def g(x):
-        return jax.nn.relu(f(x @ A) + 1)
+def behind_a_matrix(f):
+    return lambda x: jax.nn.relu(f(x @ A) + 1)
 
+
+@pytest.mark.parametrize(("name", "f"), [*OTHERS.items(), *(("max", f) for f in FURTHER)])
+def test_other_activations_are_named_and_refused(name, f):
+    g = behind_a_matrix(f)
     report = rectifiers(g, X)
     assert len(report.found) == 1
     assert report.others[0].form == name
+    with pytest.raises(InputError, match=f"no rectifiers: {name}"):
+        with_relu_rule(g, "deconvnet", others="refuse")(X)
+    with pytest.raises(InputError, match=f"f has no rectifier.*{name}"):
+        with_relu_rule(f, "deconvnet")(X)
+
+
+@pytest.mark.parametrize("f", repeated([*reversed(OTHERS.values()), *FURTHER], quick=4))
+def test_other_activations_are_kept(f):
+    g = behind_a_matrix(f)
     kept, expected = jax.jit(
         lambda x, signal, positive: (
             pulled(with_relu_rule(g, "deconvnet"), x, signal),
@@ -236,10 +255,6 @@ def test_other_activations_are_named_and_kept_or_refused(name, f):
         )
     )(X, G, np.maximum(G, 0))
     np.testing.assert_allclose(kept, expected, rtol=1e-5, atol=1e-6)
-    with pytest.raises(InputError, match=f"no rectifiers: {name}"):
-        with_relu_rule(g, "deconvnet", others="refuse")(X)
-    with pytest.raises(InputError, match=f"f has no rectifier.*{name}"):
-        with_relu_rule(f, "deconvnet")(X)
 
 
 def layer_norm(x):
@@ -252,7 +267,9 @@ def divided_norm(x):
     return x / jnp.sqrt(jnp.maximum(jnp.var(x, -1, keepdims=True), 0) + 1e-5)
 
 
-@pytest.mark.parametrize("norm", [layer_norm, divided_norm, nn.LayerNorm(use_bias=False, use_scale=False).bind({})])
+@pytest.mark.parametrize(
+    "norm", repeated([divided_norm, nn.LayerNorm(use_bias=False, use_scale=False).bind({}), layer_norm], quick=2)
+)
 def test_the_clamp_of_a_variance_is_no_rectifier(norm):
     report = rectifiers(lambda x: jax.nn.relu(norm(x)), X)
     assert (len(report.found), len(report.guards), report.others) == (1, 1, ())
@@ -355,7 +372,7 @@ def linen_network():
     return lambda x: Network().apply(variables, x), lambda x: nn.Dense(5).apply(first, x), kernel
 
 
-@pytest.mark.parametrize("make", [nnx_network, equinox_network, linen_network])
+@pytest.mark.parametrize("make", repeated([linen_network, nnx_network, equinox_network]))
 def test_frameworks(make):
     network, first, kernel = make()
     hidden, to_x = jax.jit(lambda x: jax.vjp(first, x))(X)

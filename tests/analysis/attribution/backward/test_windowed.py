@@ -9,6 +9,7 @@ from flax import linen as nn
 from cnnjax import models, ops
 from cnnjax.analysis import with_relu_rule
 from cnnjax.analysis.attribution.backward.windowed import windowed
+from tests.repeats import repeated
 
 RULES = ("gradient", "deconvnet", "guided")
 RNG = np.random.default_rng(0)
@@ -89,8 +90,11 @@ def seeds_of(f, images, index, values):
 
 @pytest.mark.parametrize(
     ("name", "several", "rules"),
-    [("strided_and_pooled", False, RULES[1:2]), ("residual", True, RULES[:1])]
-    + [(name, name in ("strided_and_pooled", "grouped"), RULES[2:]) for name in NETWORKS],
+    repeated(
+        [("strided_and_pooled", False, RULES[1:2]), ("residual", True, RULES[:1])]
+        + [(name, name in ("strided_and_pooled", "grouped"), RULES[2:]) for name in reversed(NETWORKS)],
+        quick=4,
+    ),
 )
 def test_the_same_as_over_whole_maps(name, several, rules):
     f = NETWORKS[name]
