@@ -30,7 +30,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Drawn cases are run again, more of them, by `-m slow`."""
+    """Drawn cases are run again, more of them, by `-m slow`; what takes longest comes first.
+
+    pytest-xdist hands out the files in this order, so that no worker ends with a long one while the other waits.
+    """
+    items.sort(key=lambda item: (item.path.suffix != ".ipynb", "experiments" not in item.path.parts))
     if settings.get_current_profile_name() == "thorough":
         for item in items:
             if is_hypothesis_test(getattr(item, "obj", None)):
