@@ -13,6 +13,7 @@ from model_cases import pixels, shapes_of
 
 from cnnjax import analysis, layers, models
 from tests.drawn import KEY, drawn_variables
+from tests.repeats import repeated
 
 IMAGENET = (1, 224, 224, 3)
 
@@ -24,14 +25,17 @@ def count(params):
 # torchvision's documentation, "Num. params" of each network; bottlenecks are its version 1.5.
 @pytest.mark.parametrize(
     ("make", "expected"),
-    [
-        (models.resnet18, 11_689_512),
-        (models.resnet34, 21_797_672),
-        (models.resnet50, 25_557_032),
-        (models.resnet101, 44_549_160),
-        (models.resnet152, 60_192_808),
-        (models.resnet50_lpf4, 25_557_032),
-    ],
+    repeated(
+        [
+            (models.resnet18, 11_689_512),
+            (models.resnet50, 25_557_032),
+            (models.resnet34, 21_797_672),
+            (models.resnet101, 44_549_160),
+            (models.resnet152, 60_192_808),
+            (models.resnet50_lpf4, 25_557_032),
+        ],
+        quick=2,
+    ),
 )
 def test_imagenet_resnets_have_the_published_parameter_counts(make, expected):
     params, _ = shapes_of(make(num_classes=1000), *IMAGENET)
@@ -55,17 +59,29 @@ def test_version_2_has_its_normalisations_before_the_convolutions():
 
 @pytest.mark.parametrize(
     ("make", "layers"),
-    [(models.resnet18, 18), (models.plain34, 34), (models.resnet50, 50), (models.resnet20, 20), (models.plain56, 56)],
+    repeated(
+        [
+            *((models.resnet18, 18), (models.resnet50, 50), (models.resnet20, 20)),
+            *((models.plain34, 34), (models.plain56, 56)),
+        ],
+        quick=3,
+    ),
 )
 def test_names_count_the_layers_with_weights(make, layers):
     params, _ = shapes_of(make(num_classes=1000), *IMAGENET)
     assert sum(name.endswith("kernel") and "projection" not in name for name in params) == layers
 
 
-@pytest.mark.parametrize(("make", "expansion", "depths"), [
-    (models.resnet18, 1, (2, 2, 2, 2)), (models.plain18, 1, (2, 2, 2, 2)), (models.resnet50, 4, (3, 4, 6, 3)),
-    (models.resnet18_lpf4, 1, (2, 2, 2, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "expansion", "depths"),
+    repeated(
+        [
+            *((models.resnet18, 1, (2, 2, 2, 2)), (models.resnet50, 4, (3, 4, 6, 3))),
+            *((models.plain18, 1, (2, 2, 2, 2)), (models.resnet18_lpf4, 1, (2, 2, 2, 2))),
+        ],
+        quick=2,
+    ),
+)
 def test_maps_have_the_sizes_of_the_table(make, expansion, depths):
     # He et al. 2016, table 1.
     _, activations = shapes_of(make(num_classes=1000), *IMAGENET)
@@ -98,10 +114,12 @@ def tiny(**fields):
 
 @pytest.mark.parametrize(
     "fields",
-    [
-        dict(block="bottleneck", stem="7x7", shortcut="B"),
-        dict(pre_activation=True, downsample="learned_polyphase", survival=0.9),
-    ],
+    repeated(
+        [
+            dict(block="bottleneck", stem="7x7", shortcut="B"),
+            dict(pre_activation=True, downsample="learned_polyphase", survival=0.9),
+        ]
+    ),
 )
 def test_gradients_reach_every_parameter(fields):
     model = tiny(depth=1, activation=nn.tanh, **fields)
@@ -122,7 +140,7 @@ def loss(model, variables, images, params):
 def test_remat_changes_memory_and_no_number():
     models_ = [tiny(widths=(3,), depth=2, survival=0.5, remat=remat) for remat in (False, True)]
     images = pixels(4, 8, 8, 2)
-    variables, again = (jax.jit(model.init)(KEY, images) for model in models_)
+    variables, again = jax.jit(lambda images: [model.init(KEY, images) for model in models_])(images)
     jax.tree.map(np.testing.assert_array_equal, variables, again)
     steps = [jax.value_and_grad(functools.partial(loss, model, variables, images), has_aux=True) for model in models_]
     found = [jax.jit(step)(variables["params"]) for step in steps]
@@ -150,14 +168,17 @@ def test_branches_survive_less_the_deeper_they_are():
 # convolution of a rectified map, which has half the second moment, keeps it.
 @pytest.mark.parametrize(
     ("fields", "expected"),
-    [
-        (dict(norm="none"), lambda block: 2 * 2**block),
-        (dict(norm="batch"), lambda block: 2 + block),
-        (dict(norm="none", zero_init_last=True), lambda block: 2),
-        (dict(norm="batch", zero_init_last=True), lambda block: 2),
-        (dict(norm="none", residual=False), lambda block: 2),
-        (dict(norm="batch", residual=False), lambda block: 1),
-    ],
+    repeated(
+        [
+            (dict(norm="batch"), lambda block: 2 + block),
+            (dict(norm="none", zero_init_last=True), lambda block: 2),
+            (dict(norm="none"), lambda block: 2 * 2**block),
+            (dict(norm="batch", zero_init_last=True), lambda block: 2),
+            (dict(norm="none", residual=False), lambda block: 2),
+            (dict(norm="batch", residual=False), lambda block: 1),
+        ],
+        quick=2,
+    ),
 )
 def test_the_second_moment_through_depth_is_as_documented(fields, expected):
     depth = range(1, 3)
@@ -208,14 +229,17 @@ def test_bfloat16_is_for_multiply_adds_alone():
 # He et al. 2016's networks as torchvision pads them, and for 32 pixels; the closed form of Araujo et al. 2019.
 @pytest.mark.parametrize(
     ("make", "side", "row"),
-    [
-        (models.resnet18, 224, (435, 32, 217)),
-        (models.plain34, 224, (899, 32, 449)),
-        (functools.partial(models.resnet50, stride_at="1x1"), 224, (483, 32, 241)),
-        (models.resnet50, 224, (427, 32, 213)),
-        (models.resnet56, 32, (249, 4, 124)),
-    ],
-    ids=["resnet18", "plain34", "resnet50, version 1", "resnet50", "resnet56"],
+    repeated(
+        [
+            (models.resnet18, 224, (435, 32, 217)),
+            (functools.partial(models.resnet50, stride_at="1x1"), 224, (483, 32, 241)),
+            (models.plain34, 224, (899, 32, 449)),
+            (models.resnet50, 224, (427, 32, 213)),
+            (models.resnet56, 32, (249, 4, 124)),
+        ],
+        quick=2,
+    ),
+    ids=["resnet18", "resnet50, version 1", "plain34", "resnet50", "resnet56"],
 )
 def test_receptive_fields(make, side, row):
     model = make(num_classes=2, widths=(1,) * (4 if side == 224 else 3))
