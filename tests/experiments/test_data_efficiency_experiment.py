@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import sys
-import types
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cnnjax import models
-from cnnjax.data import DataConfig, load
+from cnnjax.data import DataConfig, Dataset, Split, load
 from cnnjax.runs import cli
 from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, read_arrays
@@ -274,8 +273,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
 
 
 def test_the_paper_preset_can_be_built():
-    images = types.SimpleNamespace(images=np.zeros((2, 32, 32, 3), np.uint8))
-    stand_in = types.SimpleNamespace(class_names=tuple("0123456789"), mean=(0.5,) * 3, std=(0.2,) * 3, train=images)
+    images = Split(np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, np.int32))
+    stand_in = Dataset("objects", images, images, tuple("0123456789"), (0.5,) * 3, (0.2,) * 3, 0, "two")
     config = data_efficiency.PAPER
     for name, width in {
         (cell.config.network, cell.config.width) for cell in data_efficiency.treatments(config, 50_000)

@@ -1,18 +1,16 @@
 """The axes of the networks as command-line options."""
 
-import types
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tyro
 
 from cnnjax import InputError, models
+from cnnjax.data import Dataset, Split
 from cnnjax.sweep.network import NetworkConfig, build
 
-DIGITS = types.SimpleNamespace(
-    class_names=("0", "1", "2"), mean=(0.1,), std=(0.3,), train=types.SimpleNamespace(images=np.zeros((5, 28, 28, 1)))
-)
+FIVE = Split(np.zeros((5, 28, 28, 1), np.uint8), np.zeros(5, np.int32))
+DIGITS = Dataset("digits", FIVE, FIVE, ("0", "1", "2"), (0.1,), (0.3,), 0, "five")
 
 
 def parsed(line):
