@@ -44,7 +44,7 @@ ROOMS = {
     "patches": [],
     "jigsaw": [],
     "runs": ["stats"],
-    "figures": ["stats"],
+    "figures": ["stats", "analysis"],
     "sweep": ["layers", "models", "data", "training", "analysis", "stats", "runs"],
 }
 """The rooms of `cnnjax`, and what each imports besides the ground: rooms before it in the table."""

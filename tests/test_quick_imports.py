@@ -8,9 +8,9 @@ import pytest
 from cnnjax import InputError, figures, runs, stats
 
 
-def test_importing_runs_statistics_and_figures_imports_nothing_heavy():
+def test_importing_runs_and_statistics_imports_nothing_heavy():
     code = (
-        "import sys, cnnjax.figures, cnnjax.runs, cnnjax.stats; heavy = "
+        "import sys, cnnjax.runs, cnnjax.stats; heavy = "
         "{'jax', 'jinja2', 'matplotlib', 'pandas', 'tyro', 'rich', 'scipy', 'sklearn'}; "
         "print(*sorted(heavy & set(sys.modules)))"
     )

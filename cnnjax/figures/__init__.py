@@ -2,7 +2,6 @@
 
 from cnnjax.figures.depth import depth_figure
 from cnnjax.figures.pictures import (
-    Covered,
     MapTiles,
     curves_figure,
     evolution_figure,
@@ -24,7 +23,6 @@ from cnnjax.figures.style import colours, save
 from cnnjax.figures.transformations import angle_curves, translation_maps
 
 __all__ = [
-    "Covered",
     "MapTiles",
     "angle_curves",
     "colours",

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnjax.analysis import ReceptiveField
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.figures.receptive_fields import Field
 from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ MOST_NAMES = 30
 @checked()
 @styled()
 def depth_figure(
-    fields: Mapping[str, Field],
+    fields: Mapping[str, ReceptiveField],
     *,
     effective: Mapping[str, float] | None = None,
     unproductive: Collection[str] = (),

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from cnnjax.analysis import Occlusion
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive, Shape
 from cnnjax.errors import InputError
@@ -183,25 +184,10 @@ def sheet_figure(
     return figure
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Covered:
-    """The five panels of one image, Zeiler & Fergus 2014, figure 7; maps have a cell for each place of the square."""
-
-    image: np.ndarray
-    total: np.ndarray
-    projection: np.ndarray
-    probability: np.ndarray
-    prediction: np.ndarray
-    label: str
-    """The right class."""
-    channel: int
-    """The strongest map."""
-
-
 @checked()
 @styled()
 def occlusion_figure(
-    images: Sequence[Covered], class_names: Mapping[int, str], *, title: str, note: str = ""
+    images: Sequence[Occlusion], class_names: Mapping[int, str], *, title: str, note: str = ""
 ) -> "Figure":
     """What becomes of the strongest map and of the classes while a square of the image is covered: a row an image."""
     from matplotlib.colors import ListedColormap
@@ -217,7 +203,7 @@ def occlusion_figure(
     panels = figure.subplots(len(images), 5, squeeze=False)
     for row, image in zip(panels, images, strict=True):
         _show(row[0], mosaic(image.image[None], 1))
-        _heat(figure, row[1], image.total)
+        _heat(figure, row[1], image.total_activation)
         _show(row[2], mosaic(signed_grey(image.projection[None]), 1))
         _heat(figure, row[3], image.probability, low=0, high=1)
         row[4].imshow(
@@ -229,7 +215,7 @@ def occlusion_figure(
         )
         row[4].set(xticks=[], yticks=[])
         tidy(row[4], grid="")
-        row[0].set_ylabel(image.label, fontsize=8)
+        row[0].set_ylabel(class_names.get(image.label, str(image.label)), fontsize=8)
         row[1].set_ylabel(f"map {image.channel}", fontsize=8)
     heads = (
         "the image",

@@ -1,11 +1,12 @@
 """Figures of receptive fields on the image: what a unit can see, and how much each pixel weighs in it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cnnjax.analysis import EffectiveField, ReceptiveField
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
@@ -21,44 +22,14 @@ FARTHEST = 1.0
 """How many sides of the image the view reaches beyond it at most."""
 
 
-@runtime_checkable
-class Field(Protocol):
-    """What is drawn of a receptive field; `cnnjax.analysis.ReceptiveField` is one."""
-
-    @property
-    def size(self) -> tuple[Any, ...]: ...
-    @property
-    def stride(self) -> tuple[Any, ...]: ...
-    @property
-    def units(self) -> tuple[int, ...]: ...
-    @property
-    def image_size(self) -> tuple[int, ...]: ...
-    def span(self, unit: Any) -> tuple[tuple[int, int], ...]:
-        """First and last pixel along each axis, padding included."""
-        ...
-
-
-@runtime_checkable
-class Weights(Protocol):
-    """What is drawn of an effective field; `cnnjax.analysis.EffectiveField` is one."""
-
-    @property
-    def mass(self) -> Any: ...
-    @property
-    def centre(self) -> Any: ...
-    def radius(self, mass: float | int) -> float:
-        """The radius of the disc that holds this share."""
-        ...
-
-
-def middle(field: Field) -> tuple[int, ...]:
+def middle(field: ReceptiveField) -> tuple[int, ...]:
     """The index of a map's middle unit, the lower of two."""
     return tuple((n - 1) // 2 for n in field.units)
 
 
 @checked()
 def draw_receptive_fields(
-    axes: "Axes", image: ArrayLike, fields: Mapping[str, Field], unit: tuple[int, int] | None = None
+    axes: "Axes", image: ArrayLike, fields: Mapping[str, ReceptiveField], unit: tuple[int, int] | None = None
 ) -> None:
     """Draw the receptive field of one unit of each layer on the image, nested, and the padding that it reaches into.
 
@@ -89,8 +60,8 @@ def draw_receptive_fields(
 @checked()
 def draw_effective_field(
     axes: "Axes",
-    weights: Weights,
-    field: Field,
+    weights: EffectiveField,
+    field: ReceptiveField,
     unit: tuple[int, int] | None = None,
     *,
     image: ArrayLike | None = None,
@@ -118,7 +89,8 @@ def draw_effective_field(
         Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=INK, zorder=3)
     )
     reach = weights.radius(mass)
-    axes.add_patch(Circle(weights.centre[::-1], reach, fill=False, edgecolor="#0072B2", linewidth=1.5, zorder=3))
+    row, column = weights.centre
+    axes.add_patch(Circle((column, row), reach, fill=False, edgecolor="#0072B2", linewidth=1.5, zorder=3))
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     spans = zip(((top, bottom), (left, right)), weights.centre, heat.shape, strict=True)
@@ -129,7 +101,7 @@ def draw_effective_field(
 @styled()
 def receptive_field_figure(
     image: ArrayLike,
-    fields: Mapping[str, Field],
+    fields: Mapping[str, ReceptiveField],
     *,
     unit: tuple[int, int] | None = None,
     title: str = "",
@@ -156,8 +128,8 @@ def receptive_field_figure(
 @checked()
 @styled()
 def effective_field_figure(
-    weights: Mapping[str, Weights],
-    fields: Mapping[str, Field],
+    weights: Mapping[str, EffectiveField],
+    fields: Mapping[str, ReceptiveField],
     *,
     unit: tuple[int, int] | None = None,
     image: ArrayLike | None = None,
@@ -194,7 +166,7 @@ def effective_field_figure(
     return figure
 
 
-def _checked(image: ArrayLike, fields: Mapping[str, Field]) -> np.ndarray:
+def _checked(image: ArrayLike, fields: Mapping[str, ReceptiveField]) -> np.ndarray:
     if not fields:
         raise InputError("There are no receptive fields to draw; give one layer's at least.")
     pixels = np.asarray(image, np.float64)
@@ -239,11 +211,11 @@ def _frame_view(axes: "Axes", ends: Sequence[tuple[float, float]]) -> None:
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
-def _label(name: str, field: Field, unit: tuple[int, ...]) -> str:
+def _label(name: str, field: ReceptiveField, unit: tuple[int, ...]) -> str:
     seen = "the image" if not any(field.stride) else f"{_pixels(field)} px"
     return f"{name} ({', '.join(map(str, unit))}): {seen}"
 
 
-def _pixels(field: Field) -> str:
+def _pixels(field: ReceptiveField) -> str:
     sizes = [f"{float(size):g}" for size in field.size]
     return sizes[0] if len(set(sizes)) == 1 else "×".join(sizes)

@@ -132,7 +132,7 @@ def run(config: Config) -> Path:
                         lambda name=name, found=found: layers_of.past(subject, name, found, **options),
                     )
             last = names[-1]
-            occluded = kept("occlusion", lambda: views.covered(subject, rows[:3], last, config.rule, progress))
+            occluded = kept("covered", lambda: views.covered(subject, rows[:3], last, config.rule, progress))
             moved = kept("invariance", lambda: views.invariance(subject, rows, names, progress))
             measured = {
                 "cascade": kept("cascade", lambda: checks.cascades(subject, rows, progress)),

@@ -9,7 +9,6 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.figures.pictures import (
-    Covered,
     curves_figure,
     evolution_figure,
     filter_figure,
@@ -84,16 +83,19 @@ def _occlusion(subject: Subject, arrays: Arrays, where: str) -> "Figure":
     images, classes = [], set()
     for number in range(count):
         part = {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith(f"{number}/")}
-        classes |= set(np.unique(part["prediction"]).tolist())
+        classes |= {*np.unique(part["prediction"]).tolist(), int(part["label"])}
+        total, probability, prediction = part["in_the_open"].tolist()
         images.append(
-            Covered(
+            analysis.Occlusion(
                 part["image"],
-                part["total"],
+                part["total_activation"],
                 part["projection"],
                 part["probability"],
                 part["prediction"],
-                label=subject.class_name(int(part["label"])),
+                (part["rows"], part["columns"]),
                 channel=int(part["channel"]),
+                label=int(part["label"]),
+                in_the_open=(total, probability, int(prediction)),
             )
         )
     side = int(arrays["0/size"])

@@ -34,12 +34,15 @@ def covered(subject: Subject, rows: Int[np.ndarray, " n"], layer: str, rule: Rul
         )
         found |= {
             f"{number}/image": seen.image,
-            f"{number}/total": seen.total_activation,
+            f"{number}/total_activation": seen.total_activation,
             f"{number}/projection": seen.projection,
             f"{number}/probability": seen.probability,
             f"{number}/prediction": np.asarray(seen.prediction),
             f"{number}/label": np.array(seen.label),
             f"{number}/channel": np.array(seen.channel),
+            f"{number}/rows": seen.centres[0],
+            f"{number}/columns": seen.centres[1],
+            f"{number}/in_the_open": np.array(seen.in_the_open),
             f"{number}/size": np.array(side),
         }
     return found

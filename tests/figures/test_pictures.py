@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from cnnjax import InputError
+from cnnjax.analysis import Occlusion
 from cnnjax.figures.pictures import (
     GREY,
     PAPER,
-    Covered,
     MapTiles,
     curves_figure,
     evolution_figure,
@@ -104,7 +104,11 @@ def test_five_panels_of_a_covered_image():
     image = RANDOM.random((6, 6, 1))
     total, probability = RANDOM.random((3, 3)), RANDOM.random((3, 3))
     prediction = np.array([[7, 7, 2], [2, 2, 7], [9, 9, 9]])
-    covered = Covered(image, total, RANDOM.normal(size=(6, 6, 1)), probability, prediction, label="cat", channel=3)
+    places = np.array([0.5, 2.5, 4.5])
+    covered = Occlusion(
+        *(image, total, RANDOM.normal(size=(6, 6, 1)), probability, prediction, (places, places)),
+        channel=3, label=7, in_the_open=(1.0, 0.5, 7),
+    )  # fmt: skip
     figure = occlusion_figure([covered], {2: "dog", 7: "cat", 9: "owl"}, title="t")
     first, second, _, fourth, fifth = figure.axes[:5]
     assert (first.get_ylabel(), second.get_ylabel()) == ("cat", "map 3")

@@ -6,6 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Circle, Rectangle
 
 from cnnjax import InputError
+from cnnjax.analysis import EffectiveField, ReceptiveField
 from cnnjax.figures import (
     colours,
     depth_figure,
@@ -16,45 +17,34 @@ from cnnjax.figures import (
 )
 
 
-class Rule:
+def rule(r, s, p, side=20):
     """The field of a layer with size r, stride S and padding P on square images."""
-
-    def __init__(self, r, s, p, side=20):
-        self.size, self.stride, self.padding = (r, r), (s, s), (p, p)
-        self.units = (side // s,) * 2 if s else (1, 1)
-        self.image_size = (side, side)
-
-    def span(self, unit):
-        if not all(0 <= u < n for u, n in zip(unit, self.units, strict=True)):
-            raise InputError(f"unit={unit}")
-        rule = zip(unit, self.size, self.stride, self.padding, strict=True)
-        return tuple((s * u - p, s * u - p + r - 1) for u, r, s, p in rule)
+    return ReceptiveField(
+        *((r, r), (s, s), (p, p), (side // s,) * 2 if s else (1, 1), (side, side)),
+        exact=(True, True), border=("clipped", "clipped"), aligned=(True, True), axis=(1, 2), unfollowed=(),
+        selected=False, mixes_images=False, reads=(),
+    )  # fmt: skip
 
 
-class Spot:
-    """Weights 0.6 and 0.4 at two pixels."""
-
-    def __init__(self, side=20):
-        self.mass = np.zeros((side, side))
-        self.mass[9, 9], self.mass[9, 11] = 0.6, 0.4
-        self.centre = (9.0, 9.8)
-
-    def radius(self, mass):
-        return 1.2
+def spot(side=20):
+    """Weights 0.6 and 0.4 at two pixels, which a disc of radius 1.2 about (9, 9.8) holds."""
+    weights = np.zeros((side, side))
+    weights[9, 9], weights[9, 11] = 0.6, 0.4
+    return EffectiveField(weights, (9, 9))
 
 
-FIELDS = {"conv1": Rule(3, 1, 1), "conv2": Rule(7, 2, 3), "conv3": Rule(23, 4, 11), "pool": Rule(20, 0, 0)}
+FIELDS = {"conv1": rule(3, 1, 1), "conv2": rule(7, 2, 3), "conv3": rule(23, 4, 11), "pool": rule(20, 0, 0)}
 GREY, COLOUR = np.linspace(0, 1, 400).reshape(20, 20), np.random.default_rng(0).random((20, 20, 3))
 
 FIGURES = {
     "fields": lambda: receptive_field_figure(GREY, FIELDS, title="What a unit can see", note="A note. " * 20),
     "fields of one unit": lambda: receptive_field_figure(COLOUR, {"conv1": FIELDS["conv1"]}, unit=(3, 4)),
-    "far fields": lambda: receptive_field_figure(COLOUR, {"deep": Rule(501, 4, 250)}),
+    "far fields": lambda: receptive_field_figure(COLOUR, {"deep": rule(501, 4, 250)}),
     "depth": lambda: depth_figure(FIELDS, effective={"conv1": 3.0, "conv3": 9.0}, unproductive=["conv3"]),
     "depth of one layer": lambda: depth_figure({"pool": FIELDS["pool"]}),
-    "depth of many layers": lambda: depth_figure({f"stage1_block{i}": Rule(2 * i + 3, 1, 1) for i in range(70)}),
-    "effective": lambda: effective_field_figure({name: Spot() for name in FIELDS}, FIELDS, image=COLOUR, columns=3),
-    "one effective field": lambda: effective_field_figure({"conv1": Spot()}, FIELDS),
+    "depth of many layers": lambda: depth_figure({f"stage1_block{i}": rule(2 * i + 3, 1, 1) for i in range(70)}),
+    "effective": lambda: effective_field_figure({name: spot() for name in FIELDS}, FIELDS, image=COLOUR, columns=3),
+    "one effective field": lambda: effective_field_figure({"conv1": spot()}, FIELDS),
 }
 
 
@@ -114,7 +104,7 @@ def test_rectangles_are_the_spans(unit):
 
 
 def test_the_view_ends_one_image_beyond_the_image():
-    axes = axes_of(draw_receptive_fields, GREY, {"deep": Rule(501, 4, 250)})
+    axes = axes_of(draw_receptive_fields, GREY, {"deep": rule(501, 4, 250)})
     low, high = axes.get_xlim()
     assert (low, high) == pytest.approx((-20.8, 40.8))
 
@@ -126,13 +116,13 @@ def test_what_sees_the_whole_image_is_called_so():
 
 
 def test_heat_is_in_proportion_to_the_weight_and_the_circle_lies_about_its_centre():
-    axes = axes_of(draw_effective_field, Spot(), FIELDS["conv2"], image=COLOUR)
+    axes = axes_of(draw_effective_field, spot(), FIELDS["conv2"], image=COLOUR)
     heat = axes.images[-1].get_array()
     assert heat[9, 9, 3] == 1
     assert heat[9, 11, 3] == pytest.approx(2 / 3)
     assert (heat[..., 3] > 0).sum() == 2
     (circle,) = patches(axes, Circle)
-    assert (circle.center, circle.radius) == ((9.8, 9.0), 1.2)
+    assert (*circle.center, circle.radius) == pytest.approx((9.8, 9.0, 1.2))
     ((top, bottom), (left, right)) = FIELDS["conv2"].span((4, 4))
     (box,) = patches(axes, Rectangle)
     assert box.get_bbox().extents.tolist() == [left - 0.5, top - 0.5, right + 0.5, bottom + 0.5]
@@ -161,7 +151,7 @@ def test_depth_has_every_size_every_stride_and_what_is_unproductive():
         (lambda: receptive_field_figure(np.ones((20, 20, 4)), FIELDS), r"shape \(20, 20, 4\)"),
         (lambda: receptive_field_figure(GREY, FIELDS, unit=(7, 7)), r"unit=\(7, 7\)"),
         (lambda: effective_field_figure({}, FIELDS), "no effective fields"),
-        (lambda: effective_field_figure({"conv1": Spot(14)}, FIELDS), "20×20 pixels"),
+        (lambda: effective_field_figure({"conv1": spot(14)}, FIELDS), "20×20 pixels"),
         (lambda: depth_figure({}), "no receptive fields"),
         (lambda: depth_figure(FIELDS, unproductive=["conv9"]), "no field of conv9; the layers are conv1"),
         (lambda: depth_figure(FIELDS, effective={"conv9": 1.0}), "no field of conv9"),

@@ -4,10 +4,11 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pandas
 
-from cnnjax import figures, runs, stats
+from cnnjax import analysis, figures, ops, runs, stats
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
 RANDOM = np.random.default_rng(0)
@@ -21,10 +22,15 @@ METRICS = pandas.DataFrame([{"cell": "a", "seed": 0, "epoch": e, "loss": 1.0, "a
 ROWS = [{"cell": "a", "accuracy": stats.Interval(0.5, 0.4, 0.6, 5)}]
 IMAGE, PICTURES = RANDOM.random((8, 8)), RANDOM.random((2, 3, 5, 5, 1))
 GREY = IMAGE[..., None]
-COVERED = figures.Covered(
+PLACES = np.array([1.0, 3.0, 5.0])
+COVERED = analysis.Occlusion(
     RANDOM.random((6, 6, 1)), RANDOM.random((3, 3)), RANDOM.random((6, 6, 1)), RANDOM.random((3, 3)),
-    RANDOM.integers(0, 2, (3, 3)), label="cat", channel=0,
+    RANDOM.integers(0, 2, (3, 3)), (PLACES, PLACES), channel=0, label=1, in_the_open=(1.0, 0.5, 1),
 )  # fmt: skip
+SQUARE = analysis.receptive_field(
+    lambda images: ops.conv(images, jnp.ones((3, 3, 1, 1))), np.zeros((1, 8, 8, 1), np.float32)
+)
+SPOT = analysis.EffectiveField(np.full((8, 8), 1 / 64), (3, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,33 +38,6 @@ class Config:
     """What the run varies."""
 
     size: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Square:
-    """A receptive field of 3 pixels."""
-
-    size: tuple[int, ...] = (3, 3)
-    stride: tuple[int, ...] = (1, 1)
-    padding: tuple[int, ...] = (1, 1)
-    units: tuple[int, ...] = (8, 8)
-    image_size: tuple[int, ...] = (8, 8)
-
-    def span(self, unit: Any) -> tuple[tuple[int, int], ...]:
-        """The pixels about the unit."""
-        return tuple((i - 1, i + 1) for i in unit)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Spot:
-    """Weights that fall from the middle."""
-
-    mass: Any = dataclasses.field(default_factory=lambda: np.full((8, 8), 1 / 64))
-    centre: tuple[float, float] = (3.5, 3.5)
-
-    def radius(self, mass: float) -> float:
-        """Of any share."""
-        return 2.0
 
 
 def _axes() -> Any:
@@ -84,11 +63,11 @@ CALLS: dict[str, Arguments] = {
     "stats.compare": lambda: dict(values=VALUES),
     "stats.compare_summary": lambda: dict(summary=SUMMARY, scores=["accuracy"]),
     "figures.curves_figure": lambda: dict(panels={"p": ([0, 1], {"x": [1, 2]})}, ylabel="d", title="t"),
-    "figures.depth_figure": lambda: dict(fields={"a": Square()}),
-    "figures.draw_effective_field": lambda: dict(axes=_axes(), weights=Spot(), field=Square()),
-    "figures.draw_receptive_fields": lambda: dict(axes=_axes(), image=IMAGE, fields={"a": Square()}),
+    "figures.depth_figure": lambda: dict(fields={"a": SQUARE}),
+    "figures.draw_effective_field": lambda: dict(axes=_axes(), weights=SPOT, field=SQUARE),
+    "figures.draw_receptive_fields": lambda: dict(axes=_axes(), image=IMAGE, fields={"a": SQUARE}),
     "stats.effect_size": lambda: dict(differences=[0.1, 0.2, 0.3]),
-    "figures.effective_field_figure": lambda: dict(weights={"a": Spot()}, fields={"a": Square()}),
+    "figures.effective_field_figure": lambda: dict(weights={"a": SPOT}, fields={"a": SQUARE}),
     "figures.evolution_figure": lambda: dict(
         pictures=PICTURES, patches=PICTURES, rows=["a", "b"], columns=["1", "2", "3"], title="t"
     ),
@@ -108,7 +87,7 @@ CALLS: dict[str, Arguments] = {
     "runs.read_config": lambda: dict(path=_run()),
     "runs.read_metrics": lambda: dict(path=_run()),
     "runs.read_summary": lambda: dict(path=_run()),
-    "figures.receptive_field_figure": lambda: dict(image=IMAGE, fields={"a": Square()}),
+    "figures.receptive_field_figure": lambda: dict(image=IMAGE, fields={"a": SQUARE}),
     "figures.save": lambda: dict(figure=_figure(), path=pathlib.Path("figure.png")),
     "figures.score_dots": lambda: dict(scores=SCORES),
     "figures.sheet_figure": lambda: dict(sheets=[[GREY, GREY]], rows=["a"], columns=["1", "2"], title="t"),
