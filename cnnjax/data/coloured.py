@@ -1,4 +1,4 @@
-"""Coloured shapes: form is told by grey alone and hue by colour alone, so that a network has to see both.
+"""Coloured shapes: form is told only by grey and hue only by colour, so that a network has to see both.
 
 A pixel is `l + c (cos h, sin h) · HUE_PLANE`: grey l, chroma c and hue h, with the hue plane at right angles to grey,
 (1, 1, 1). The mean of red, green and blue is then l whatever the hue, and differences of channels do not know l.

@@ -61,7 +61,7 @@ def decode(
 
 
 def look(path: Path) -> tuple[tuple[int, int], bool]:
-    """Return an image file's (height, width), once upright, and whether it is in colour, from its header alone.
+    """Return an image file's (height, width), once upright, and whether it is in colour, from its header only.
 
     Raises `InputError` naming a file that is no image, or whose values have no known range.
     """

@@ -10,7 +10,7 @@ from cnnjax.errors import InputError
 
 @checked()
 def epoch_order(seed_key: PRNGKeyArray, epoch: int | Int[Array, ""], n: int) -> Int32[Array, " n"]:
-    """Return a permutation of `range(n)` that is a function of the seed and the epoch alone.
+    """Return a permutation of `range(n)` that depends only on the seed and the epoch.
 
     A run that resumes in epoch 7 thus meets the images in the order that an uninterrupted one meets them. Raises
     `InputError` for a negative `epoch` or `n`.

@@ -78,7 +78,7 @@ def draw_effective_field(
 
     heat = np.asarray(weights.mass, np.float64)
     pixels = _checked(np.ones(heat.shape) if image is None else image, {"this layer": field})
-    # Colour is for the weights alone.
+    # Colour is kept for the weights.
     _draw_picture(axes, pixels.mean(-1) if pixels.ndim == 3 else pixels, alpha=0.4)
     overlay = np.empty((*heat.shape, 4))
     overlay[..., :3] = to_rgb(HEAT)

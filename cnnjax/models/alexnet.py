@@ -23,7 +23,7 @@ from cnnjax.ops import Padding
 ResponseNorm = Literal["local_response", "none"]
 
 TOWER = (2, 4, 5)
-"""The convolutions that read the maps of their own tower alone. Their biases start at 1."""
+"""The convolutions that read only the maps of their own tower. Their biases start at 1."""
 POOLED = (1, 2, 5)
 NORMALISED = (1, 2)
 gaussian = nn.initializers.normal(0.01)
@@ -46,13 +46,13 @@ class AlexNet(Module):
       ends the window is cut, as at the first and the last channel.
     - `dropout` is the probability that a unit of fc6 and fc7 is zero in training, drawn from the stream "dropout"; the
       others are scaled up then, where the paper scales all down in evaluation (section 4.2). Libraries drop what these
-      layers read instead, which differs in training alone.
+      layers read instead, which differs only in training.
     - `kernel_init` draws every kernel but that of the logits, which is Gaussian with standard deviation 0.01 as all are
       in the paper (section 5). Biases start at 1 in conv2, conv4, conv5, fc6 and fc7, elsewhere at 0.
     - `mean` and `std`: by default conv1 sees pixels as the paper's does, from −127.5 to 127.5. The constants of the
       normalisation and of the initialisation are made for that scale.
     - `exchange=False` lets no tower read the other's maps or units: conv3, fc6 and fc7 then read their own tower, too,
-      and the two meet in the logits alone. A dense kernel is then `(positions, 1, channels / towers, units)`.
+      and the two meet only in the logits. A dense kernel is then `(positions, 1, channels / towers, units)`.
     - `tower_axis`: the mesh axis along which the towers lie, one on each device; this module is then the tower of the
       device that it runs on. `two_devices` sets it.
 

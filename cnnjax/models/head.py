@@ -21,7 +21,7 @@ def class_scores(
     - "average": `pool`, the mean of each channel, and a dense layer (Lin et al. 2014, as residual networks use it).
       Any image size will do.
     - "dense": a dense layer that reads the whole map, as networks before those did. A network with parameters takes
-      images of the size that it was initialised on alone, and raises `InputError` for others.
+      only images of the size that it was initialised on, and raises `InputError` for others.
     - "convolutional": `class_maps`, a map of scores by a 1×1 convolution, and the mean of each (Springenberg et al.
       2015). Any image size will do, and the scores of each place can be seen.
 

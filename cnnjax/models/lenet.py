@@ -25,8 +25,8 @@ class LeNet5(Module):
 
     At 28 and at 32 pixels the maps are the paper's: c1 28×28×6, s2 14×14×6, c3 10×10×16, s4 5×5×16. `padding=None`
     gives smaller images a border of zeros (after standardisation) up to the paper's 32×32 in c1, and c3 none; any
-    other padding is that of both convolutions. c5 reads the whole map, so a network with parameters takes images of the
-    size that it was initialised on alone.
+    other padding is that of both convolutions. c5 reads the whole map, so a network with parameters takes only images
+    of the size that it was initialised on.
 
     What is not the paper's: a pool has no weight, bias or squashing of its own; c3 reads all maps of s2, not the
     choice of table I; the class scores are linear, not distances to a stylised bitmap. `activation` takes the paper's

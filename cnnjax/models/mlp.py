@@ -19,7 +19,7 @@ class MLP(Module):
     """Pixels flattened, `len(widths)` dense layers with an activation, and a dense layer of class scores.
 
     The first layer has height · width · channels · widths[0] weights, so parameters grow with the image, and a network
-    with parameters takes images of the size that it was initialised on alone.
+    with parameters takes only images of the size that it was initialised on.
 
     Images are `(batch, height, width, channels)` in [0, 1]. Activations: `dense1`, ..., `logits`. Multiply-adds are in
     `dtype`, parameters in float32, or float64 where `dtype` is. Raises `InputError` for images that do not fit the

@@ -30,7 +30,7 @@ class VGG(ConvNet, kw_only=True):
     Kernels start with the deviation √(2 / fan in), not with the paper's 0.01, at which deep ones do not train (He et
     al. 2015, section 2.2); those of the scores as in every network here.
 
-    With the dense head, a network with parameters takes images of the size that it was initialised on alone; libraries
+    With the dense head, a network with parameters takes only images of the size that it was initialised on; libraries
     that take others average their maps to 7×7, which leaves those of 224 pixels as they are.
 
     Fields, images and errors are those of `ConvNet`. Activations: `stage1_conv1`, ..., `fc6`, `fc7`, `logits`; that of

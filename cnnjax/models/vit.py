@@ -64,13 +64,13 @@ class ViT(Module):
 
     `dropout` is that of the blocks, and of the tokens once they have positions. `survival` is that of the last block;
     it falls linearly with depth, to `1 − (l / depth) (1 − survival)` in block l (Huang et al. 2016, equation 4). Both
-    draw from the random stream "dropout", in training alone.
+    draw from the random stream "dropout", only in training.
 
     Weights start as truncated normal numbers of standard deviation 0.02 (Touvron et al. 2021, section 6), those of the
     patches as √(1 / fan in).
 
     Images are `(batch, height, width, channels)` in [0, 1], in multiples of `patch_size`. There is a position for every
-    patch, so a network with parameters takes images of the size that it was initialised on alone.
+    patch, so a network with parameters takes only images of the size that it was initialised on.
     Activations: `patches`, a map (batch, rows, columns, width) with its positions; `block1`, ..., each (batch,
     1 + patches, width) with the class token first; `pool`, that token normalised; `logits`. Multiply-adds are in
     `dtype`, parameters in float32, or float64 where `dtype` is.

@@ -73,7 +73,7 @@ def max_blur_pool(
     "reflect" halve a map of even size at stride 2, and with "circular" a shift by the stride shifts the result.
 
     Zhang's own networks take the maximum without padding. For even sizes, a window of 2 and 3 taps, that differs from
-    "reflect" here in the last position of each axis alone; a window of 3 there begins one pixel later. To have theirs,
+    "reflect" here only in the last position of each axis; a window of 3 there begins one pixel later. To have theirs,
     compose the two.
 
     Arguments and errors are those of `max_pool` and `blur_pool`. Source: Zhang 2019, section 3.2.

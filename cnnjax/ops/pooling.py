@@ -62,7 +62,7 @@ def avg_pool(
     """Take the mean of each window.
 
     `y[b, i, c] = (1 / |window|) Σ_j x[b, s i + j − before, c]`: a convolution whose weights are all `1 / |window|`, for
-    which zeros of the padding count. With count_include_pad=False the mean is over the positions on the map alone. A
+    which zeros of the padding count. With count_include_pad=False the mean is over the positions on the map only. A
     border that continues the map always counts, and what `ceil_mode` reaches beyond the padded map never does.
 
     x is (batch, length, channels) or (batch, height, width, channels), floating point; the sum is taken in float32 at

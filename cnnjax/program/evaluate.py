@@ -34,6 +34,6 @@ def evaluate(
 def run(jaxpr: Jaxpr, eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
     """The results of one equation of a program."""
     operands = {atom: value for atom, value in zip(eqn.invars, values, strict=True) if isinstance(atom, Var)}
-    # A program of this equation alone: how a primitive is called with its parameters is JAX's own business.
+    # A program of this equation only: how a primitive is called with its parameters is JAX's own business.
     alone = jaxpr.replace(constvars=[], invars=list(operands), outvars=eqn.outvars, eqns=[eqn])
     return jaxpr_as_fun(ClosedJaxpr(alone, ()))(*operands.values())

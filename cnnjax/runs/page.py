@@ -61,7 +61,7 @@ class Section:
     title: str
     blocks: Sequence[Block]
     folded: bool = False
-    """Shown as its title alone, until it is asked for."""
+    """Shown as a title only, until it is opened."""
 
 
 @checked()

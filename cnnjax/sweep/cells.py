@@ -44,7 +44,7 @@ def sweep(
 ) -> dict[str, Outcome]:
     """Train and measure every cell that is not finished, and return the outcome of each by name, in order.
 
-    On an accelerator, cells that differ in numbers alone train side by side in one program. See `cell` for what a cell
+    On an accelerator, cells that differ only in numbers train side by side in one program. See `cell` for what a cell
     keeps, and so for what a killed run goes on from.
     """
     if engine == "ray":

@@ -23,7 +23,7 @@ def cost_of(model: nn.Module, image_shape: tuple[int, ...]) -> analysis.Cost:
 
 
 def activations_of(model: nn.Module, variables: PyTree) -> Callable[[jax.Array], Any]:
-    """`images -> activations` for analyses that trace a function: of `variables` the shapes are used alone."""
+    """`images -> activations` for analyses that trace a function: of `variables` only the shapes are used."""
 
     def activations(images: jax.Array) -> Any:
         # Made in the trace, so that they take no memory.

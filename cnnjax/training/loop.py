@@ -112,7 +112,7 @@ def train_together(
     """
     n = len(images)
     if len({program_key(spec, one.config, one.strengths, n) for one in trainings}) != 1:
-        raise InputError("trainings in one program must agree in their steps and shapes and differ in numbers alone")
+        raise InputError("trainings in one program must agree in their steps and shapes and may differ in numbers only")
     per_epoch, epochs = trainings[0].config.steps_per_epoch(n), trainings[0].config.passes(n)
     for one in trainings:
         if late := [epoch for epoch in one.snapshots if not 0 <= epoch <= epochs]:

@@ -98,7 +98,7 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """The next state, and this batch's loss and accuracy, both before the update.
 
-    `key` belongs to the training, `order` to the epoch; batch and randomness follow from `state.step` alone, so a
+    `key` belongs to the training, `order` to the epoch; batch and randomness follow from `state.step` only, so a
     training that is resumed at any step goes on exactly as it would have. A network that is random in training draws
     from the stream "dropout".
     """

@@ -1,6 +1,6 @@
 """Do AlexNet's two towers specialise, one in colour and one in form, and does that need the exchange between them?
 
-Trains a small AlexNet with its two towers, with towers that meet in the logits alone, and without towers; several
+Trains a small AlexNet with its two towers, with towers that meet only in the logits, and without towers; several
 seeds each; and measures how colourful and how oriented each filter of the first layer is. Krizhevsky et al. 2012,
 section 6.1, say of the large one that the filters of one tower are largely agnostic to colour and those of the other
 largely specific to it, in every run. Here a number says how far the towers lie apart: the rank-biserial correlation of
@@ -44,7 +44,7 @@ class Config:
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="coloured_shapes"))
     kinds: tuple[Kind, ...] = ("two_towers", "no_exchange", "one_tower")
-    """Networks: the paper's; towers that meet in the logits alone; every map reads every map before it."""
+    """Networks: the paper's; towers that meet only in the logits; every map reads every map before it."""
     regularizations: tuple[Regularization, ...] = ("none", "dropout", "augmentation", "both")
     """How two_towers is trained beside `regularization`; may be empty."""
     regularization: Regularization = "augmentation"

@@ -1,4 +1,4 @@
-"""How much faster do cells that differ in numbers alone train side by side than one after the other?
+"""How much faster do cells that differ only in numbers train side by side than one after the other?
 
 Cells of several learning rates, weight decays and strengths of augmentation, with several seeds each, take the same
 steps in three ways: one network after the other; cell after cell, the seeds of each in one program; and

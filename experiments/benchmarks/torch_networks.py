@@ -238,7 +238,7 @@ def forward_pass(network: Any, images: np.ndarray) -> Callable[[], np.ndarray]:
 def training_step(
     network: Any, images: np.ndarray, labels: np.ndarray, *, learning_rate: float, weight_decay: float
 ) -> Callable[[], float]:
-    """A step by SGD with Nesterov's momentum, where kernels alone decay, on a batch of bytes; gives the loss before."""
+    """A step by SGD with Nesterov's momentum, where only kernels decay, on a batch of bytes; gives the loss before."""
     network.train()
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim == 1]

@@ -3,14 +3,14 @@
 One image of 224×224 pixels, the maximum of every map of the fifth convolution, the same random weights in both. Three
 programs take turns, so that other work on the machine falls on all: `Projector` (one forward pass, then the units in
 batches, each through the windows that it reads), captum's `NeuronDeconvolution` (a forward pass for each unit), and a
-forward pass of this network alone, once for each unit. Of the last two some units are timed. The pictures of the first
+forward pass of this network, once for each unit. Of the last two some units are timed. The pictures of the first
 two must agree. Time is taken by the wall and by the processor: the second says what the work costs where other programs
 keep the cores busy.
 
     pip install captum torch
     python -m experiments.benchmarks.visualise
 
-Expected: about a minute on two free cores. The aim, ten times both peers, holds against captum alone: a unit's way back
+Expected: about a minute on two free cores. The aim, ten times both peers, holds only against captum: a unit's way back
 is 130 million multiply-adds even in its windows, a forward pass 655 million.
 """
 

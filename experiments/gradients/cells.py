@@ -35,7 +35,7 @@ class GradientPlan(Networks):
     model: nn.Module
     initialization: Initialization
     train: TrainConfig | None
-    """None: it is measured at the start alone."""
+    """None: it is measured only at the start."""
 
 
 def measure_all(

@@ -57,7 +57,7 @@ def misfits(params: PyTree, right: Float[Array, "m side 2 3"], left: Float[Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learned:
-    """A trained network as a `Dissimilarity`, equal to itself alone: programs are compiled with its parameters."""
+    """A trained network as a `Dissimilarity`, equal only to itself: programs are compiled with its parameters."""
 
     params: PyTree
 

@@ -96,5 +96,5 @@ def test_what_a_program_can_share(spec, strengths):
 
 def test_trainings_of_other_length_are_refused(problem, spec, trainings):
     longer = dataclasses.replace(trainings[1], config=dataclasses.replace(OTHER, epochs=3))
-    with pytest.raises(InputError, match="differ in numbers alone"):
+    with pytest.raises(InputError, match="differ in numbers only"):
         train_together(spec, [trainings[0], longer], *problem)

@@ -58,7 +58,7 @@ def smooth_grad(
     """The gradient averaged over noisy copies of each image: `mean over n of ∂s/∂x at x + σ ε_n`, ε standard normal.
 
     σ is `noise` times the spread, largest less smallest pixel, of each image (the paper's 10 to 20 %). The unit is the
-    one that the image itself has. Copies may lie outside the value range. Sample n depends on `key` and n alone.
+    one that the image itself has. Copies may lie outside the value range. Sample n depends only on `key` and n.
 
     Raises InputError as `saliency` does, and unless noise >= 0 and samples >= 1.
     Source: Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", section 2.

@@ -46,7 +46,7 @@ def lie_derivative(
     `layouts`.
 
     `f` is any JAX function of images (batch, height, width, channels) or signals (batch, length, channels), of which
-    signals have translation_x, scale, brightness and contrast alone. Results are in float32 at least. Given as a
+    signals have only translation_x, scale, brightness and contrast. Results are in float32 at least. Given as a
     `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
 
     Raises InputError for images that are none or not finite; an unknown generator, resampler or fill, or one that does

@@ -35,7 +35,7 @@ class EffectiveField:
     """How much each pixel weighs in one unit; lengths are in pixels, positions those of pixel centres."""
 
     map: Float[np.ndarray, "*space"]
-    """The weights; their absolute values add up to 1. Negative ones occur with kind "signed" alone."""
+    """The weights; their absolute values add up to 1. Negative ones occur only with kind "signed"."""
     unit: tuple[int, ...]
     """The unit's index in the activation, after its batch axis."""
 

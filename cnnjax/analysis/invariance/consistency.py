@@ -34,7 +34,7 @@ SCORES = (
 )
 
 LABEL_FREE = ("consistency", "pairwise_consistency", "total_variation", "flip_rate")
-"""The scores that compare predictions with each other alone."""
+"""The scores that compare predictions only with each other."""
 
 
 @checked()

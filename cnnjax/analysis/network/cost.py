@@ -72,7 +72,7 @@ def cost(f: Callable[..., Any], images: Images, params: PyTree = None) -> Cost:
     activation needs is its own, but for what an earlier one needs too; what none needs is left out.
 
     Parameters are the floating arrays in `params`, which may be `jax.ShapeDtypeStruct`s: nothing needs to be
-    initialised. Where that is a mapping with the key "params", as a Flax model's variables are, it is that part alone:
+    initialised. Where that is a mapping with the key "params", as a Flax model's variables are, only that part counts:
     `cost(model.apply, images, variables)`. Without `params`, they are the floating `jax.Array`s that f closes over,
     the statistics of batch normalisation among them. Shared ones count once, for the layer that reads them first.
 

@@ -41,7 +41,7 @@ class Linearity(enum.StrEnum):
 def is_linear(f: Callable[[jax.Array], Any], images: Images) -> Any:
     """The `Linearity` of every array that `f` returns in the batch of images, as a tree like `f`'s result.
 
-    It follows from the operations alone, so that it holds for all images, up to rounding: sums, rearrangements and
+    It follows from the operations only, so it holds for all images, up to rounding: sums, rearrangements and
     products with constants keep linear what is; a constant that is not 0, added, makes it affine; products of two
     arrays that depend on the images, maxima, quotients and other functions are not followed. Normalisation with stored
     statistics is affine, with those of the batch unknown. Loops and branches are followed where the images do not

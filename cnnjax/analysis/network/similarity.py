@@ -25,7 +25,7 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> Float[Array, "
 
     With few images it is far above 0 for activations that have nothing in common, the more so the more units they have:
     n images in p dimensions of noise come to about p / (p + n). `unbiased` replaces both the product and the norms by
-    estimators without bias, and then differs from 0 by chance alone, below it, too; it takes four images.
+    estimators without bias, and then differs from 0 by chance, below it too; it takes four images.
 
     x and y are floats, (images, *unit) and (images, *other). NaN where all images have the same activations.
     Raises InputError for different numbers of images, for fewer than two (unbiased: four), and for NaN or infinity.

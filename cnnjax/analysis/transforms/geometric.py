@@ -30,7 +30,7 @@ class Shift:
     what comes in is as `fill` says (`ops.shift`). By a fraction, the `resampler` is "fourier", the phase theorem, along
     that axis circular whatever the fill; or "linear", between the two whole shifts next to it, filled as they are.
 
-    The default is the one fill that loses nothing: its errors are of the function alone.
+    The default is the one fill that loses nothing: its errors are those of the function only.
     """
 
     offset: Sequence[int | float]

@@ -187,7 +187,7 @@ def _no_images(folder: Path) -> InputError:
 
 
 def _survey(paths: Sequence[Path], size: int | None, progress: Progress | None) -> int:
-    """Return the channels of the images together, from their headers alone, so that decoding is not begun in vain."""
+    """Return the channels of the images together, from their headers only, so that decoding is not begun in vain."""
     first = None
     colour = False
     for done, path in enumerate(paths, 1):

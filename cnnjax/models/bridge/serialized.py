@@ -1,4 +1,4 @@
-"""The graph in a file of `torch.export.save` as a `Graph`, by its JSON alone."""
+"""The graph in a file of `torch.export.save` as a `Graph`, by its JSON only."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ def read(archive: Archive, *, output: str | int | None) -> tuple[Graph, dict[str
             case _:
                 raise InputError(f"{archive.path} has an input of kind {kind}; give the module itself to from_torch")
     if len(images) != 1:
-        raise InputError(f"{archive.path} takes {len(images)} arrays; a network here takes images alone")
+        raise InputError(f"{archive.path} takes {len(images)} arrays; a network here takes images only")
     values = graph["tensor_values"]
     used = {name for node in graph["nodes"] for name in _names(node["inputs"])}
     inputs["buffers"] = {name: x for name, x in inputs["buffers"].items() if x in used}

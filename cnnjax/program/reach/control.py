@@ -56,7 +56,7 @@ def _while(follow: Follow, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 
 
 def _widened(before: Value, after: Value) -> Value:
-    """A rule that still grows will not settle: the sets alone decide."""
+    """A rule that still grows will not settle: only the sets decide."""
     if not before.reaches or all(a.ends == b.ends for a, b in zip(before.reaches, after.reaches, strict=True)):
         return after
     return dataclasses.replace(after, reaches=tuple(reach.without_rule() for reach in after.reaches))

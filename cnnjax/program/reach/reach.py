@@ -66,7 +66,7 @@ class Reach:
         return any(size > 1 for size in self.sets.shape[self.dims(axis)]) or any(d.slope for d in self.axes[axis])
 
     def without_rule(self) -> "Reach":
-        """The sets alone."""
+        """Only the sets."""
         axes = tuple(tuple(Digit(digit.size) for digit in row) for row in self.axes)
         return dataclasses.replace(self, axes=axes, ends=None)
 

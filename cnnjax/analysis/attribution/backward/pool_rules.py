@@ -31,7 +31,7 @@ def with_pool_rule(f: Callable[..., Any], overlap: Overlap) -> Callable[..., Any
     Each window sends what arrives at it to its maximum, the first of equals. A position that several windows have
     chosen gets with "add" the sum, which is the derivative; with "overwrite" what the last window in row-major order
     sends, as a library's unpooling that stores one value after the other; with "max" the largest (`ops.max_unpool`).
-    The rules differ where windows overlap alone.
+    The rules differ only where windows overlap.
 
     Pools are windowed maxima, `lax.reduce_window` of `lax.max`, along one or two axes of an array of any layout: those
     of `ops`, Flax and Equinox. Windows along one axis and then along another are one pool. They are found in `jit`,

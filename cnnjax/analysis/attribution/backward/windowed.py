@@ -1,4 +1,4 @@
-"""The way back from single units, through the windows alone that each of them reads."""
+"""The way back from single units, through only the windows that each of them reads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
