@@ -30,7 +30,14 @@ ROOMS = {
     "analysis.equivariance": ["ops", "program", "analysis.inputs", "analysis.fields", "analysis.transforms"],
     "analysis.attribution.backward": ["ops", "program", "program.calls", "program.walk", "analysis.inputs"],
     "analysis.attribution": ["program", "analysis.inputs", "analysis.fields", "analysis.attribution.backward"],
-    "analysis.network": ["program", "program.reach", "analysis.inputs"],
+    "analysis.network": [
+        "program",
+        "program.reach",
+        "analysis.inputs",
+        "analysis.fields",
+        "analysis.transforms",
+        "analysis.equivariance",
+    ],
     "analysis": [
         "program",
         "analysis.fields",

@@ -55,6 +55,7 @@ Backward (`attribution.backward`): from a unit back to pixels.
 
 Network (`network`): what is asked of a network as a whole.
 
+- `table`: the `LayerTable`, a `LayerRow` for each activation: map, fields, cost, share of the Lie derivative
 - `cost`: multiply-adds, parameters and bytes of each layer, a `Cost` of `LayerCost`s
 - `gradient_flow`: the `GradientFlow`, a `Signal` for each parameter and activation; raises `NotFiniteError`
 - `is_linear`, `linearity_error`: per activation the `Linearity` that the program shows; the `LinearityError` measured
@@ -99,6 +100,7 @@ from cnnjax.analysis.network.correspondence import Correspondence, correspondenc
 from cnnjax.analysis.network.cost import Cost, LayerCost, cost
 from cnnjax.analysis.network.filters import filter_chroma, filter_orientation, filter_rms
 from cnnjax.analysis.network.gradient_flow import GradientFlow, Signal, gradient_flow
+from cnnjax.analysis.network.layer_table import LayerRow, LayerTable, table
 from cnnjax.analysis.network.linearity import Linearity, LinearityError, is_linear, linearity_error
 from cnnjax.analysis.network.selectivity import ClassSelectivity, class_selectivity
 from cnnjax.analysis.network.similarity import cka, cka_matrix
@@ -123,6 +125,8 @@ __all__ = [
     "GoodfellowInvariance",
     "GradientFlow",
     "LayerCost",
+    "LayerRow",
+    "LayerTable",
     "LieContribution",
     "Linearity",
     "LinearityError",
@@ -195,6 +199,7 @@ __all__ = [
     "smooth_grad",
     "strength",
     "subpixel_shifts",
+    "table",
     "top_activations",
     "translation_sensitivity_map",
     "with_pool_rule",

@@ -2,17 +2,18 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from cnnjax.analysis.inputs.batches import image_batches
 from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.images import Images
-from cnnjax.analysis.inputs.units import find_unit, unit_response
+from cnnjax.analysis.inputs.units import find_unit
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 
@@ -129,23 +130,46 @@ def effective_receptive_field(
     if kind not in get_args(Kind):
         raise InputError(f"unknown kind {kind!r}: one of {', '.join(get_args(Kind))}")
     position, index = find_unit(f, images, layer, unit)
-    gradient = compiled(_gradient, f, static=("position", "index"))
-    g = np.asarray(gradient(jnp.asarray(images), position=position, index=index), np.float64)
-    if not np.isfinite(g).all():
+    (weights,) = mean_weights(f, images, ((position, index),), kind)
+    total = np.abs(weights).sum()
+    if not np.isfinite(total):
         raise InputError("the unit's derivative is not finite for these images")
-    averaged = {"absolute": np.abs, "signed": np.asarray, "squared": np.square}[kind](g).mean((0, -1))
-    total = np.abs(averaged).sum()
     if total == 0:
         raise InputError(f"unit {index} has derivative 0 at every pixel of these images: it is dead or reads none")
-    return EffectiveField(averaged / total, index)
+    return EffectiveField(weights / total, index)
+
+
+def mean_weights(
+    f: Callable[[Array], Any], images: Images, units: tuple[tuple[int, tuple[int, ...]], ...], kind: Kind
+) -> Iterator[Float[np.ndarray, "*space"]]:
+    """What each pixel weighs in each unit, the position of its activation and its index in it, before it is normalised.
+
+    All units share one program, which is run once for each of them; the images go through it in batches.
+    """
+    gradient = compiled(_gradient, f, static=("units",))
+    power = {"absolute": np.abs, "signed": np.asarray, "squared": np.square}[kind]
+    pixels = np.asarray(images)
+    for number in range(len(units)):
+        chosen = np.arange(len(units)) == number
+        total = np.zeros(pixels.shape[1:-1])
+        for batch, new in image_batches(pixels):
+            g = np.asarray(gradient(batch, chosen, units=units), np.float64)[: len(new)]
+            total += power(g).mean(-1).sum(0)
+        yield total / len(pixels)
 
 
 def _gradient(
     f: Callable[[Array], Any],
     images: Float[Array, "batch *space channels"],
-    position: int,
-    index: tuple[int, ...],
+    chosen: Bool[Array, " units"],
+    units: tuple[tuple[int, tuple[int, ...]], ...],
 ) -> Float[Array, "batch *space channels"]:
-    """The derivative of the sum of what `index` leaves of the activation, over all images."""
-    value, pull = jax.vjp(lambda x: unit_response(f, x, position, index), images)
-    return pull(jnp.ones_like(value))[0]
+    """The derivative of the sum of what its index leaves of the chosen unit's activation, over all images."""
+
+    def responses(x: Array) -> list[Array]:
+        leaves = jax.tree.leaves(f(x))
+        return [leaves[position][:, *index] for position, index in units]
+
+    values, pull = jax.vjp(responses, images)
+    ones = [jnp.where(one, jnp.ones_like(v), jnp.zeros_like(v)) for one, v in zip(chosen, values, strict=True)]
+    return pull(ones)[0]

@@ -36,25 +36,28 @@ def layouts(f: Callable[[jax.Array], Any], images: Any) -> Any:
 
     A map has one axis for each axis of the images, and its receptive field moves by one stride from each unit to the
     next along it: `receptive_field` knows the axes, in any order, and the stride. Where all units read the whole image,
-    as behind squeeze-and-excitation or a normalisation over the map, there is nothing to move: then an array (batch,
-    *space, ..., channels) is a map if its stride, pixels by units, is one whole number for all axes. What has no such
-    axes, as logits and pooled features, is no map, nor is what has a single unit.
+    as behind squeeze-and-excitation or a normalisation over the map, or the windows that they share, as behind
+    attention in windows, they do not step: then an array (batch, *space, ..., channels) is a map if its stride, pixels
+    by units, is one whole number for all axes. What has no such axes, as logits and pooled features, is no map, nor is
+    what has a single unit.
 
     Raises InputError, naming the activation, where neither is clear.
     """
     fields, results = receptive_field(f, images), shapes_of(f, images)
     leaves, structure = jax.tree.flatten(results)
     shapes = [leaf.shape for leaf in leaves]
-    return jax.tree.unflatten(structure, map(_layout, leaf_names(results), shapes, jax.tree.leaves(fields)))
+    return jax.tree.unflatten(structure, map(layout_of, leaf_names(results), shapes, jax.tree.leaves(fields)))
 
 
-def _layout(name: str, shape: tuple[int, ...], field: ReceptiveField) -> Layout:
+def layout_of(name: str, shape: tuple[int, ...], field: ReceptiveField) -> Layout:
+    """The layout of one activation; raises InputError as `layouts` does."""
     axes = tuple(axis for axis in field.axis if axis is not None)
     stride, rank = field.stride, len(field.units)
-    if not axes:
-        if len(shape) < rank + 2:
-            return Layout(name, (), ())
-        axes = tuple(range(1, 1 + rank))
+    usual = tuple(range(1, 1 + rank))
+    if not axes and len(shape) < rank + 2:
+        return Layout(name, (), ())
+    if not axes or (axes == usual and 0 in stride):
+        axes = usual
         stride = tuple(Fraction(n, max(shape[axis], 1)) for axis, n in zip(axes, field.image_size, strict=True))
         evenly = len(set(stride)) == 1 and stride[0].denominator == 1
     else:

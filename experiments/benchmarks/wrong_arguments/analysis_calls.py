@@ -111,6 +111,7 @@ CALLS: dict[str, Arguments] = {
     "analysis.smooth_grad": _on_network(layer="1/logits", unit=0, key=jax.random.key(0), samples=2),
     "analysis.strength": lambda: dict(maps=IMAGES),
     "analysis.subpixel_shifts": lambda: dict(parts=2),
+    "analysis.table": lambda: dict(f=_apply, images=IMAGES, params=PARAMS),
     "analysis.top_activations": _on_network(layer="maps", k=1),
     "analysis.translation_sensitivity_map": _on_network(max_shift=1),
     "analysis.with_pool_rule": lambda: dict(f=NETWORK, overlap="max"),

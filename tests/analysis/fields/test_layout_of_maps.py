@@ -15,7 +15,9 @@ def network(x):
     fine = ops.conv(x, KERNEL)
     coarse = ops.max_pool(fine, 2)
     pooled = coarse.mean((1, 2))
+    windows = x.reshape(2, 2, 4, 3, 4, 1)
     return {
+        "windows": (windows + windows.mean((2, 4), keepdims=True)).reshape(x.shape),
         "coarse": coarse,
         "channels_first": jnp.moveaxis(coarse, -1, 1),
         "fine": fine,
@@ -32,6 +34,8 @@ def test_axes_and_strides():
         "fine": ((1, 2), (1, 1)),
         "pooled": ((), ()),
         "strided": ((1, 2), (1, 4)),
+        # A unit reads what its neighbours in the window do.
+        "windows": ((1, 2), (1, 1)),
         # Every unit reads the whole image, and it is as large as that.
         "squeezed": ((1, 2), (1, 1)),
     }
