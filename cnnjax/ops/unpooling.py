@@ -55,9 +55,9 @@ def max_pool_with_switches(
 def max_unpool(
     y: Float[Array, "batch *resolution channels"],
     switches: Int[Array, "batch *resolution channels"],
+    window: int | Sequence[int],
     *,
     input_size: int | Sequence[int],
-    window: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
     padding: Padding = "valid",
     dilation: int | Sequence[int] = 1,

@@ -33,8 +33,8 @@ def strongest(
         subject.forward(),
         pixels,
         layer,
-        k,
-        maps=maps,
+        k=k,
+        channels=maps,
         rule=rule,
         progress=lambda done, total: progress.advance(done, 2 * total, f"images through {layer}"),
     )
@@ -43,15 +43,15 @@ def strongest(
         subject.forward(subject.fresh()),
         pixels,
         layer,
-        k,
-        maps=maps,
+        k=k,
+        channels=maps,
         rule=None,
         progress=lambda done, total: progress.advance(total + done, 2 * total, "images through an untrained network"),
     )
     alive = np.flatnonzero(found.values[:, 0] > 0).tolist()
     rows = np.array(even(alive or range(len(maps)), shown))
     return {
-        "maps": found.maps,
+        "maps": found.channels,
         "channels": np.array(channels),
         "images": found.images,
         "places": found.places,
@@ -98,7 +98,7 @@ def past(
     for done, (epoch, variables) in enumerate(sorted(subject.snapshots.items())):
         progress.advance(done, len(subject.snapshots), f"{layer} after epoch {epoch}")
         top = analysis.top_activations(
-            subject.forward(variables), subject.images.pixels, layer, 1, maps=maps, rule=rule
+            subject.forward(variables), subject.images.pixels, layer, k=1, channels=maps, rule=rule
         )
         for name, values in each.items():
             values.append(getattr(top, name)[:, 0])

@@ -117,7 +117,7 @@ def _importances(
     return {
         **explained,
         "gradient × image": lambda: analysis.strength(_explain("gradient", labels)(f, images) * images),
-        "Grad-CAM": lambda: analysis.grad_cam(f, images, maps, LOGITS, labels).maps[..., 0],
+        "Grad-CAM": lambda: analysis.grad_cam(f, images, maps, labels, output=LOGITS).maps[..., 0],
         "random": lambda: np.random.default_rng(0).random(images.shape[:-1]),
     }
 

@@ -73,7 +73,7 @@ def invariance(subject: Subject, rows: Int[np.ndarray, " n"], layers: Sequence[s
         found[f"{name}/strength"] = np.asarray(strengths, np.float64)
         for layer in (*layers, LOGITS):
             found[f"{name}/{layer}"] = np.nanmean(curves[layer], axis=1)
-        found[f"{name}/probability"] = analysis.confidence_curve(f, images, labels, moved, LOGITS).mean(1)
+        found[f"{name}/probability"] = analysis.confidence_curve(f, images, labels, moved, logits=LOGITS).mean(1)
     return found
 
 

@@ -45,7 +45,7 @@ ANALYSES = {
     "grad_cam": lambda: analysis.grad_cam(F, GREY, "maps"),
     "project": lambda: analysis.project(F, GREY[0], "maps"),
     "occlusion": lambda: analysis.occlusion(F, GREY[0], "maps"),
-    "top_activations": lambda: analysis.top_activations(F, GREY, "maps", 1),
+    "top_activations": lambda: analysis.top_activations(F, GREY, "maps", k=1),
     "deletion": lambda: analysis.deletion(F, GREY, GREY[..., 0]),
     "insertion": lambda: analysis.insertion(F, GREY, GREY[..., 0]),
     "confidence_curve": lambda: analysis.confidence_curve(F, GREY, LABELS, [SHIFT]),

@@ -105,7 +105,7 @@ def test_sums_over_space_channels_and_draws(half):
     # 40 × 40 × 200 is above float16's 65,504, and bfloat16 adds no 1 to 256.
     panels = analysis.occlusion(f, x[0], "maps", size=40, stride=40, fill=1.0, rule="gradient")
     assert panels.in_the_open[0] == panels.total_activation[0, 0] == 320_000
-    cam = analysis.grad_cam(f, x, "maps", "logits", unit=1).maps
+    cam = analysis.grad_cam(f, x, "maps", 1, output="logits").maps
     # Every gradient is 1 / (50 · 4,800), which is below float16's normal numbers.
     np.testing.assert_allclose(cam, 3 * 200 / (50 * 4800), rtol=1e-2)
     drawn = analysis.smooth_grad(f, x, "logits", 1, key=jax.random.key(0), samples=300).maps

@@ -89,8 +89,8 @@ def test_the_run_holds_the_strongest_units_and_what_follows_from_them(whole):
         subject.forward(jax.tree.map(lambda a: a[0], start)),
         subject.images.pixels,
         "stage2_conv1",
-        1,
-        maps=arrays["maps"][arrays["shown"]].tolist(),
+        k=1,
+        channels=arrays["maps"][arrays["shown"]].tolist(),
         rule=None,
     )
     np.testing.assert_array_equal(past["images"][0], at_start.images[:, 0])

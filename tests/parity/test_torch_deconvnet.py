@@ -105,7 +105,7 @@ def test_projections_are_captums(name, network, fields, size, layer, module, tmp
     pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
     apply = jax.jit(model.apply)
     for rule, attribution in THEIRS.items():
-        ours = Projector(lambda x: apply(variables, x), layer, rule)(image)
+        ours = Projector(lambda x: apply(variables, x), layer, rule=rule)(image)
         active = np.flatnonzero(ours.values)
         assert len(active) >= 3
         for unit in active[:3]:
@@ -165,7 +165,7 @@ def assert_close(ours, theirs):
 def test_pools_that_do_not_collide():
     network, f, images, pixels = small()
     for rule, attribution in THEIRS.items():
-        ours = Projector(f, "maps", rule)(images[0])
+        ours = Projector(f, "maps", rule=rule)(images[0])
         active = np.flatnonzero(ours.values)
         assert len(active) >= 3
         for unit in active[:3]:
@@ -189,6 +189,6 @@ def test_attributions_are_captums():
     ours = integrated_gradients(f, images, "logits", units, baseline=0.5, steps=20).maps
     integrated = attr.IntegratedGradients(network).attribute(pixels, 0.5, targets, n_steps=20)
     assert_close(ours, here(integrated))
-    ours = grad_cam(f, images, "maps", "logits", units, resize=False).maps
+    ours = grad_cam(f, images, "maps", units, output="logits", resize=False).maps
     cam = attr.LayerGradCam(network, network.features[7]).attribute(pixels, targets, relu_attributions=True)
     assert_close(ours, here(cam))

@@ -26,26 +26,27 @@ from cnnjax.program.tracing import program_of
 def grad_cam(
     f: Callable[[Array], Any],
     images: Images,
-    maps: str,
-    layer: str | None = None,
+    layer: str,
     unit: Unit | None = None,
     *,
+    output: str | None = None,
     resize: bool = True,
     value_range: ValueRange = (0, 1),
     batch_size: int = 32,
 ) -> Attribution:
     """Where the maps of a layer speak for a class: `relu(Σ_c α_c A_c)`, `α_c` the mean over the map of `∂s / ∂A_c`.
 
-    A is the activation of f with the key or path `maps`, (batch, *space, channels), "conv5"; s is the unit's value in
-    `layer`, by default the network's output, as in `Scores`: by default the most probable class. The result has one
+    A is the activation of f with the key or path `layer`, (batch, *space, channels), "conv5"; s is the value of `unit`
+    in the activation `output`, by default the network's output, and there the most probable class. The result has one
     channel. It has the images' size, by linear interpolation of the map over the whole image, or without `resize` the
     map's.
 
-    Raises InputError as `saliency` does, and for `maps` that are unknown, no maps or not what the unit is made of.
+    Raises InputError as `saliency` does, and for a `layer` that is unknown, has no maps or is not what the unit is made
+    of.
     Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", section 3.
     """
-    scores = Scores(f, images, layer, unit, value_range=value_range, batch_size=batch_size)
-    name = _find_maps(f, scores.images, maps)
+    scores = Scores(f, images, output, unit, value_range=value_range, batch_size=batch_size)
+    name = _find_maps(f, scores.images, layer)
     cam = compiled(_cam, f, static=("name", "position"))
     values, found = scores.evaluate(cam, scores.images, name=name)
     if resize:
@@ -53,7 +54,7 @@ def grad_cam(
     return scores.attribution(found, values)
 
 
-def _find_maps(f: Callable[[Array], Any], images: Array, maps: str) -> str:
+def _find_maps(f: Callable[[Array], Any], images: Array, layer: str) -> str:
     """What `intervene` calls the maps with that key or path.
 
     Raises InputError, naming the maps that there are, where it is none of them.
@@ -65,13 +66,13 @@ def _find_maps(f: Callable[[Array], Any], images: Array, maps: str) -> str:
     fitting = [i for i, shape in enumerate(shapes) if len(shape) == images.ndim and 0 not in shape]
     choices = [paths[i] for i in fitting]
     keys = [path.rpartition("/")[-1] for path in paths]
-    called = [i for i, path in enumerate(paths) if path == maps] or [i for i, key in enumerate(keys) if key == maps]
+    called = [i for i, path in enumerate(paths) if path == layer] or [i for i, key in enumerate(keys) if key == layer]
     if called and not {*called} & {*fitting}:
         raise InputError(
-            f"maps={maps!r} has shape {shapes[called[0]]}: expected maps like the images, (batch, *space, channels), "
+            f"layer={layer!r} has shape {shapes[called[0]]}: expected maps like the images, (batch, *space, channels), "
             f"as {', '.join(choices) or 'f returns none'}"
         )
-    return names[fitting[find_layer(maps, choices)]]
+    return names[fitting[find_layer(layer, choices)]]
 
 
 def _cam(f: Callable[[Array], Any], images: Array, index: Array, position: int, name: str) -> tuple[Array, Array]:
@@ -95,7 +96,7 @@ def _cam(f: Callable[[Array], Any], images: Array, index: Array, position: int, 
     flow = Dataflow(jax.make_jaxpr(lambda offset: total(offset)[0])(zeros))
     if flow.inputs[0] not in flow.claim(flow.results[0])[1]:
         raise InputError(
-            f"the unit is not made of {name!r}: name maps before it, and return them as the next layer reads"
+            f"the unit is not made of {name!r}: name a layer before it, and return its maps as the next layer reads"
         )
     gradient, (values, maps) = jax.grad(total, has_aux=True)(zeros)
     weights = wide(gradient).mean(tuple(range(1, maps.ndim - 1)), keepdims=True)

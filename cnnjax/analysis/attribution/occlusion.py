@@ -95,7 +95,7 @@ def occlusion(
     channel, label = (
         _chosen(name, value, of) for name, value, of in (("channel", channel, totals), ("label", label, outside))
     )
-    picture = Projector(f, layer, rule, value_range=value_range)(np.asarray(images[0]), channel)
+    picture = Projector(f, layer, rule=rule, value_range=value_range)(np.asarray(images[0]), channel)
     options: dict[str, Any] = dict(size=size, at=at)
     starts, centres = zip(*(_grid(n, size, stride) for n in images.shape[1:3]), strict=True)
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.int32)

@@ -40,8 +40,8 @@ def deletion(
     images: Images,
     importance: ArrayLike,
     labels: ArrayLike | None = None,
-    logits: str | None = None,
     *,
+    logits: str | None = None,
     background: ArrayLike = 0.0,
     steps: int = 20,
 ) -> PerturbationCurve:
@@ -66,8 +66,8 @@ def insertion(
     images: Images,
     importance: ArrayLike,
     labels: ArrayLike | None = None,
-    logits: str | None = None,
     *,
+    logits: str | None = None,
     background: ArrayLike = 0.0,
     steps: int = 20,
 ) -> PerturbationCurve:

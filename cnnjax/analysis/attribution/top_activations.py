@@ -39,7 +39,7 @@ class TopActivations:
     What lies outside the image, or outside the field, is NaN in them.
     """
 
-    maps: Int[np.ndarray, " maps"]
+    channels: Int[np.ndarray, " maps"]
     """The channel of each map."""
     images: Int[np.ndarray, "maps k"]
     """In which image."""
@@ -55,14 +55,14 @@ class TopActivations:
     """The unit's projection there (`Projector`), in units of the activation; it is 0 outside the field."""
 
 
-@checked("maps")
+@checked("channels")
 def top_activations(
     f: Callable[[Array], Any],
     images: Images,
     layer: str | None = None,
-    k: int = 9,
     *,
-    maps: Sequence[int] | None = None,
+    k: int = 9,
+    channels: Sequence[int] | None = None,
     index: Sequence[int] | np.ndarray | None = None,
     rule: Rule | None = "deconvnet",
     value_range: ValueRange = (0, 1),
@@ -78,7 +78,7 @@ def top_activations(
 
     `images` are floats (images, height, width, channels), or signals, or uint8, which are divided by 255; one batch at
     a time goes to the device, and nothing but the best k of each map stays there. `f`, `layer`, `rule` and
-    `value_range` are those of `Projector`; `maps` the channels wanted, all by default. Without a `rule` nothing is
+    `value_range` are those of `Projector`; `channels` are those wanted, all by default. Without a `rule` nothing is
     projected. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one
     compilation. `progress` is called with how many images lie behind, and of how many.
 
@@ -98,11 +98,11 @@ def top_activations(
         raise InputError(f"batch_size={batch_size} must be positive")
     struct = jax.ShapeDtypeStruct((2, *pixels.shape[1:]), _floats(pixels[:0]).dtype)
     position, shape = find_activation(f, struct, layer)
-    if maps is not None and not isinstance(maps, Sequence | np.ndarray):
-        raise InputError(f"maps={in_line(maps)} must be channels, one number each")
-    channels = checked_units(None if maps is None else list(maps), shape)
-    if (channels[:, :-1] >= 0).any():
-        raise InputError(f"maps={maps!r} must be channels, one number each")
+    if channels is not None and not isinstance(channels, Sequence | np.ndarray):
+        raise InputError(f"channels={in_line(channels)} must be channels, one number each")
+    units = checked_units(None if channels is None else list(channels), shape)
+    if (units[:, :-1] >= 0).any():
+        raise InputError(f"channels={channels!r} must be channels, one number each")
     field: ReceptiveField = jax.tree.leaves(receptive_field(f, struct))[position]
     if field.mixes_images:
         raise InputError(f"layer {layer!r} mixes the images of a batch: which are best would depend on the batches")
@@ -110,8 +110,8 @@ def top_activations(
         # Before the search, which may be long.
         check_rule(rule)
         check_report(rectifiers(f, struct), rule, "keep")
-    found = _search(f, position, pixels, names, channels[:, -1], k, batch, progress)
-    return _with_tiles(f, layer, pixels, names, channels[:, -1], found, shape, field, rule, value_range)
+    found = _search(f, position, pixels, names, units[:, -1], k, batch, progress)
+    return _with_tiles(f, layer, pixels, names, units[:, -1], found, shape, field, rule, value_range)
 
 
 def _checked(images: Any, value_range: ValueRange) -> Any:
@@ -205,7 +205,7 @@ def _with_tiles(
     corner = windows[..., 0] - np.where(tile < size, spans[..., 0], 0)
     patches = np.full((maps * k, *tile, pixels.shape[-1]), np.nan, _floats(pixels[:0]).dtype)
     pictures = None if rule is None else patches.copy()
-    projector = None if rule is None else Projector(f, layer, rule, value_range=value_range, batch_size=PROJECTED)
+    projector = None if rule is None else Projector(f, layer, rule=rule, value_range=value_range, batch_size=PROJECTED)
     for chosen, count in batches(maps * k, PROJECTED):
         seen = np.asarray(_floats(pixels[rows[chosen]]))
         projected = None if projector is None else projector.each(seen, units[chosen]).pictures

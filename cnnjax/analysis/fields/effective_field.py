@@ -112,6 +112,7 @@ def effective_receptive_field(
     images: Images,
     layer: str | None = None,
     unit: int | Sequence[int] | None = None,
+    *,
     kind: Kind = "absolute",
 ) -> EffectiveField:
     """How much each pixel weighs in one unit, on average over images and channels of the input.

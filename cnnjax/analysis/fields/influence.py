@@ -35,8 +35,9 @@ def influence(
     The result lies within the `support` of `receptive_field`, and is smaller where a path is dead, a weight is 0 or
     effects cancel. It is found by sampling: of a maximum, each probe sees one winner, so take many probes then.
 
-    `layer` is a key of what `f` returns, or a path as "1/conv1"; None where that is one array. `unit` indexes the
-    activation after its batch axis, `(row, column)` or `(row, column, channel)`; None is the middle, the lower of two.
+    `layer` is a key of what `f` returns, or a path as "1/conv1"; None where that is one array. `unit` is a tuple, its
+    index after the batch axis, `(row, column, channel)`, or `(row, column)` for all channels there; or an int, the
+    channel, at the middle of the map. None is the middle, the lower index of two, with all channels.
     Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
 
     Raises InputError for images that are none or not finite, `probes` below 0, an unknown layer or unit.

@@ -16,7 +16,7 @@ from cnnjax.errors import InputError
 from cnnjax.program.reach import Number, Summary, Value, follow, nothing, summarize
 from cnnjax.program.tracing import program_of
 
-Interval = tuple[int, int]
+Span = tuple[int, int]
 """First and last pixel, both included; none where the first is after the last."""
 
 
@@ -56,42 +56,43 @@ class ReceptiveField:
     reads: tuple[np.ndarray, ...] = dataclasses.field(repr=False, compare=False)
     """Bool `(units, n)` for each image axis: what `support` lists."""
 
-    def span(self, unit: int | Sequence[int]) -> tuple[Interval, ...]:
+    def span(self, position: Sequence[int]) -> tuple[Span, ...]:
         """First and last pixel of a unit's field along each axis, padding included.
 
-        `unit` is an index per image axis, an int standing for the same on all. Raises InputError beyond the last unit.
+        `position` is the unit's index along each image axis, (row, column). Raises InputError beyond the last unit.
         """
         return tuple(
             (math.ceil(stride * u - padding), math.floor(stride * u - padding + size - 1))
-            for u, size, stride, padding in zip(self._unit(unit), self.size, self.stride, self.padding, strict=True)
+            for u, size, stride, padding in zip(self._unit(position), self.size, self.stride, self.padding, strict=True)
         )
 
-    def clipped_span(self, unit: int | Sequence[int]) -> tuple[Interval, ...]:
+    def clipped_span(self, position: Sequence[int]) -> tuple[Span, ...]:
         """The part of `span` that lies in the image."""
-        spans = zip(self.span(unit), self.image_size, strict=True)
+        spans = zip(self.span(position), self.image_size, strict=True)
         return tuple((max(first, 0), min(last, n - 1)) for (first, last), n in spans)
 
-    def centre(self, unit: int | Sequence[int]) -> tuple[float, ...]:
+    def centre(self, position: Sequence[int]) -> tuple[float, ...]:
         """The middle of a unit's field, `S u − P + (r − 1) / 2`, in pixels."""
         return tuple(
             float(stride * u - padding + Fraction(size - 1) / 2)
-            for u, size, stride, padding in zip(self._unit(unit), self.size, self.stride, self.padding, strict=True)
+            for u, size, stride, padding in zip(self._unit(position), self.size, self.stride, self.padding, strict=True)
         )
 
-    def support(self, unit: int | Sequence[int]) -> tuple[np.ndarray, ...]:
+    def support(self, position: Sequence[int]) -> tuple[np.ndarray, ...]:
         """The pixels that a unit reads along each axis, without the gaps that dilation leaves; in the plane, at most
         every combination of these rows and columns.
         """
-        return tuple(np.flatnonzero(reads[u]) for u, reads in zip(self._unit(unit), self.reads, strict=True))
+        return tuple(np.flatnonzero(reads[u]) for u, reads in zip(self._unit(position), self.reads, strict=True))
 
-    def _unit(self, unit: int | Sequence[int]) -> tuple[int, ...]:
-        index = tuple(unit) if isinstance(unit, Sequence) else (unit,) * len(self.units)
+    def _unit(self, position: Sequence[int]) -> tuple[int, ...]:
+        index = tuple(position) if isinstance(position, Sequence) else (position,)
         # Where all units are alike, it does not matter which one is meant.
         limits = [math.inf if n == 1 and stride == 0 else n for n, stride in zip(self.units, self.stride, strict=True)]
         whole = all(isinstance(u, int | np.integer) for u in index)
         if len(index) != len(limits) or not whole or not all(0 <= u < n for u, n in zip(index, limits, strict=True)):
             raise InputError(
-                f"unit={in_line(unit)}: give a whole index for each of {len(limits)} image axes, below {self.units}"
+                f"position={in_line(position)}: give a whole index for each of {len(limits)} image axes, below "
+                f"{self.units}"
             )
         return tuple(min(u, n - 1) for u, n in zip(index, self.units, strict=True))
 

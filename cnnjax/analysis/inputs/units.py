@@ -25,8 +25,8 @@ def find_unit(
     """The position of the layer's activation among the arrays that f returns, and the unit's index in it.
 
     `layer` is the activation's key, or its path in what `f` returns, "1/conv1"; None where there is one activation.
-    `unit` indexes the axes after the batch, an int the first of them; None is the middle of a map, the lower index of
-    two. Axes left over, the channels of a pixel, are kept.
+    `unit` is a tuple, its index after the batch axis, (row, column, channel), or (row, column) for all channels there;
+    or an int, the channel, at the middle of the map. None is the middle, the lower index of two, with all channels.
 
     Raises InputError for images that are none or not finite, an unknown layer and a unit that there is not.
     """
@@ -47,15 +47,16 @@ def _checked_unit(
 ) -> tuple[int, ...]:
     if not shape:
         raise InputError("the activation is a scalar for the whole batch: it has no units")
-    if unit is None:
-        if len(shape) != len(space) + 2:
+    if not isinstance(unit, Sequence):
+        if len(shape) != len(space) + 2 and (unit is None or len(shape) != 2):
             raise InputError(f"the activation of shape {shape} has no spatial axes and so no middle: give the unit")
-        return tuple((n - 1) // 2 for n in shape[1:-1])
-    index = tuple(unit) if isinstance(unit, Sequence) else (unit,)
+        unit = tuple((n - 1) // 2 for n in shape[1:-1]) + (() if unit is None else (unit,))
+    index = tuple(unit)
     whole = all(isinstance(i, int | np.integer) for i in index)
     if len(index) >= len(shape) or not whole or not all(0 <= i < n for i, n in zip(index, shape[1:], strict=False)):
         raise InputError(
-            f"unit={in_line(unit)}: give up to {len(shape) - 1} indices, whole numbers from 0 and below {shape[1:]}"
+            f"unit={in_line(unit)}: give a channel, or up to {len(shape) - 1} indices, whole numbers from 0 and below "
+            f"{shape[1:]}"
         )
     return index
 

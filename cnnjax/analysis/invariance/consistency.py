@@ -134,9 +134,9 @@ def _ratio(a: Any, b: Any, *, otherwise: float) -> np.ndarray:
     return np.where(positive, a / np.where(positive, b, 1.0), otherwise)
 
 
-@checked("transforms")
+@checked("orbit")
 def consistency(
-    classify: Callable[[Array], Array], images: ArrayLike, transforms: Orbit, *, labels: np.ndarray | None = None
+    classify: Callable[[Array], Array], images: ArrayLike, orbit: Orbit, *, labels: np.ndarray | None = None
 ) -> dict[str, Interval]:
     """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
 
@@ -149,11 +149,11 @@ def consistency(
     if labels is not None:
         # Before all images are classified.
         labels = np.asarray(labels)
-        count, _, classes = sizes(classify, images, transforms)
+        count, _, classes = sizes(classify, images, orbit)
         _check_labels(labels, count, classes)
-    predictions = predict(classify, images, transforms)
+    predictions = predict(classify, images, orbit)
     truth = predictions.classes[0] if labels is None else labels
-    columns = {name: values[None] for name, values in image_columns(predictions, truth, transforms).items()}
+    columns = {name: values[None] for name, values in image_columns(predictions, truth, orbit).items()}
     every = scores({name: values.mean() for name, values in columns.items()})
     wanted = [name for name in every if labels is not None or name in LABEL_FREE]
     return {name: over_images(columns, lambda means, name=name: scores(means)[name], shares=True) for name in wanted}

@@ -12,19 +12,19 @@ from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 
-@checked("path")
-def flip_rate(classify: Callable[[Array], Array], examples: ArrayLike, path: Orbit) -> float:
-    """How often the predicted class changes from one frame of a path to the next, in [0, 1].
+@checked("orbit")
+def flip_rate(classify: Callable[[Array], Array], images: ArrayLike, orbit: Orbit) -> float:
+    """How often the predicted class changes from one frame of an orbit's paths to the next, in [0, 1].
 
-    `mean_x mean_j [c(x_j) ≠ c(x_{j−1})]`, x_j being the frames of `path.paths`, neighbours on the path. It is the score
-    of that name of `consistency`, see there for the arguments. For perturbations that are noise the source compares
-    each frame with the first instead: that is 1 − consistency.
+    `mean_x mean_j [c(x_j) ≠ c(x_{j−1})]`, x_j being the frames of `orbit.paths`, neighbours on the path. It is the
+    score of that name of `consistency`, see there for the arguments. For perturbations that are noise the source
+    compares each frame with the first instead: that is 1 − consistency.
 
     Raises InputError as `predict` does, and for an orbit without paths.
     Source: Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and
     Perturbations", section 4.2, the flip probability FP; what they call the flip rate is that over AlexNet's.
     """
-    if isinstance(path, Orbit) and not path.paths:
-        raise InputError(f"the orbit {path.name} has no paths: give it walks in small steps, `Orbit.paths`")
-    predictions = predict(classify, examples, path)
-    return float(image_columns(predictions, predictions.classes[0], path)["flips"].mean())
+    if isinstance(orbit, Orbit) and not orbit.paths:
+        raise InputError(f"the orbit {orbit.name} has no paths: give it walks in small steps, `Orbit.paths`")
+    predictions = predict(classify, images, orbit)
+    return float(image_columns(predictions, predictions.classes[0], orbit)["flips"].mean())

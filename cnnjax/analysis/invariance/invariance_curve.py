@@ -55,6 +55,7 @@ def confidence_curve(
     images: Images,
     labels: Int[np.ndarray | Array, " images"],
     transforms: Sequence[Transform],
+    *,
     logits: str | None = None,
 ) -> Float[np.ndarray, "transforms images"]:
     """The probability of each image's right class, by softmax, under each transform: the figure's last column.

@@ -19,7 +19,7 @@ def test_behind_the_mean_it_is_the_class_activation_map(make):
     hidden = np.asarray(plain(jnp.asarray(IMAGES))[1]["hidden"])
     units = [1, 0, 2]
     expected = np.maximum(np.einsum("bhwc,cb->bhw", hidden, HEAD[:, units]) / 30, 0)
-    found = grad_cam(make(), IMAGES, "hidden", "0", units, batch_size=2)
+    found = grad_cam(make(), IMAGES, "hidden", units, output="0", batch_size=2)
     assert expected.any((1, 2)).sum() >= 2
     np.testing.assert_allclose(found.maps[..., 0], expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(found.units[:, 0], units)
@@ -32,9 +32,9 @@ def test_small_maps_are_stretched_over_the_image():
         return {"maps": maps, "logits": (maps * jnp.asarray([1.0, 2.0]).reshape(1, 1, 2, 1)).sum((1, 2))}
 
     images = np.random.default_rng(1).random((2, 6, 6, 1)).astype(np.float32)
-    small = grad_cam(f, images, "maps", "logits", 0, resize=False).maps
+    small = grad_cam(f, images, "maps", 0, output="logits", resize=False).maps
     np.testing.assert_allclose(small, 1.5 * images.reshape(2, 2, 3, 2, 3, 1).mean((2, 4)), rtol=1e-5)
-    whole = grad_cam(f, images, "maps", "logits", 0).maps
+    whole = grad_cam(f, images, "maps", 0, output="logits").maps
     assert whole.shape == images.shape
     # The middle of a 3×3 block is the middle of a unit.
     np.testing.assert_allclose(whole[:, 1::3, 1::3], small, rtol=1e-5)
@@ -46,13 +46,13 @@ def test_small_maps_are_stretched_over_the_image():
 )
 def test_bad_input(maps, message):
     with pytest.raises(InputError, match=message):
-        grad_cam(plain, IMAGES, maps, "0", 0)
+        grad_cam(plain, IMAGES, maps, 0, output="0")
 
 
 def test_maps_that_the_unit_is_not_made_of():
     for maps in (lambda x: 2 * x, lambda x: x.astype(jnp.float16)):
         with pytest.raises(InputError, match="not made of 'maps'"):
-            grad_cam(lambda x: {"maps": maps(x), "logits": x.sum((1, 2))}, IMAGES, "maps", "logits", 0)  # noqa: B023
+            grad_cam(lambda x: {"maps": maps(x), "logits": x.sum((1, 2))}, IMAGES, "maps", 0, output="logits")  # noqa: B023
 
 
 def two_maps(x):
@@ -78,7 +78,7 @@ def test_every_name_that_an_error_lists_is_accepted():
 def test_the_unit_is_by_default_the_most_probable_class():
     images = jnp.asarray(IMAGES)
     label = np.asarray(plain(images)[0]).argmax(1)
-    expected = grad_cam(plain, images, "hidden", "0", label)
+    expected = grad_cam(plain, images, "hidden", label, output="0")
     np.testing.assert_array_equal(grad_cam(plain, images, "hidden").maps, expected.maps)
     np.testing.assert_array_equal(grad_cam(plain, images, "1/hidden").units[:, 0], label)
 
@@ -91,7 +91,7 @@ def test_the_unit_is_by_default_the_most_probable_class():
     np.testing.assert_array_equal(saliency(plain, images).maps, saliency(plain, images, "0", label).maps)
     np.testing.assert_array_equal(
         confidence_curve(plain, images, label, [Shift((0, 0))]),
-        confidence_curve(plain, images, label, [Shift((0, 0))], "0"),
+        confidence_curve(plain, images, label, [Shift((0, 0))], logits="0"),
     )
     np.testing.assert_array_equal(
         deletion(plain, images, images[..., 0], steps=2).probability,

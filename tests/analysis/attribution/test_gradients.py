@@ -58,7 +58,7 @@ def test_rules_are_those_of_projections(rule):
     """A projection's signal is the unit's value, saliency's is 1."""
     found = saliency(NETWORK, IMAGES, "maps", 2, rule=rule, batch_size=2)
     for image, unit, value, picture in zip(IMAGES, found.units, found.values, found.maps, strict=True):
-        expected = project(NETWORK, image, "maps", 2, rule)
+        expected = project(NETWORK, image, "maps", 2, rule=rule)
         np.testing.assert_array_equal(unit, expected.units[0])
         np.testing.assert_allclose(value, expected.values[0], rtol=1e-6)
         np.testing.assert_allclose(value * picture, expected.pictures[0], rtol=1e-4, atol=1e-6)

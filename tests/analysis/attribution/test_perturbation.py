@@ -33,9 +33,9 @@ def by_loops(start, end, labels, counts):
 def test_the_definition(make):
     grey, labels = np.full_like(IMAGES, 0.5), np.array([0, 2, 1])
     counts = [0, 5, 10, 15, 20]
-    out = deletion(make(), IMAGES, IMPORTANCE, labels, "0", background=0.5, steps=4)
+    out = deletion(make(), IMAGES, IMPORTANCE, labels, logits="0", background=0.5, steps=4)
     np.testing.assert_allclose(out.probability, by_loops(IMAGES, grey, labels, counts), rtol=1e-4)
-    into = insertion(make(), IMAGES, IMPORTANCE, labels, "0", background=grey, steps=4)
+    into = insertion(make(), IMAGES, IMPORTANCE, labels, logits="0", background=grey, steps=4)
     np.testing.assert_allclose(into.probability, by_loops(grey, IMAGES, labels, counts), rtol=1e-4)
     np.testing.assert_array_equal(out.fraction, [0, 0.25, 0.5, 0.75, 1])
     p = into.probability
@@ -106,7 +106,7 @@ def test_a_detector_is_seen_to_look_at_its_shape():
     images, kinds, masks = images[np.array(clear)], kinds[clear], masks[clear]
     for which in (0, 1):
         truth = masks[:, which]
-        cam = grad_cam(f, images, "maps", "logits", kinds[:, which]).maps[..., 0]
+        cam = grad_cam(f, images, "maps", kinds[:, which], output="logits").maps[..., 0]
         gradient = strength(saliency(f, images, "logits", kinds[:, which]).maps)
         centre = np.zeros_like(cam)
         centre[:, 15:17, 15:17] = 1
@@ -120,7 +120,7 @@ def test_a_detector_is_seen_to_look_at_its_shape():
     [
         (lambda: deletion(plain, IMAGES, IMPORTANCE[:2], logits="0"), "importance has shape"),
         (lambda: deletion(plain, IMAGES, IMPORTANCE * np.nan, logits="0"), "none of them NaN"),
-        (lambda: deletion(plain, IMAGES, IMPORTANCE, [0, 1, 3], "0"), "below 3"),
+        (lambda: deletion(plain, IMAGES, IMPORTANCE, [0, 1, 3], logits="0"), "below 3"),
         (lambda: deletion(plain, IMAGES, IMPORTANCE, logits="hidden"), "expected logits"),
         (lambda: insertion(plain, IMAGES, IMPORTANCE, logits="0", steps=21), "steps=21"),
         (lambda: insertion(plain, IMAGES, IMPORTANCE, logits="0", background=np.zeros((2, 4, 5, 1))), "background"),

@@ -68,7 +68,7 @@ def test_the_best_of_a_dataset_in_any_order_and_batches(order, count_and_k, batc
     count, k = count_and_k
     chosen = order[:count]
     options = dict(rule=None, value_range=None, batch_size=batch_size)
-    found = top_activations(F, IMAGES[chosen], layer, k, index=chosen, **options)
+    found = top_activations(F, IMAGES[chosen], layer, k=k, index=chosen, **options)
     assert listed(found) == brute_force(layer, chosen, k)
 
 
@@ -82,12 +82,12 @@ def test_there_are_ties_to_break():
 
 def test_patches_and_projections_are_cut_from_the_image_and_its_picture():
     images = IMAGES / 2
-    found = top_activations(F, images, "second", 5, maps=[2, 0])
-    assert found.maps.tolist() == [2, 0]
+    found = top_activations(F, images, "second", k=5, channels=[2, 0])
+    assert found.channels.tolist() == [2, 0]
     field = receptive_field(f, images)["second"]
     assert found.patches.shape == (2, 5, 5, 5, 1)  # r = 5 of 6 rows, and the image's 5 columns
     clipped = 0
-    for i, channel in enumerate(found.maps):
+    for i, channel in enumerate(found.channels):
         for rank in range(5):
             place, image = tuple(found.places[i, rank].tolist()), images[found.images[i, rank]]
             picture = project(F, image, "second", (*place, int(channel))).pictures[0]
@@ -108,8 +108,8 @@ def test_patches_and_projections_are_cut_from_the_image_and_its_picture():
 
 def test_bytes_are_pixels_of_255():
     pixels = (IMAGES * 100).astype(np.uint8)
-    of_bytes = top_activations(f, pixels, "first", 3)
-    of_floats = top_activations(f, pixels.astype(np.float32) / np.float32(255), "first", 3)
+    of_bytes = top_activations(f, pixels, "first", k=3)
+    of_floats = top_activations(f, pixels.astype(np.float32) / np.float32(255), "first", k=3)
     for name in ("images", "places", "values", "patches", "pictures"):
         np.testing.assert_allclose(
             getattr(of_bytes, name), getattr(of_floats, name), rtol=1e-5, atol=1e-5, err_msg=name
@@ -118,7 +118,7 @@ def test_bytes_are_pixels_of_255():
 
 def test_a_unit_that_sees_everything_has_the_image_as_its_patch():
     images = IMAGES / 2
-    found = top_activations(f, images, "sums", 2)
+    found = top_activations(f, images, "sums", k=2)
     assert found.places.shape == (3, 2, 0)
     np.testing.assert_array_equal(found.patches, images[found.images])
 
@@ -137,7 +137,7 @@ def test_signals_and_progress():
 @functools.cache
 def of_framework(make):
     images = np.random.default_rng(0).random((5, 6, 6, 1)).astype(np.float32)
-    return top_activations(make(), images, "hidden", 2)
+    return top_activations(make(), images, "hidden", k=2)
 
 
 @other_frameworks
@@ -162,8 +162,8 @@ GOOD = dict(f=f, images=IMAGES / 2, layer="first", k=3)
         (dict(images=IMAGES.astype(np.int32)), "expected floats"),
         (dict(images=IMAGES[:0]), "none of them empty"),
         (dict(images=IMAGES[0, 0] / 2), "images have shape"),
-        (dict(maps=[4]), r"no unit \(4,\)"),
-        (dict(maps=[(0, 0, 1)]), "must be channels"),
+        (dict(channels=[4]), r"no unit \(4,\)"),
+        (dict(channels=[(0, 0, 1)]), "must be channels"),
         (dict(index=[0] * 23), "one whole number for each of 23 images, none twice"),
         (dict(index=[1, 2]), "one whole number for each of 23 images"),
         (dict(batch_size=-1), "batch_size=-1 must be positive"),

@@ -76,7 +76,7 @@ def test_images_may_cancel_when_signs_are_kept():
     assert analysis.effective_receptive_field(sign_of_first, images).map[4] == 1
     with pytest.raises(InputError, match="derivative 0"):
         analysis.effective_receptive_field(sign_of_first, images, kind="signed")
-    signed = analysis.effective_receptive_field(odd, images[1:], unit=2, kind="signed").map
+    signed = analysis.effective_receptive_field(odd, images[1:], unit=(2,), kind="signed").map
     np.testing.assert_allclose(signed, [0, 0, 0.5, 0, 0.5, 0, 0, 0, 0])
 
 

@@ -33,16 +33,16 @@ def test_linear_networks_are_influenced_by_all_they_read(stack):
     truth = reads_of(stack, 16)
     field = analysis.receptive_field(network, SIGNALS)
     for unit in (0, len(truth) // 2):
-        found = analysis.influence(network, SIGNALS, unit=unit, probes=0)
+        found = analysis.influence(network, SIGNALS, unit=(unit,), probes=0)
         np.testing.assert_array_equal(found, truth[unit])
-        np.testing.assert_array_equal(np.flatnonzero(found), field.support(unit)[0])
+        np.testing.assert_array_equal(np.flatnonzero(found), field.support((unit,))[0])
 
 
 def test_an_imaginary_path_counts():
     def imaginary(x):
         return jax.lax.complex(jnp.zeros_like(x), ops.shift(x, (2,)))
 
-    found = analysis.influence(imaginary, SIGNALS, unit=7, probes=0)
+    found = analysis.influence(imaginary, SIGNALS, unit=(7,), probes=0)
     np.testing.assert_array_equal(np.flatnonzero(found), [5])
 
 
@@ -86,7 +86,7 @@ def test_dead_paths_are_seen():
     def network(x):
         return ops.conv(x, kernel) + 0 * x + jax.nn.relu(-jnp.abs(ops.conv(x, jnp.ones((7, 1, 1)))))
 
-    assert list(np.flatnonzero(analysis.influence(network, SIGNALS, unit=8))) == [7, 9]
+    assert list(np.flatnonzero(analysis.influence(network, SIGNALS, unit=(8,)))) == [7, 9]
     assert analysis.receptive_field(network, SIGNALS).size == (7,)
 
 
@@ -94,7 +94,7 @@ def test_more_probes_see_more_of_a_maximum():
     def network(x):
         return ops.max_pool(x, 8)
 
-    few, many = (analysis.influence(network, SIGNALS[:1], unit=1, probes=probes) for probes in (0, 100))
+    few, many = (analysis.influence(network, SIGNALS[:1], unit=(1,), probes=probes) for probes in (0, 100))
     assert few.sum() == 1
     assert list(np.flatnonzero(many)) == list(range(8, 16))
 
@@ -106,10 +106,10 @@ def test_channels_do_not_cancel_and_single_ones_are_had():
     both = analysis.influence(network, IMAGES, unit=(4, 4), probes=1)
     assert both.sum() == 9
     assert both[4, 4]
-    (place,) = np.argwhere(analysis.influence(network, IMAGES, unit=(4, 4, 1), probes=1))
-    assert tuple(place) == (4, 4)
-    # A row of units: all that any of them sees.
-    assert analysis.influence(network, IMAGES, unit=4, probes=1).sum() == 27
+    # An int is a channel, at the middle of the map.
+    for unit in ((4, 4, 1), 1):
+        (place,) = np.argwhere(analysis.influence(network, IMAGES, unit=unit, probes=1))
+        assert tuple(place) == (4, 4)
 
 
 def test_other_images_of_the_batch_count():
@@ -117,7 +117,7 @@ def test_other_images_of_the_batch_count():
         return x - x.mean((0,), keepdims=True)
 
     only_second = np.zeros_like(SIGNALS)
-    assert list(np.flatnonzero(analysis.influence(normalised, only_second, unit=3, probes=1))) == [3]
+    assert list(np.flatnonzero(analysis.influence(normalised, only_second, unit=(3,), probes=1))) == [3]
 
 
 def two_layers(x):
@@ -134,7 +134,7 @@ def test_the_same_key_gives_the_same_probes():
     def network(x):
         return ops.max_pool(x, 16)
 
-    a, b, c = (analysis.influence(network, SIGNALS, unit=0, probes=1, key=jax.random.key(k)) for k in (3, 3, 4))
+    a, b, c = (analysis.influence(network, SIGNALS, unit=(0,), probes=1, key=jax.random.key(k)) for k in (3, 3, 4))
     np.testing.assert_array_equal(a, b)
     assert (a != c).any()
 

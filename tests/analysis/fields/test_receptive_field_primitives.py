@@ -220,7 +220,7 @@ def test_a_general_window_is_followed():
 def test_units_that_a_mask_silences_make_the_span_a_bound(f):
     field = check(f, equal=True)
     assert (field.size, field.stride, field.padding, field.exact) == ((3,), (1,), (1,), (False,))
-    assert field.support(8)[0].size == 0
+    assert field.support((8,))[0].size == 0
 
 
 BOUNDED = {
@@ -316,7 +316,7 @@ def test_a_loop_of_unknown_length_is_followed_until_nothing_new_is_read():
     field = analysis.receptive_field(until, jax.ShapeDtypeStruct((1, N, 1), jnp.float32))
     assert (field.unfollowed, field.exact, field.selected) == (("while",), (False,), True)
     # Steps of two never reach the pixels between.
-    assert [list(field.support(u)[0] % 2) for u in (0, 5)] == [[0] * 6, [1] * 6]
+    assert [list(field.support((u,))[0] % 2) for u in (0, 5)] == [[0] * 6, [1] * 6]
 
 
 def test_random_masks_do_not_count_as_positions():

@@ -59,7 +59,7 @@ def check(stack, n):
     assert not field.selected
     inside = 0
     for u in range(len(truth)):
-        (first, last), (reads,) = field.span(u)[0], field.support(u)
+        (first, last), (reads,) = field.span((u,))[0], field.support((u,))
         span = range(first, last + 1)
         if first >= 0 and last < n:
             inside += 1
@@ -67,7 +67,7 @@ def check(stack, n):
             if field.exact[0]:
                 assert (list(reads[[0, -1]]) if len(reads) else []) == ([first, last] if span else [])
         elif field.border[0] == "clipped":
-            low, high = field.clipped_span(u)[0]
+            low, high = field.clipped_span((u,))[0]
             assert all(low <= p <= high for p in reads)
         elif field.border[0] != "other":
             assert set(reads) <= {source(p, n, field.border[0]) for p in span}

@@ -49,7 +49,7 @@ def test_what_is_known():
 def test_confidence():
     labels = np.array([0, 2, 1, 1, 0])
     transforms = [Shift((0, 0)), Rotation(90), Shift((3, 3), fill="zero")]
-    found = confidence_curve(plain, IMAGES, labels, transforms, "0")
+    found = confidence_curve(plain, IMAGES, labels, transforms, logits="0")
     for t, transform in enumerate(transforms):
         logits = jax.jit(lambda x, transform=transform: plain(transform(x))[0])(IMAGES)
         powers = np.exp(np.asarray(logits, np.float64))
@@ -65,9 +65,9 @@ def test_confidence():
         (lambda: invariance_curve(plain, IMAGES * np.nan, [Rotation(90)]), "NaN"),
         (lambda: invariance_curve(lambda x: x.sum(), IMAGES, [Rotation(90)]), "output has shape"),
         (lambda: invariance_curve(lambda x: jnp.log(0 * x), IMAGES, [Rotation(90)]), "not finite"),
-        (lambda: confidence_curve(plain, IMAGES, np.arange(5), [Rotation(90)], "0"), "below 3"),
-        (lambda: confidence_curve(plain, IMAGES, np.zeros(4, int), [Rotation(90)], "0"), "one for each of 5"),
-        (lambda: confidence_curve(plain, IMAGES, np.zeros(5, int), [Rotation(90)], "hidden"), "expected logits"),
+        (lambda: confidence_curve(plain, IMAGES, np.arange(5), [Rotation(90)], logits="0"), "below 3"),
+        (lambda: confidence_curve(plain, IMAGES, np.zeros(4, int), [Rotation(90)], logits="0"), "one for each of 5"),
+        (lambda: confidence_curve(plain, IMAGES, np.zeros(5, int), [Rotation(90)], logits="hidden"), "expected logits"),
     ],
 )
 def test_bad_input(call, message, without_type_checks):

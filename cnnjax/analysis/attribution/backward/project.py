@@ -49,19 +49,19 @@ def project(
     image: ArrayLike,
     layer: str | None = None,
     unit: Unit | None = None,
-    rule: Rule = "deconvnet",
     *,
+    rule: Rule = "deconvnet",
     overlap: Overlap = "add",
     others: Others = "keep",
     value_range: ValueRange = (0, 1),
     batch_size: int = 32,
 ) -> Projection:
-    """Map activations of a layer back to pixels: `Projector(f, layer, rule, ...)(image, unit)`.
+    """Map activations of a layer back to pixels: `Projector(f, layer, rule=rule, ...)(image, unit)`.
 
     Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 2.1.
     """
     projector = Projector(
-        f, layer, rule, overlap=overlap, others=others, value_range=value_range, batch_size=batch_size
+        f, layer, rule=rule, overlap=overlap, others=others, value_range=value_range, batch_size=batch_size
     )
     return projector(image, unit)
 
@@ -103,8 +103,8 @@ class Projector:
         self,
         f: Callable[[jax.Array], Any],
         layer: str | None = None,
-        rule: Rule = "deconvnet",
         *,
+        rule: Rule = "deconvnet",
         overlap: Overlap = "add",
         others: Others = "keep",
         value_range: ValueRange = (0, 1),
