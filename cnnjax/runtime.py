@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cnnjax.errors import InputError
+from cnnjax.door.choices import check_choice
 
 # Leaves matrix products and reductions on the library path and takes individual convolutions off it. Products go there
 # by themselves: fused with what makes them (LIBRARY_FUSION_TYPE_DOT), one by a matrix of equal numbers comes out wrong.
@@ -109,8 +109,7 @@ def kernels_logged() -> bool:
 
 def _kernels_variable() -> str:
     chosen = os.environ.get("CNNJAX_KERNELS", "on")
-    if chosen not in ("on", "off", "log"):
-        raise InputError(f"CNNJAX_KERNELS={chosen!r} is unknown; use on, off or log.")
+    check_choice("CNNJAX_KERNELS", chosen, ("on", "off", "log"))
     return chosen
 
 

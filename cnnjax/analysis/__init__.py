@@ -12,7 +12,7 @@ Fields (`fields`): which pixels a unit reads.
 Transforms (`transforms`): what moves images and maps.
 
 - `Shift`, `Rotation`, `Flip`, `Scale`: one `Transform`, of an image and of a map whose units lie a stride apart
-- `shifts`, `subpixel_shifts`, `rotations`: an `Orbit`, a finite family with paths through it; `Fill`: what comes in
+- `shifts`, `subpixel_shifts`, `rotations`: an `Orbit`, a finite family with paths through it
 - `quarter_turns`: which members of an orbit of rotations are multiples of 90°
 - `Generator`: the derivative of a family at the identity, for Lie derivatives
 
@@ -106,7 +106,7 @@ from cnnjax.analysis.network.selectivity import ClassSelectivity, class_selectiv
 from cnnjax.analysis.network.similarity import cka, cka_matrix
 from cnnjax.analysis.transforms.generators import Generator
 from cnnjax.analysis.transforms.geometric import Flip, Rotation, Scale, Shift, Transform
-from cnnjax.analysis.transforms.orbits import Fill, Orbit, quarter_turns, rotations, shifts, subpixel_shifts
+from cnnjax.analysis.transforms.orbits import Orbit, quarter_turns, rotations, shifts, subpixel_shifts
 from cnnjax.errors import NotFiniteError
 from cnnjax.program.intervene import intervene
 
@@ -118,7 +118,6 @@ __all__ = [
     "Correspondence",
     "Cost",
     "EffectiveField",
-    "Fill",
     "Flip",
     "GaussianFit",
     "Generator",

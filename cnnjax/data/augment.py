@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.ops import rotate, shift
+from cnnjax.ops import Fill, rotate, shift
 
 MOST_PIXELS = 2**30
 """Of a shift: twice as many are still counted in 32 bits."""
@@ -58,7 +58,7 @@ def random_rotation(
 
     def turned() -> jax.Array:
         angles = jax.random.uniform(key, (len(images),), minval=-1, maxval=1) * jnp.asarray(degrees, jnp.float32)
-        return rotate(images, angles, mode="zero", order=1)
+        return rotate(images, angles, order=1)
 
     return _unless_zero(degrees, images, turned)
 
@@ -76,9 +76,9 @@ def random_flip(
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
 
-def _moved(key: PRNGKeyArray, images: jax.Array, farthest: ScalarLike, mode: str) -> jax.Array:
+def _moved(key: PRNGKeyArray, images: jax.Array, farthest: ScalarLike, fill: Fill) -> jax.Array:
     reach = jnp.asarray(farthest).astype(jnp.int32)
-    return shift(images, jax.random.randint(key, (len(images), 2), -reach, reach + 1, jnp.int32), mode=mode)
+    return shift(images, jax.random.randint(key, (len(images), 2), -reach, reach + 1, jnp.int32), fill=fill)
 
 
 def _unless_zero(strength: ScalarLike, images: jax.Array, change: Callable[[], jax.Array]) -> jax.Array:

@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Float32, PRNGKeyArray, ScalarLike
 
 from cnnjax.door import checked
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 
 KIND, DOWN, RIGHT, DEGREES, RADIUS = range(5)
@@ -90,8 +91,7 @@ def sample(key: PRNGKeyArray, n: int, *, size: int = 20) -> Float32[Array, "{n} 
 @checked()
 def area(kind: str) -> float:
     """Return the area of a shape of radius 1; raises `InputError` for a kind that is not one of `KINDS`."""
-    if kind not in KINDS:
-        raise InputError(f"kind={kind!r} is not one of {', '.join(KINDS)}")
+    check_choice("kind", kind, KINDS)
     if kind == "disc":
         return math.pi
     if kind == "ring":

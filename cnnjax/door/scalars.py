@@ -1,6 +1,5 @@
 """Single values at the door: numbers, switches, choices, paths, functions, objects of a class."""
 
-import difflib
 import inspect
 import operator
 import os
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from cnnjax.door.choices import check_choice
 from cnnjax.door.words import a, shown
 from cnnjax.errors import InputError
 
@@ -91,12 +91,8 @@ def choice(choices: tuple[Any, ...]) -> Taker:
     """Take one of the choices."""
 
     def take(name: str, value: Any, lenient: bool) -> Any:
-        if any(isinstance(value, type(one)) and value == one for one in choices):
-            return value
-        names = [str(one) for one in choices]
-        close = difflib.get_close_matches(value, names, 1) if isinstance(value, str) else []
-        nearest = f" (perhaps you meant {close[0]})" if close else ""
-        raise InputError(f"{name}={shown(value)} is unknown; use one of {', '.join(names)}{nearest}.")
+        check_choice(name, value, choices)
+        return value
 
     return take
 

@@ -23,7 +23,8 @@ Arrays are positional, the rest is keyword-only. k' = d (k − 1) + 1 is a windo
 - `select_phase`: `y[i] = x[s i + r]` for a given phase r of each image
 - `polyphase_unpool`: `x[s i + r] = y[i]`, elsewhere 0: the adjoint of `select_phase`
 - `local_response_norm`: `y[c] = x[c] / (k + α Σ_{|j − c| ≤ size / 2} x[j]²)^β`, over channels, as in AlexNet
-- `shift`: `y[i] = x[i − offset]`, by whole pixels or by the Fourier phase
+- `shift`: `y[i] = x[i − offset]`, by whole pixels; `Fill` is what comes in
+- `fourier_shift`: `Y[k] = exp(−2πi k · offset / n) X[k]`, by any real offset, circularly
 - `crop`: `y[i] = x[corner + i]`, i below a static size
 - `flip`: `y[i] = x[n − 1 − i]`, for each image or not
 - `rotate`: `y[p] = x[R p]`, counter-clockwise about the centre
@@ -43,7 +44,7 @@ from cnnjax.ops.groups import group_action
 from cnnjax.ops.local_response import local_response_norm
 from cnnjax.ops.lp_pooling import lp_pool
 from cnnjax.ops.matrix import conv_matrix
-from cnnjax.ops.padding import Padding, ResolvedPadding, output_size, pad, resolve_padding
+from cnnjax.ops.padding import Fill, Padding, ResolvedPadding, output_size, pad, resolve_padding
 from cnnjax.ops.polyphase import (
     polyphase_components,
     polyphase_pool,
@@ -52,12 +53,13 @@ from cnnjax.ops.polyphase import (
     select_phase,
 )
 from cnnjax.ops.pooling import avg_pool, global_avg_pool, global_max_pool, max_pool
-from cnnjax.ops.shifting import shift
+from cnnjax.ops.shifting import fourier_shift, shift
 from cnnjax.ops.transposed import conv_transpose
 from cnnjax.ops.unpooling import avg_unpool, max_pool_with_switches, max_unpool
 from cnnjax.ops.warps import rotate, scale
 
 __all__ = [
+    "Fill",
     "Padding",
     "ResolvedPadding",
     "avg_pool",
@@ -70,6 +72,7 @@ __all__ = [
     "crop",
     "fft_convolve",
     "flip",
+    "fourier_shift",
     "global_avg_pool",
     "global_max_pool",
     "group_action",

@@ -8,8 +8,8 @@ from jaxtyping import Array, Shaped
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.ops.padding import per_axis, spatial_shape
-from cnnjax.ops.resampling import FILLS, PerAxis, check_mode, pixels_per_axis, read_window
+from cnnjax.ops.padding import Fill, per_axis, spatial_shape
+from cnnjax.ops.resampling import PerAxis, pixels_per_axis, read_window
 
 
 @checked()
@@ -18,7 +18,7 @@ def crop(
     corner: ArrayLike | PerAxis,
     *,
     size: int | Sequence[int],
-    mode: str = "zero",
+    fill: Fill = "zero",
 ) -> Shaped[Array, "batch *size channels"]:
     """Cut a window of `size` pixels out of each image, its first pixel at `corner`.
 
@@ -30,14 +30,13 @@ def crop(
     integer per spatial axis, `(spatial,)` for the whole batch or `(batch, spatial)` for each image. size, static, is an
     int or one int per axis.
 
-    Raises InputError for an unknown mode, a wrong shape, size or dtype.
+    Raises InputError for an unknown fill, a wrong shape, size or dtype.
     """
     size = per_axis(size, len(spatial_shape(x)), name="size")
     corner = pixels_per_axis(x, corner, name="corner")
-    check_mode(mode, FILLS)
     if not jnp.issubdtype(corner.dtype, jnp.integer):
         raise InputError(f"corner is {corner.dtype}; a crop starts at a whole pixel. Convert it to integers.")
-    return read_window(x, corner.astype(jnp.int32), size, mode)
+    return read_window(x, corner.astype(jnp.int32), size, fill)
 
 
 @checked()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +99,7 @@ def group_conv(
 
 @checked()
 def group_pool(
-    x: Num[Array, "batch height width group channels"], *, reduce: str = "max"
+    x: Num[Array, "batch height width group channels"], *, reduce: Literal["max", "mean"] = "max"
 ) -> Num[Array, "batch height width channels"]:
     """Reduce a map over a group to an image of features: `y[p] = max_g x[p, g]`, or the mean over g.
 
@@ -113,13 +114,9 @@ def group_pool(
             f"x is {x.dtype} of shape {x.shape}; group pooling needs floating point, "
             "(batch, height, width, group, channels)."
         )
-    match reduce:
-        case "max":
-            return _max_over_group(x)
-        case "mean":
-            return jnp.mean(x, axis=3, dtype=np.promote_types(x.dtype, np.float32)).astype(x.dtype)
-        case _:
-            raise InputError(f"reduce={reduce!r} is unknown; use 'max' or 'mean'.")
+    if reduce == "max":
+        return _max_over_group(x)
+    return jnp.mean(x, axis=3, dtype=np.promote_types(x.dtype, np.float32)).astype(x.dtype)
 
 
 @jax.custom_jvp

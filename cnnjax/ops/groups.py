@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Num
 
 from cnnjax.door import checked
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.ops.warps import rotate
 
@@ -49,8 +50,7 @@ GROUPS = {"p4": Group(4, 1), "p4m": Group(4, 2), "p8_approximate": Group(8, 1)}
 
 def find_group(name: str) -> Group:
     """The group of this name; raises InputError for an unknown one."""
-    if name not in GROUPS:
-        raise InputError(f"group={name!r} is unknown; use one of {', '.join(GROUPS)}.")
+    check_choice("group", name, GROUPS)
     return GROUPS[name]
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 from cnnjax.door import checked
+from cnnjax.door.choices import check_choice
 from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
 
@@ -18,8 +19,10 @@ Padding: TypeAlias = str | int | Sequence[Sequence[int]]
 """
 
 NAMES = ("valid", "same", "full", "circular", "reflect", "same_xla")
+Fill = Literal["zero", "circular", "reflect"]
+"""What comes in from beyond the border: 0, the opposite border, or the mirror image about the border pixel."""
 LARGEST = 2**31 - 1  # what compilers hold the sizes of axes in
-PAD_MODES: dict[str, Literal["constant", "wrap", "reflect"]] = {
+PAD_MODES: dict[Fill, Literal["constant", "wrap", "reflect"]] = {
     "zero": "constant",
     "circular": "wrap",
     "reflect": "reflect",
@@ -31,7 +34,7 @@ class ResolvedPadding(NamedTuple):
     """What a padding argument means for one window on one map: `(before, after)` per axis, and what fills it."""
 
     pairs: tuple[tuple[int, int], ...]
-    fill: str  # "zero", "circular" or "reflect"
+    fill: Fill
 
 
 def per_axis(value: int | Sequence[int], rank: int, *, name: str) -> tuple[int, ...]:
@@ -106,8 +109,7 @@ def resolve_padding(
     dilation = per_axis(dilation, rank, name="dilation")
     windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     if isinstance(padding, str):
-        if padding not in NAMES:
-            raise InputError(f"padding={padding!r} is unknown; use one of {', '.join(NAMES)}, an int, or pairs.")
+        check_choice("padding", padding, NAMES, otherwise=", an int, or pairs")
         fill = padding if padding in ("circular", "reflect") else "zero"
         pairs = tuple(_named(padding, *sizes) for sizes in zip(windows, input_size, stride, strict=True))
     else:

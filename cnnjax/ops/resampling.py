@@ -9,12 +9,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped
 
 from cnnjax.errors import InputError
-from cnnjax.ops.padding import spatial_shape
+from cnnjax.ops.padding import Fill, spatial_shape
 
 PerAxis: TypeAlias = Sequence[int | float] | Sequence[Sequence[int | float]]
 """A number per spatial axis, or such a sequence for each image."""
 
-FILLS = ("zero", "circular", "reflect")
 ORDERS = {0: "nearest pixel", 1: "bilinear", 3: "bicubic"}
 
 
@@ -33,15 +32,15 @@ def pixels_per_axis(
 
 
 def read_window(
-    x: Shaped[Array, "batch *space channels"], first: Int[Array, "images spatial"], size: tuple[int, ...], mode: str
+    x: Shaped[Array, "batch *space channels"], first: Int[Array, "images spatial"], size: tuple[int, ...], fill: Fill
 ) -> Shaped[Array, "batch *size channels"]:
-    """Read `y[i] = x[first + i]`, i below `size`, one `first` for each image or for all; `mode` is one of `FILLS`."""
+    """Read `y[i] = x[first + i]`, i below `size`, one `first` for each image or for all; `fill` is outside."""
     for axis, (n, length) in enumerate(zip(spatial_shape(x), size, strict=True)):
         position = first[:, axis, None] + jnp.arange(length, dtype=jnp.int32)[None]
-        index, inside = source(position, n, mode)
+        index, inside = source(position, n, fill)
         along_axis = (-1, *(length if a == axis else 1 for a in range(len(size))), 1)
         read = jnp.take_along_axis(x, index.reshape(along_axis), axis=axis + 1, mode="promise_in_bounds")
-        x = jnp.where(inside.reshape(along_axis), read, jnp.zeros((), x.dtype)) if mode == "zero" else read
+        x = jnp.where(inside.reshape(along_axis), read, jnp.zeros((), x.dtype)) if fill == "zero" else read
     return x
 
 
@@ -52,7 +51,7 @@ def resample(
     row: Float[Array, "batch points"],
     column: Float[Array, "batch points"],
     *,
-    mode: str,
+    fill: Fill,
     order: int,
 ) -> Num[Array, "batch points channels"]:
     """Read each image at real positions: `y[p] = Σ_{i, j} w(row_p − i) w(column_p − j) x[i, j]`.
@@ -63,8 +62,8 @@ def resample(
     batch, height, width, channels = x.shape
     pixels = x.reshape(batch, height * width, channels)
     result = jnp.zeros((), x.dtype if order == 0 else row.dtype)
-    for row_index, row_weight in _neighbours(row, height, mode, order):
-        for column_index, column_weight in _neighbours(column, width, mode, order):
+    for row_index, row_weight in _neighbours(row, height, fill, order):
+        for column_index, column_weight in _neighbours(column, width, fill, order):
             index = (row_index * width + column_index)[..., None]
             weight = (row_weight * column_weight)[..., None].astype(result.dtype)
             value = jnp.take_along_axis(pixels, index, axis=1, mode="promise_in_bounds").astype(result.dtype)
@@ -72,11 +71,10 @@ def resample(
     return result.astype(x.dtype)
 
 
-def position_dtype(x: Shaped[Array, "*shape"], *, mode: str, order: int) -> np.dtype:
-    """The dtype for positions to resample `x` at; raises InputError for a rank, mode, order or dtype that cannot be."""
+def position_dtype(x: Shaped[Array, "*shape"], *, order: int) -> np.dtype:
+    """The dtype for positions to resample `x` at; raises InputError for a rank, order or dtype that cannot be."""
     if len(spatial_shape(x)) != 2:
         raise InputError(f"x has shape {x.shape}; this warp needs images (batch, height, width, channels).")
-    check_mode(mode, FILLS)
     if order not in ORDERS:
         known = [f"{number} ({name})" for number, name in ORDERS.items()]
         raise InputError(f"order={order!r} is unknown; use {', '.join(known[:-1])} or {known[-1]}.")
@@ -89,18 +87,12 @@ def position_dtype(x: Shaped[Array, "*shape"], *, mode: str, order: int) -> np.d
     return np.promote_types(x.dtype, np.float32)
 
 
-def check_mode(mode: str, known: tuple[str, ...]) -> None:
-    """Raise InputError unless `mode` is one of the known."""
-    if mode not in known:
-        raise InputError(f"mode={mode!r} is unknown; use one of {', '.join(known)}.")
-
-
 def source(
-    position: Int[Array, "images points"], n: int, mode: str
+    position: Int[Array, "images points"], n: int, fill: Fill
 ) -> tuple[Int[Array, "images points"], Bool[Array, "images points"]]:
     """The index a position is read from, and whether it has content there."""
     everywhere = jnp.ones_like(position, dtype=bool)
-    match mode:
+    match fill:
         case "zero":
             return jnp.clip(position, 0, n - 1), (position >= 0) & (position < n)
         case "circular":
@@ -111,18 +103,18 @@ def source(
 
 
 def _neighbours(
-    position: Float[Array, "batch points"], n: int, mode: str, order: int
+    position: Float[Array, "batch points"], n: int, fill: Fill, order: int
 ) -> list[tuple[Int[Array, "batch points"], Float[Array, "batch points"]]]:
     """The pixels next to a real position along one axis, each with its weight in the interpolation."""
     if order == 0:
-        index, inside = source(jnp.floor(position + 0.5).astype(jnp.int32), n, mode)
+        index, inside = source(jnp.floor(position + 0.5).astype(jnp.int32), n, fill)
         return [(index, inside.astype(position.dtype))]
     below = jnp.floor(position)
     fraction = position - below
     weights = {0: 1 - fraction, 1: fraction} if order == 1 else _cubic(fraction)
     neighbours = []
     for step, weight in weights.items():
-        index, inside = source(below.astype(jnp.int32) + step, n, mode)
+        index, inside = source(below.astype(jnp.int32) + step, n, fill)
         neighbours.append((index, jnp.where(inside, weight, jnp.zeros((), weight.dtype))))
     return neighbours
 

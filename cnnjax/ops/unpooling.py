@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.ops.padding import PAD_MODES, Padding, per_axis, spatial_shape
+from cnnjax.ops.padding import PAD_MODES, Fill, Padding, per_axis, spatial_shape
 from cnnjax.ops.pooling import avg_pool, check_occupied, max_pool, prepare, resolve_slides
 from cnnjax.ops.windows import Slide, at_place, first_maximum
 
@@ -91,8 +91,6 @@ def max_unpool(
     _check_pooled(y, tuple(slide.count(n) for n, slide in sizes), input_size, window)
     if switches.shape != y.shape:
         raise InputError(f"switches has shape {switches.shape}, y {y.shape}; each value of y needs its switch.")
-    if overlap not in get_args(Overlap):
-        raise InputError(f"overlap={overlap!r} is unknown; use one of {', '.join(get_args(Overlap))}.")
 
     def iota(axis: int) -> Array:
         return lax.broadcasted_iota(jnp.int32, y.shape, axis)
@@ -157,7 +155,7 @@ def _check_pooled(
         )
 
 
-def _sources(n: int, slide: Slide, fill: str) -> Int[Array, " padded"]:
+def _sources(n: int, slide: Slide, fill: Fill) -> Int[Array, " padded"]:
     """The position inside 0..n−1 that each position of the padded axis shows, or n where it shows none."""
     numbers = jnp.arange(n, dtype=jnp.int32)
     shown = jnp.pad(numbers, slide.pair, mode=PAD_MODES[fill], **({"constant_values": n} if fill == "zero" else {}))

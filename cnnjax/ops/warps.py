@@ -8,12 +8,13 @@ from jaxtyping import Array, Float, Num
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.ops.padding import Fill
 from cnnjax.ops.resampling import position_dtype, resample
 
 
 @checked()
 def rotate(
-    x: Num[Array, "batch *space channels"], degrees: ArrayLike, *, mode: str = "zero", order: int = 1
+    x: Num[Array, "batch *space channels"], degrees: ArrayLike, *, fill: Fill = "zero", order: int = 1
 ) -> Num[Array, "batch *space channels"]:
     """Turn each image about its centre, counter-clockwise as `numpy.rot90` does.
 
@@ -25,10 +26,10 @@ def rotate(
     x is (batch, height, width, channels), finite, floating point for orders 1 and 3. degrees is a scalar for the whole
     batch or (batch,), possibly traced; with orders 1 and 3 the result is differentiable in it.
 
-    Raises InputError for an unknown mode or order, a wrong shape or dtype.
+    Raises InputError for an unknown fill or order, a wrong shape or dtype.
     Source of the cubic: Keys, Cubic convolution interpolation for digital image processing, 1981, equation 15.
     """
-    dtype = position_dtype(x, mode=mode, order=order)
+    dtype = position_dtype(x, order=order)
     # cos and sin of the rest of at most 45° are exactly 1 and 0 at quarter turns, which then only swap them.
     degrees = _one_per_image(x, degrees, dtype, name="degrees")
     quarters = jnp.round(degrees / 90)
@@ -39,12 +40,12 @@ def rotate(
     sin = sign * jnp.where(turns % 2 == 0, jnp.sin(rest), jnp.cos(rest))
     u, v, row_centre, column_centre = _about_centre(x, dtype)
     row, column = cos * u + sin * v + row_centre, cos * v - sin * u + column_centre
-    return resample(x, row, column, mode=mode, order=order).reshape(x.shape)
+    return resample(x, row, column, fill=fill, order=order).reshape(x.shape)
 
 
 @checked()
 def scale(
-    x: Num[Array, "batch *space channels"], factor: ArrayLike, *, mode: str = "zero", order: int = 1
+    x: Num[Array, "batch *space channels"], factor: ArrayLike, *, fill: Fill = "zero", order: int = 1
 ) -> Num[Array, "batch *space channels"]:
     """Zoom each image about its centre; a factor above 1 enlarges what it shows, and the map keeps its size.
 
@@ -54,15 +55,15 @@ def scale(
     x is (batch, height, width, channels), finite, floating point for orders 1 and 3. factor > 0 is a scalar for the
     whole batch or (batch,), possibly traced; with orders 1 and 3 the result is differentiable in it.
 
-    Raises InputError for an unknown mode or order, a wrong shape or dtype, or a factor of the host that is not positive
+    Raises InputError for an unknown fill or order, a wrong shape or dtype, or a factor of the host that is not positive
     (one that is traced or on a device is not looked at).
     """
-    dtype = position_dtype(x, mode=mode, order=order)
+    dtype = position_dtype(x, order=order)
     if not isinstance(factor, jax.Array) and not np.all(np.asarray(factor) > 0):
         raise InputError(f"factor={factor!r} must be positive: above 1 enlarges, below 1 shrinks.")
     factor = _one_per_image(x, factor, dtype, name="factor")
     u, v, row_centre, column_centre = _about_centre(x, dtype)
-    return resample(x, u / factor + row_centre, v / factor + column_centre, mode=mode, order=order).reshape(x.shape)
+    return resample(x, u / factor + row_centre, v / factor + column_centre, fill=fill, order=order).reshape(x.shape)
 
 
 def _one_per_image(x: Array, value: ArrayLike, dtype: np.dtype, *, name: str) -> Float[Array, "batch 1"]:

@@ -23,7 +23,7 @@ class Network(nn.Module):
 
 VARIABLES = Network().init(jax.random.key(0), jnp.zeros((1, 6, 6, 3)))
 F = Partial(Network().apply, VARIABLES)
-SHIFT, ORBIT, LABELS = analysis.Shift((0, 1)), analysis.shifts(1), np.arange(3)
+SHIFT, ORBIT, LABELS = analysis.Shift((0, 1), fill="circular"), analysis.shifts(1), np.arange(3)
 
 
 def classify(x):

@@ -68,7 +68,7 @@ def test_distances_under_transforms(half, scale):
     columns = jnp.linspace(-1, 1, 6).reshape(1, 1, 6, 1)
     f = spread(half, scale)
     a, moved = (exact(f(jnp.asarray(x))) for x in (IMAGES, np.roll(IMAGES, 1, 2)))
-    shift = analysis.Shift((0, 1))
+    shift = analysis.Shift((0, 1), fill="circular")
 
     def placed(x):
         return (f(x).astype(jnp.float32) * columns).astype(half)
@@ -103,7 +103,7 @@ def test_sums_over_space_channels_and_draws(half):
 
     x = np.ones((1, 40, 40, 3), np.float32)
     # 40 × 40 × 200 is above float16's 65,504, and bfloat16 adds no 1 to 256.
-    panels = analysis.occlusion(f, x[0], "maps", size=40, stride=40, fill=1.0, rule="gradient")
+    panels = analysis.occlusion(f, x[0], "maps", size=40, stride=40, background=1.0, rule="gradient")
     assert panels.in_the_open[0] == panels.total_activation[0, 0] == 320_000
     cam = analysis.grad_cam(f, x, "maps", 1, output="logits").maps
     # Every gradient is 1 / (50 · 4,800), which is below float16's normal numbers.

@@ -103,8 +103,8 @@ def test_lists_are_no_images():
 
 @pytest.mark.parametrize("scale", [1e25, 1e-25])
 def test_norms_hold_at_every_scale(scale):
-    expected = analysis.equivariance_error(halved, IMAGES, analysis.Shift((0, 1)))
-    found = analysis.equivariance_error(lambda x: halved(x) * scale, IMAGES, analysis.Shift((0, 1)))
+    expected = analysis.equivariance_error(halved, IMAGES, analysis.Shift((0, 1), fill="circular"))
+    found = analysis.equivariance_error(lambda x: halved(x) * scale, IMAGES, analysis.Shift((0, 1), fill="circular"))
     assert found == pytest.approx(expected, rel=1e-5)
     maps = [analysis.translation_sensitivity_map(lambda x, s=s: x * s, IMAGES, max_shift=1).map for s in (1.0, scale)]
     np.testing.assert_allclose(maps[1], maps[0], rtol=1e-5)

@@ -20,8 +20,8 @@ def maps(x):
     return {"maps": x * 2, "logits": classify(x)}
 
 
-def covered(size=2, corners=((0, 0),) * 3, fill=0.0):
-    return analysis.cover(jnp.asarray(IMAGES), jnp.asarray(corners), size=size, fill=jnp.asarray(fill))
+def covered(size=2, corners=((0, 0),) * 3, background=0.0):
+    return analysis.cover(jnp.asarray(IMAGES), jnp.asarray(corners), size=size, background=jnp.asarray(background))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def covered(size=2, corners=((0, 0),) * 3, fill=0.0):
     [
         *((lambda size=size: covered(size), f"size={size}") for size in (-1, 0, 1.5, float("nan"))),
         (lambda: covered(corners=((0, 0),)), r"corners \(1, 2\)"),
-        (lambda: covered(fill=(0.0, 1.0)), r"fill \(2,\)"),
+        (lambda: covered(background=(0.0, 1.0)), r"background \(2,\)"),
         (lambda: analysis.top_activations(maps, IMAGES, "maps", k=1.5, rule=None), "k=1.5 must be an int"),
         (lambda: analysis.top_activations(maps, IMAGES, "maps", k=0, rule=None), "k=0"),
         (lambda: analysis.top_activations(maps, IMAGES, "maps", k=1, rule=None, batch_size=0), "batch_size=0"),

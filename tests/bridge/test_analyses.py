@@ -187,7 +187,7 @@ def test_units_are_projected_and_equivariance_is_measured():
     module = side.drawn(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.ReLU()))
     forward = bound(module, 12)
     images = jnp.asarray(side.pixels(2, 12))
-    errors = analysis.equivariance_error(forward, images, analysis.Shift((0, 3)))
+    errors = analysis.equivariance_error(forward, images, analysis.Shift((0, 3), fill="circular"))
     assert max(map(float, map(np.max, jax.tree.leaves(errors)))) < 1e-5
     projection = analysis.project(forward, images[0], "1/1", unit=2)
     assert projection.values[0] == np.max(forward(images[:1])[1]["1"][..., 2])

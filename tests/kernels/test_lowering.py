@@ -91,7 +91,7 @@ def test_kernels_can_be_turned_off(how, monkeypatch):
 
 def test_a_variable_that_says_nothing_is_refused(monkeypatch):
     monkeypatch.setenv("CNNJAX_KERNELS", "yes")
-    with pytest.raises(InputError, match=r"CNNJAX_KERNELS='yes' is unknown; use on, off or log"):
+    with pytest.raises(InputError, match=r"CNNJAX_KERNELS='yes' is unknown; use one of on, off, log"):
         step(KERNEL).lower(X)
 
 

@@ -39,7 +39,7 @@ CASES = {
     "polyphase_pool_with_phase": (functools.partial(ops.polyphase_pool_with_phase, order=np.inf), [MAP], []),
     "polyphase_components": (functools.partial(ops.polyphase_components, stride=2), [MAP], []),
     "local_response_norm": (ops.local_response_norm, [MAP], []),
-    "shift": (functools.partial(ops.shift, offset=(1, 2), mode="fourier"), [MAP], []),
+    "fourier_shift": (functools.partial(ops.fourier_shift, offset=(1, 2)), [MAP], []),
     "crop": (functools.partial(ops.crop, corner=(1, 2), size=3), [MAP], []),
     "flip": (functools.partial(ops.flip, axis="width"), [MAP], []),
     "rotate": (functools.partial(ops.rotate, degrees=30), [MAP], []),

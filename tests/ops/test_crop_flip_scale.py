@@ -19,16 +19,16 @@ def draw(shape, seed=0, dtype=np.float32):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-jitted_crop = jax.jit(ops.crop, static_argnames=("size", "mode"))
+jitted_crop = jax.jit(ops.crop, static_argnames=("size", "fill"))
 jitted_flip = jax.jit(ops.flip, static_argnames="axis")
-jitted_scale = jax.jit(ops.scale, static_argnames=("mode", "order"))
+jitted_scale = jax.jit(ops.scale, static_argnames=("fill", "order"))
 
 
-def cut_from_padded(x, corner, size, mode):
+def cut_from_padded(x, corner, size, fill):
     """NumPy pads as far as any window reaches, and a slice takes the window."""
     margin = 25
     width = [(0, 0), *[(margin, margin)] * (x.ndim - 2), (0, 0)]
-    filled = np.pad(x, width, mode={"zero": "constant", "circular": "wrap", "reflect": "reflect"}[mode])
+    filled = np.pad(x, width, fill={"zero": "constant", "circular": "wrap", "reflect": "reflect"}[fill])
     spans = [[slice(c + margin, c + margin + n) for c, n in zip(at, size, strict=True)] for at in corner]
     return np.stack([image[tuple(span)] for image, span in zip(filled, spans, strict=True)])
 
@@ -36,19 +36,19 @@ def cut_from_padded(x, corner, size, mode):
 class TestCrop:
     @given(
         shape=st.sampled_from([(2, 6, 3), (3, 5, 4, 2), (1, 1, 7, 1)]),
-        mode=st.sampled_from(FILLS),
+        fill=st.sampled_from(FILLS),
         each=st.booleans(),
         data=st.data(),
     )
     @drawn_cases(12)
-    def test_is_a_slice_of_the_padded_map(self, shape, mode, each, data):
+    def test_is_a_slice_of_the_padded_map(self, shape, fill, each, data):
         spatial = len(shape) - 2
         corners = st.lists(st.integers(-15, 15), min_size=spatial, max_size=spatial)
         corner = data.draw(st.lists(corners, min_size=shape[0], max_size=shape[0]) if each else corners)
         size = data.draw(st.sampled_from([(3,), (9,)] if spatial == 1 else [(3, 8), (6, 1)]))
         x = draw(shape)
-        expected = cut_from_padded(x, np.broadcast_to(corner, (shape[0], spatial)), size, mode)
-        np.testing.assert_array_equal(jitted_crop(x, jnp.asarray(corner), size=size, mode=mode), expected)
+        expected = cut_from_padded(x, np.broadcast_to(corner, (shape[0], spatial)), size, fill)
+        np.testing.assert_array_equal(jitted_crop(x, jnp.asarray(corner), size=size, fill=fill), expected)
 
     def test_one_size_for_both_axes_and_zeros_outside(self):
         x = draw((1, 4, 5, 1))
@@ -58,10 +58,10 @@ class TestCrop:
         assert not y[0, 2].any()
         assert not y[0, :, 0].any()
 
-    @pytest.mark.parametrize("mode", FILLS)
-    def test_of_the_maps_own_size_is_a_shift_back(self, mode):
+    @pytest.mark.parametrize("fill", FILLS)
+    def test_of_the_maps_own_size_is_a_shift_back(self, fill):
         x, corner = draw((2, 5, 6, 1)), np.asarray([[3, -2], [-7, 0]])
-        crop, shift = jax.jit(lambda x, c: (ops.crop(x, c, size=(5, 6), mode=mode), ops.shift(x, -c, mode=mode)))(
+        crop, shift = jax.jit(lambda x, c: (ops.crop(x, c, size=(5, 6), fill=fill), ops.shift(x, -c, fill=fill)))(
             x, corner
         )
         np.testing.assert_array_equal(crop, shift)
@@ -82,7 +82,7 @@ class TestCrop:
     def test_gradients_in_the_image(self):
         with jax.enable_x64(True):
             x = draw((2, 4, 5, 1), dtype=np.float64)
-            crop = jax.jit(lambda x: ops.crop(x, ((1, -2), (-1, 3)), size=4, mode="reflect"))
+            crop = jax.jit(lambda x: ops.crop(x, ((1, -2), (-1, 3)), size=4, fill="reflect"))
             check_gradients(crop, (x,))
 
 
@@ -116,22 +116,22 @@ class TestFlip:
             check_gradients(flip, (x,))
 
 
-def zoomed(image, factor, mode, order):
+def zoomed(image, factor, fill, order):
     at = positions(image.shape, np.eye(2) / factor)
     if order == 3:
-        return np.vectorize(lambda i, j: read_cubic(image, i, j, mode))(*at)
-    return scipy.ndimage.map_coordinates(image, at, order=order, mode=SCIPY[mode])
+        return np.vectorize(lambda i, j: read_cubic(image, i, j, fill))(*at)
+    return scipy.ndimage.map_coordinates(image, at, order=order, mode=SCIPY[fill])
 
 
 class TestScale:
-    @pytest.mark.parametrize("mode", FILLS)
+    @pytest.mark.parametrize("fill", FILLS)
     @pytest.mark.parametrize(("order", "shape"), [(0, (5, 7)), (1, (6, 6)), (1, (5, 7)), (3, (5, 6))])
-    def test_against_scipy_and_keys_written_out(self, mode, order, shape):
+    def test_against_scipy_and_keys_written_out(self, fill, order, shape):
         with jax.enable_x64(True):
             x = draw((3, *shape, 1), dtype=np.float64)
             factors = np.asarray([1.83, 0.61, 0.27])
-            expected = np.stack([zoomed(a[..., 0], f, mode, order) for a, f in zip(x, factors, strict=True)])
-            y = jitted_scale(x, factors, mode=mode, order=order)
+            expected = np.stack([zoomed(a[..., 0], f, fill, order) for a, f in zip(x, factors, strict=True)])
+            y = jitted_scale(x, factors, fill=fill, order=order)
             np.testing.assert_allclose(np.asarray(y)[..., 0], expected, atol=1e-12)
 
     @pytest.mark.parametrize(("order", "method", "reach"), [(1, "linear", 1), (3, "cubic", 2)])
@@ -179,13 +179,13 @@ class TestScale:
         np.testing.assert_allclose(mapped, together, atol=1e-6)
 
     @pytest.mark.parametrize(
-        ("order", "mode", "factor"),
+        ("order", "fill", "factor"),
         [(1, "circular", 0.63), (3, "zero", [1.31, 0.77])],
     )
-    def test_gradients_in_image_and_factor(self, order, mode, factor):
+    def test_gradients_in_image_and_factor(self, order, fill, factor):
         with jax.enable_x64(True):
             x = draw((2, 5, 6, 1), dtype=np.float64)
-            scale = jax.jit(lambda x, f: ops.scale(x, f, mode=mode, order=order))
+            scale = jax.jit(lambda x, f: ops.scale(x, f, fill=fill, order=order))
             check_gradients(scale, (x, np.asarray(factor)))
 
     def test_dtypes(self):
@@ -199,15 +199,15 @@ class TestScale:
 
 
 class TestBicubicRotation:
-    @pytest.mark.parametrize("mode", FILLS)
-    def test_against_keys_written_out(self, mode):
+    @pytest.mark.parametrize("fill", FILLS)
+    def test_against_keys_written_out(self, fill):
         with jax.enable_x64(True):
             x, degrees = draw((2, 6, 5, 1), dtype=np.float64), np.asarray([23.7, -151.2])
-            y = jax.jit(lambda x, d: ops.rotate(x, d, mode=mode, order=3))(x, degrees)
+            y = jax.jit(lambda x, d: ops.rotate(x, d, fill=fill, order=3))(x, degrees)
             for image, turned, angle in zip(x, np.asarray(y), np.deg2rad(degrees), strict=True):
                 cos, sin = np.cos(angle), np.sin(angle)
                 at = positions((6, 5), [[cos, sin], [-sin, cos]])
-                expected = np.vectorize(lambda i, j, image=image: read_cubic(image[..., 0], i, j, mode))(*at)
+                expected = np.vectorize(lambda i, j, image=image: read_cubic(image[..., 0], i, j, fill))(*at)
                 np.testing.assert_allclose(turned[..., 0], expected, atol=1e-12)
 
     def test_reproduces_quadratics(self):
@@ -229,7 +229,7 @@ class TestBicubicRotation:
 @pytest.mark.parametrize(
     ("shape", "corner", "options", "message"),
     [
-        ((1, 4, 4, 1), (1, 1), {"size": 2, "mode": "fourier"}, r"mode='fourier' is unknown; use one of zero, circular"),
+        ((1, 4, 4, 1), (1, 1), {"size": 2, "fill": "fourier"}, r"fill='fourier' is unknown; use one of zero, circular"),
         ((1, 4, 4, 1), (0.5, 1), {"size": 2}, r"corner is float32; a crop starts at a whole pixel"),
         ((1, 4, 4, 1), (1,), {"size": 2}, r"corner has shape \(1,\); .* needs \(2,\) for the whole batch or \(1, 2\)"),
         ((1, 4, 4, 1), (1, 1), {"size": 0}, r"size=0 must be a positive int, or 2 of them"),
@@ -262,7 +262,7 @@ def test_flip_errors(shape, flipped, axis, message):
         ((2, 4, 4, 1), np.asarray([1.0, -2.0]), {}, r"factor=array.* must be positive"),
         ((2, 4, 4, 1), np.ones(3), {}, r"factor has shape \(3,\); it must be a scalar or \(2,\), one per image"),
         ((1, 4, 4, 1), 2.0, {"order": 2}, r"order=2 is unknown"),
-        ((1, 4, 4, 1), 2.0, {"mode": "wrap"}, r"mode='wrap' is unknown"),
+        ((1, 4, 4, 1), 2.0, {"fill": "wrap"}, r"fill='wrap' is unknown"),
         ((1, 4, 1), 2.0, {}, r"x has shape \(1, 4, 1\); this warp needs images \(batch, height, width, channels\)"),
     ],
 )

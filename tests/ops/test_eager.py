@@ -16,7 +16,7 @@ KERNEL = np.random.default_rng(1).normal(size=(3, 2, 4, 2)).astype(np.float32)
     ("op", "arrays"),
     [
         (functools.partial(ops.convolve, padding="circular"), (X, KERNEL)),
-        (functools.partial(ops.shift, offset=(0.3, -2.6), mode="fourier"), (X,)),
+        (functools.partial(ops.fourier_shift, offset=(0.3, -2.6)), (X,)),
         (ops.global_max_pool, (X,)),
         (functools.partial(ops.avg_unpool, window=2, input_size=(12, 10)), (X,)),
         (functools.partial(ops.max_unpool, window=2, input_size=(12, 10)), (X, np.ones(X.shape, np.int32))),

@@ -104,7 +104,7 @@ def test_rotate_is_an_affine_grid_sample(size, order, interpolation):
 @pytest.mark.parametrize(("row", "column"), [(-2, 4), (3, -1)])
 def test_circular_shift_is_torchs_roll(row, column):
     compare(
-        lambda x: ops.shift(x, (row, column), mode="circular"),
+        lambda x: ops.shift(x, (row, column), fill="circular"),
         lambda x: torch.roll(x, (row, column), (2, 3)),
         draw((2, 5, 6, 2)),
     )

@@ -24,7 +24,7 @@ def test_scale_is_an_affine_grid_sample(shape, order, interpolation, mode):
     factors = np.asarray([1.37, 0.71, 0.43], np.float32)
     matrices = torch.stack([torch.tensor([[1 / f, 0, 0], [0, 1 / f, 0]]) for f in factors.tolist()])
     compare(
-        lambda x: ops.scale(x, factors, mode=mode, order=order),
+        lambda x: ops.scale(x, factors, fill=mode, order=order),
         lambda x: sampled(x, matrices, interpolation=interpolation, reflect=mode == "reflect"),
         draw((3, *shape, 2)),
     )
@@ -46,7 +46,7 @@ def test_gradient_in_the_factor():
 @pytest.mark.parametrize(("row", "column"), [(-3, 2), (4, -1), (0, 0)])
 def test_crop_is_a_slice_of_torchs_padding(mode, theirs, row, column):
     compare(
-        lambda x: ops.crop(x, (row, column), size=(4, 5), mode=mode),
+        lambda x: ops.crop(x, (row, column), size=(4, 5), fill=mode),
         lambda x: F.pad(x, (4, 4, 4, 4), mode=theirs)[:, :, row + 4 : row + 8, column + 4 : column + 9],
         draw((2, 5, 6, 2)),
     )

@@ -126,7 +126,7 @@ MOVES = [
     Moved("nearest", doubled, lambda i: np.repeat(i, 2)),
     Moved("take", lambda x: x[:, np.arange(x.shape[1] - 1, -1, -2)], lambda i: i[::-2]),
     Moved("phases", lambda x: jnp.concatenate([x[:, ::2], x[:, 1::2]], 1), lambda i: np.r_[i[::2], i[1::2]]),
-    Moved("slide", lambda x: ops.shift(x, (1,), mode="circular"), lambda i: np.roll(i, 1)),
+    Moved("slide", lambda x: ops.shift(x, (1,), fill="circular"), lambda i: np.roll(i, 1)),
 ]
 
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from cnnjax.analysis.attribution.backward.project import Projector
-from cnnjax.analysis.attribution.backward.relu_rules import Rule, check_rule
+from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.analysis.inputs.batches import batches, most_at_once
 from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.images import ValueRange, checked_images
@@ -55,7 +55,7 @@ def occlusion(
     channel: int | None = None,
     size: int | None = None,
     stride: int | None = None,
-    fill: float | Sequence[float] = 0.5,
+    background: float | Sequence[float] = 0.5,
     rule: Rule = "deconvnet",
     value_range: ValueRange = (0, 1),
     batch_size: int | None = None,
@@ -64,15 +64,15 @@ def occlusion(
 
     The image is cut into cells of `stride` pixels, the last ones over the border by as much as the first; the square,
     of `size` pixels, is centred on each in turn, so that every pixel is covered where size >= stride. By default it
-    is a quarter of the shorter side, at a stride of a quarter of its own. `fill` is its value, one or one for each
-    channel. Squares are drawn, and all their images evaluated, in compiled batches: `batch_size` images at a time.
+    is a quarter of the shorter side, at a stride of a quarter of its own. `background` is its value, one or one for
+    each channel. Squares are drawn, and all their images evaluated, in compiled batches: `batch_size` images at a time.
 
     `f` takes images (batch, height, width, channels) and returns activations, one of them `logits` (batch, classes), by
     default the network's output, and one `layer`, maps (batch, rows, columns, channels). `label` is the right class, by
     default the most probable. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture
     share one compilation.
 
-    Raises InputError as `project` does, and for a label, channel, size, stride or fill that does not fit.
+    Raises InputError as `project` does, and for a label, channel, size, stride or background that does not fit.
     Source: Zeiler & Fergus 2014, section 4.2.
     """
     if np.ndim(image) != 3:
@@ -85,10 +85,11 @@ def occlusion(
         raise InputError(
             f"size={size} and stride={stride} must be positive, and no more than the image's {side} pixels"
         )
-    colour = np.asarray(fill, images.dtype)
-    if colour.shape not in ((), (images.shape[-1],)) or not np.isfinite(colour).all():
-        raise InputError(f"fill={fill}: give one finite value, or one for each of {images.shape[-1]} channels")
-    check_rule(rule)
+    color = np.asarray(background, images.dtype)
+    if color.shape not in ((), (images.shape[-1],)) or not np.isfinite(color).all():
+        raise InputError(
+            f"background={background}: give one finite value, or one for each of {images.shape[-1]} channels"
+        )
     at = _positions(f, images, layer, logits)
     watch = compiled(_watched, f, static=("size", "at"))
     totals, outside = (np.asarray(part[0]) for part in _of_image(f, images, at))
@@ -103,7 +104,7 @@ def occlusion(
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size} must be positive")
     parts = [
-        [np.asarray(part)[:count] for part in watch(images[0], corners[rows], colour, channel, label, **options)]
+        [np.asarray(part)[:count] for part in watch(images[0], corners[rows], color, channel, label, **options)]
         for rows, count in batches(len(corners), batch_size)
     ]
     shape = tuple(map(len, starts))
@@ -128,25 +129,26 @@ def cover(
     corners: Int[Array, "batch 2"],
     *,
     size: int,
-    fill: Float[Array, "*channels"],
+    background: Float[Array, "*channels"],
 ) -> Float[Array, "batch height width channels"]:
     """Each image with a square of `size` pixels covered. `corners`, its first row and column, may lie outside.
 
-    Raises InputError unless `size` is a whole number of pixels, at least 1, and for corners or a fill that do not fit.
+    Raises InputError unless `size` is a whole number of pixels, at least 1, and for corners or a background that do
+    not fit.
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise InputError(f"size={size} must be a whole number of pixels, at least 1")
-    if images.ndim != 4 or corners.shape != (len(images), 2) or fill.shape not in ((), images.shape[-1:]):
+    if images.ndim != 4 or corners.shape != (len(images), 2) or background.shape not in ((), images.shape[-1:]):
         raise InputError(
-            f"images {images.shape}, corners {corners.shape} and fill {fill.shape}: expected (batch, height, width, "
-            "channels), a row and a column for each image, and one value or one for each channel"
+            f"images {images.shape}, corners {corners.shape} and background {background.shape}: expected (batch, "
+            "height, width, channels), a row and a column for each image, and one value or one for each channel"
         )
     if len(corners) != len(images):
         raise InputError(f"corners has {len(corners)} entries for {len(images)} images; give one for each")
     rows, columns = (jnp.arange(n)[None] - corners[:, i : i + 1] for i, n in enumerate(images.shape[1:3]))
     inside = [(d >= 0) & (d < size) for d in (rows, columns)]
     covered = inside[0][:, :, None, None] & inside[1][:, None, :, None]
-    return jnp.where(covered, jnp.broadcast_to(fill, images.shape), images)
+    return jnp.where(covered, jnp.broadcast_to(background, images.shape), images)
 
 
 def _grid(n: int, size: int, stride: int) -> tuple[Int[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
@@ -188,7 +190,7 @@ def _watched(
     f: Callable[[Array], Any],
     image: Array,
     corners: Array,
-    fill: Array,
+    background: Array,
     channel: Array,
     label: Array,
     size: int,
@@ -196,5 +198,5 @@ def _watched(
 ) -> tuple[Array, Array, Array]:
     """Total activation, probability and prediction for each position of the square."""
     images = jnp.broadcast_to(image[None], (len(corners), *image.shape))
-    totals, logits = _answers(f, cover(images, corners, size=size, fill=fill), at)
+    totals, logits = _answers(f, cover(images, corners, size=size, background=background), at)
     return totals[:, channel], jax.nn.softmax(logits)[:, label], logits.argmax(-1)

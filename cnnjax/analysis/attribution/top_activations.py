@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax.analysis.attribution.backward.project import Projector
 from cnnjax.analysis.attribution.backward.rectifiers import rectifiers
-from cnnjax.analysis.attribution.backward.relu_rules import Rule, check_report, check_rule
+from cnnjax.analysis.attribution.backward.relu_rules import Rule, check_report
 from cnnjax.analysis.fields.receptive_field import ReceptiveField, receptive_field
 from cnnjax.analysis.inputs.batches import batches, most_at_once
 from cnnjax.analysis.inputs.compilation import compiled
@@ -108,7 +108,6 @@ def top_activations(
         raise InputError(f"layer {layer!r} mixes the images of a batch: which are best would depend on the batches")
     if rule is not None:
         # Before the search, which may be long.
-        check_rule(rule)
         check_report(rectifiers(f, struct), rule, "keep")
     found = _search(f, position, pixels, names, units[:, -1], k, batch, progress)
     return _with_tiles(f, layer, pixels, names, units[:, -1], found, shape, field, rule, value_range)

@@ -21,6 +21,7 @@ from cnnjax.analysis.inputs.norms import wide
 from cnnjax.analysis.transforms.generators import Generator
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.ops import Fill
 from cnnjax.program.dataflow import Dataflow
 from cnnjax.program.intervene import intervene
 from cnnjax.program.names import leaf_names, named
@@ -56,7 +57,7 @@ def lie_attribution(
     *,
     layer: str | None = None,
     resampler: str = "fourier",
-    fill: str = "circular",
+    fill: Fill | None = None,
 ) -> dict[str, LieContribution]:
     """What each layer adds to the Lie derivative of an activation, by name, in the order of computation.
 

@@ -19,6 +19,7 @@ from cnnjax.analysis.inputs.norms import wide
 from cnnjax.analysis.transforms.generators import Generator
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.ops import Fill
 from cnnjax.program.names import leaf_names
 from cnnjax.program.tracing import shapes_of
 
@@ -30,7 +31,7 @@ def lie_derivative(
     generator: str,
     *,
     resampler: str = "fourier",
-    fill: str = "circular",
+    fill: Fill | None = None,
 ) -> Any:
     """The Lie derivative of every activation of `f`, as a tree of arrays like f's result.
 
@@ -41,7 +42,7 @@ def lie_derivative(
 
     `generator`: "translation_x", "translation_y" (for a pixel), "rotation" (for a radian), "scale" (for a factor of e),
     "shear_x", "shear_y", "brightness", "contrast", "saturation" or "hue". `resampler`: "fourier", "cubic" or "linear",
-    how pixels are interpolated; `fill`: what "cubic" and "linear" see outside the map, "circular", "reflect" or "zero".
+    how pixels are interpolated; `fill`: what "cubic" and "linear" see outside the map, by default "zero".
     `Generator` has the equations. Where a map's spatial axes are and how far apart its units lie is read off f, see
     `layouts`.
 
@@ -85,7 +86,7 @@ def local_equivariance_error(
     generator: str,
     *,
     resampler: str = "fourier",
-    fill: str = "circular",
+    fill: Fill | None = None,
 ) -> Any:
     """The `LocalError` of every activation of `f`, its LEE among them, as a tree like f's result.
 

@@ -151,7 +151,7 @@ def _walks(
     return steps, tuple(walks)
 
 
-_rolled = jax.jit(functools.partial(ops.shift, mode="circular"))
+_rolled = jax.jit(functools.partial(ops.shift, fill="circular"))
 
 
 def _error(here: Array, there: Array, layout: Layout, around: Shift) -> Array:
@@ -166,7 +166,7 @@ def _add(total: Array, here: Array, there: Array, step: Array, *, walk: _Walk, a
     if walk.layout.axes:
         flat = error.reshape(*error.shape[: 1 + len(walk.units)], -1)
         back = -(step // walk.phases) * np.array(walk.units, np.int32)
-        error = ops.shift(flat, back, mode="circular").reshape(error.shape)
+        error = ops.shift(flat, back, fill="circular").reshape(error.shape)
     return jnp.where(step % walk.phases == 0, total + error / walk.places, total)
 
 

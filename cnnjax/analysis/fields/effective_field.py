@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,7 @@ class EffectiveField:
         return [np.asarray(p, np.float64) for p in np.indices(self.map.shape)]
 
 
-@checked("kind")
+@checked()
 def effective_receptive_field(
     f: Callable[[jax.Array], Any],
     images: Images,
@@ -128,8 +128,6 @@ def effective_receptive_field(
     derivative is 0 everywhere or not finite. Source: Luo, Li, Urtasun & Zemel 2016, "Understanding the Effective
     Receptive Field in Deep Convolutional Neural Networks".
     """
-    if kind not in get_args(Kind):
-        raise InputError(f"unknown kind {kind!r}: one of {', '.join(get_args(Kind))}")
     position, index = find_unit(f, images, layer, unit)
     (weights,) = mean_weights(f, images, ((position, index),), kind)
     total = np.abs(weights).sum()

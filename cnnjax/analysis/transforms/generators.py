@@ -1,7 +1,6 @@
 """Generators: the derivative, at the identity, of a family of transformations of images and of maps."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -13,8 +12,9 @@ from jaxtyping import Array, Float
 from cnnjax import ops
 from cnnjax.analysis.fields.layout import Layout
 from cnnjax.analysis.inputs.norms import wide
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
-from cnnjax.ops.resampling import FILLS
+from cnnjax.ops import Fill
 from cnnjax.program.reach import Number
 
 Geometric = Literal["translation_x", "translation_y", "rotation", "scale", "shear_x", "shear_y"]
@@ -64,25 +64,20 @@ class Generator:
       mean of linear interpolation's on both sides
 
     At a frequency of ω radians a pixel they pass ω, 2 sin(ω / 2) and sin ω. `fill` is what the last two see outside the
-    map, as in `ops.shift`.
+    map, as in `ops.shift`: by default "zero". "fourier" is circular, and None says so.
     """
 
     name: str
     resampler: Slope | str = "fourier"
-    fill: str = "circular"
+    fill: Fill | None = None
 
     def check(self, images: jax.ShapeDtypeStruct) -> None:
         """Raise InputError where there is no such generator, or none for images of this shape."""
         names = (*get_args(Geometric), *get_args(Photometric))
-        if self.name not in names:
-            near = difflib.get_close_matches(str(self.name), names, n=3)
-            perhaps = f"perhaps {' or '.join(near)}" if near else f"one of {', '.join(names)}"
-            raise InputError(f"unknown generator {self.name!r}: {perhaps}")
-        if self.resampler not in get_args(Slope):
-            raise InputError(f"unknown resampler {self.resampler!r}: one of {', '.join(get_args(Slope))}")
-        if self.fill not in FILLS:
-            raise InputError(f"unknown fill {self.fill!r}: one of {', '.join(FILLS)}")
-        if self.resampler == "fourier" and self.fill != "circular":
+        check_choice("generator", self.name, names)
+        check_choice("resampler", self.resampler, get_args(Slope))
+        check_choice("fill", self.fill or "zero", get_args(Fill))
+        if self.resampler == "fourier" and self.fill not in (None, "circular"):
             raise InputError(
                 f"fill={self.fill!r}: the Fourier derivative is circular; use resampler 'cubic' or 'linear'"
             )
@@ -138,10 +133,10 @@ class Generator:
         if self.resampler == "fourier":
             return _spectral_slope(x, axis)
         step = np.eye(x.ndim - 2, dtype=np.int32)[axis - 1]
-        after = ops.shift(x, -step, mode=self.fill)
+        after = ops.shift(x, -step, fill=self.fill or "zero")
         if self.resampler == "linear":
             return after - x
-        return (after - ops.shift(x, step, mode=self.fill)) / 2
+        return (after - ops.shift(x, step, fill=self.fill or "zero")) / 2
 
 
 def _spectral_slope(x: Float[Array, "batch *space channels"], axis: int) -> Float[Array, "batch *space channels"]:

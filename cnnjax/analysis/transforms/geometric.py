@@ -13,12 +13,13 @@ from jaxtyping import Array, Float, Num
 
 from cnnjax import ops
 from cnnjax.door.arrays import as_numpy
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
+from cnnjax.ops import Fill
 from cnnjax.ops.groups import find_group
-from cnnjax.ops.resampling import FILLS, ORDERS
+from cnnjax.ops.resampling import ORDERS
 from cnnjax.program.reach import Number
 
-Border = Literal["zero", "circular", "reflect"]
 Resampler = Literal["fourier", "linear"]
 
 
@@ -30,11 +31,11 @@ class Shift:
     what comes in is as `fill` says (`ops.shift`). By a fraction, the `resampler` is "fourier", the phase theorem, along
     that axis circular whatever the fill; or "linear", between the two whole shifts next to it, filled as they are.
 
-    The default is the one fill that loses nothing: its errors are those of the function only.
+    Only a circular shift loses nothing: its errors are those of the function only.
     """
 
     offset: Sequence[int | float]
-    fill: Border = "circular"
+    fill: Fill = "zero"
     resampler: Resampler = "fourier"
 
     def __post_init__(self) -> None:
@@ -54,8 +55,8 @@ class Shift:
             raise InputError(
                 f"offset={self.offset} moves images of {_times(space)} pixels out of sight: move them less"
             )
-        _known("fill", self.fill, FILLS)
-        _known("resampler", self.resampler, get_args(Resampler))
+        check_choice("fill", self.fill, get_args(Fill))
+        check_choice("resampler", self.resampler, get_args(Resampler))
 
     def __call__(
         self, x: Num[Array, "batch *space channels"], stride: Sequence[Number] | None = None
@@ -66,7 +67,7 @@ class Shift:
         y = x.reshape(*x.shape[: 1 + rank], -1)
         whole = [0 if u.denominator > 1 else int(u) for u in units]
         if any(whole):
-            y = ops.shift(y, np.array(whole, np.int32), mode=self.fill)
+            y = ops.shift(y, np.array(whole, np.int32), fill=self.fill)
         for axis, u in enumerate(units):
             if u.denominator > 1:
                 y = self._between(y, u, axis)
@@ -75,10 +76,10 @@ class Shift:
     def _between(self, x: Array, units: Fraction, axis: int) -> Array:
         along = np.eye(x.ndim - 2, dtype=np.int32)[axis]
         if self.resampler == "fourier":
-            return ops.shift(x, along * float(units), mode="fourier")
+            return ops.fourier_shift(x, along * float(units))
         below = math.floor(units)
         share = jnp.asarray(float(units - below), x.dtype)
-        first, second = (ops.shift(x, along * d, mode=self.fill) for d in (below, below + 1))
+        first, second = (ops.shift(x, along * d, fill=self.fill) for d in (below, below + 1))
         return (1 - share) * first + share * second
 
 
@@ -93,7 +94,7 @@ class Rotation:
     """
 
     degrees: int | float
-    fill: Border = "zero"
+    fill: Fill = "zero"
     order: int = 1
     group: str | None = None
 
@@ -120,7 +121,7 @@ class Rotation:
         if self.degrees % 90 == 0:
             return jnp.rot90(x, int(self.degrees // 90) % 4, axes=(1, 2))
         plane = x.reshape(*x.shape[:3], -1)
-        return ops.rotate(plane, self.degrees, mode=self.fill, order=self.order).reshape(x.shape)
+        return ops.rotate(plane, self.degrees, fill=self.fill, order=self.order).reshape(x.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Flip:
 
     def check(self, images: jax.ShapeDtypeStruct) -> None:
         """Raise InputError where images of this shape cannot be mirrored so."""
-        _known("axis", self.axis, ("length",) if len(images.shape) == 3 else ("width", "height"))
+        check_choice("axis", self.axis, ("length",) if len(images.shape) == 3 else ("width", "height"))
         if self.group is not None and find_group(self.group).mirrors == 1:
             raise InputError(f"group={self.group!r} has no mirror images: name one that has, 'p4m'")
 
@@ -155,7 +156,7 @@ class Scale:
     """The image zoomed about its centre by `factor`, above 1 enlarged, and each map about its own (`ops.scale`)."""
 
     factor: int | float
-    fill: Border = "zero"
+    fill: Fill = "zero"
     order: int = 1
 
     def check(self, images: jax.ShapeDtypeStruct) -> None:
@@ -176,7 +177,7 @@ class Scale:
     ) -> Float[Array, "batch *space channels"]:
         """Zoom (batch, height, width, *channels)."""
         plane = x.reshape(*x.shape[:3], -1)
-        return ops.scale(plane, self.factor, mode=self.fill, order=self.order).reshape(x.shape)
+        return ops.scale(plane, self.factor, fill=self.fill, order=self.order).reshape(x.shape)
 
 
 Transform: TypeAlias = Shift | Rotation | Flip | Scale
@@ -198,13 +199,8 @@ def _check_plane(images: jax.ShapeDtypeStruct, what: str) -> None:
 
 
 def _check_resampling(fill: str, order: int) -> None:
-    _known("fill", fill, FILLS)
-    _known("order", order, tuple(ORDERS))
-
-
-def _known(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"unknown {name}={value!r}: one of {', '.join(map(repr, choices))}")
+    check_choice("fill", fill, get_args(Fill))
+    check_choice("order", order, ORDERS)
 
 
 def _is_number(value: object) -> bool:

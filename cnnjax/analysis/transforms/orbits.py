@@ -16,8 +16,7 @@ from cnnjax import ops
 from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
-
-Fill = Literal["zero", "circular", "crop"]
+from cnnjax.ops import Fill
 
 MOST = 10_000
 """Transforms in an orbit, for every image is evaluated under each of them."""
@@ -38,20 +37,18 @@ class Orbit:
     """Walks through the orbit in small steps, for the flip rate: 0 is the identity, i the i-th parameter row."""
 
 
-@checked("max_shift", "fill")
-def shifts(max_shift: int, *, fill: Fill = "zero") -> Orbit:
+@checked("max_shift")
+def shifts(max_shift: int, *, fill: Literal[Fill, "crop"] = "zero") -> Orbit:
     """Every integer shift of up to `max_shift` pixels along both axes: (2 max_shift + 1)² − 1 transforms.
 
-    Pixels that come in are `"zero"`, or those that left (`"circular"`); with `"crop"` a window smaller than the image
-    by 2 max_shift moves over it, so all pixels are real, and the identity is the middle window. Parameters are (dy,
+    `fill` is what comes in, as in `ops.shift`; with "crop" nothing does: a window smaller than the image by 2 max_shift
+    moves over it, so all pixels are real, and the identity is the middle window. Parameters are (dy,
     dx) in pixels, the content's movement down and right. Paths are the rows and the columns of the grid.
 
     Raises InputError for more than 10,000 transforms, which is 49 pixels; as do the other orbits.
     """
     max_shift = _whole("max_shift", max_shift, 1, "pixel")
     _check_count(f"max_shift={max_shift}", (2 * max_shift + 1) ** 2 - 1, f"{(math.isqrt(MOST + 1) - 1) // 2} pixels")
-    if fill not in ("zero", "circular", "crop"):
-        raise InputError(f"unknown fill {fill!r}: one of 'zero', 'circular', 'crop'")
     apply = _crop_of(max_shift) if fill == "crop" else _shift_of(fill, max_shift)
     reach = range(-max_shift, max_shift + 1)
     offsets = [(dy, dx) for dy, dx in itertools.product(reach, reach) if (dy, dx) != (0, 0)]
@@ -75,7 +72,7 @@ def subpixel_shifts(parts: int = 4) -> Orbit:
     grid = np.arange(parts * parts).reshape(parts, parts)
     paths = tuple(tuple(map(int, line)) for line in (*grid, *grid.T))
     parameters = np.array(steps[1:], np.float32) / parts
-    return Orbit("shift_subpixel", parameters, np.zeros(2, np.float32), _shift_of("fourier", 1), "Fourier phase", paths)
+    return Orbit("shift_subpixel", parameters, np.zeros(2, np.float32), _shift_of(None, 1), "Fourier phase", paths)
 
 
 @checked()
@@ -120,14 +117,14 @@ def quarter_turns(orbit: Orbit) -> np.ndarray:
 
 
 @functools.cache
-def _shift_of(mode: Literal["zero", "circular", "fourier"], farthest: int) -> Callable[[Array, Array], Array]:
+def _shift_of(fill: Fill | None, farthest: int) -> Callable[[Array, Array], Array]:
     def shift(images: Array, offset: Array) -> Array:
         height, width = _size(images)
         if min(height, width) <= farthest:
             raise InputError(
                 f"shifts by {farthest} pixels move images of {height}×{width} out of sight: move them less"
             )
-        return ops.shift(images, offset, mode=mode)
+        return ops.fourier_shift(images, offset) if fill is None else ops.shift(images, offset, fill=fill)
 
     return shift
 

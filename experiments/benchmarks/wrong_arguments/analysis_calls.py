@@ -43,7 +43,7 @@ def _explain(f: Any, images: Any) -> Any:
 
 NETWORK = jax.tree_util.Partial(_apply, PARAMS)
 ORBIT = analysis.shifts(1)
-SHIFT = analysis.Shift((0, 1))
+SHIFT = analysis.Shift((0, 1), fill="circular")
 
 
 def _on_network(**others: Any) -> Arguments:
@@ -72,7 +72,7 @@ CALLS: dict[str, Arguments] = {
     "analysis.consistency": _on_logits(images=np.asarray(IMAGES), orbit=ORBIT, labels=LABELS),
     "analysis.correspondence": _on_network(covered=IMAGES.at[:, 2:4].set(0.5)),
     "analysis.cost": lambda: dict(f=_apply, images=IMAGES, params=PARAMS),
-    "analysis.cover": lambda: dict(images=IMAGES, corners=jnp.array([[0, 0], [1, 1]]), size=2, fill=jnp.zeros(1)),
+    "analysis.cover": lambda: dict(images=IMAGES, corners=jnp.array([[0, 0], [1, 1]]), size=2, background=jnp.zeros(1)),
     "analysis.deletion": _on_network(importance=MAPS, labels=LABELS, logits="1/logits", steps=2),
     "analysis.effective_receptive_field": _on_network(layer="maps"),
     "analysis.assert_equivariant": lambda: dict(f=lambda x: x, images=IMAGES, transform=SHIFT, tolerance=0.1),

@@ -46,5 +46,6 @@ CALLS: dict[str, Callable[[], Mapping[str, Any]]] = {
     "ops.rotate": lambda: dict(x=X, degrees=30.0),
     "ops.scale": lambda: dict(x=X, factor=2.0),
     "ops.select_phase": lambda: dict(x=X, phase=jnp.array([1]), stride=2),
+    "ops.fourier_shift": lambda: dict(x=X, offset=(0.5, 1.0)),
     "ops.shift": lambda: dict(x=X, offset=(1, 1)),
 }

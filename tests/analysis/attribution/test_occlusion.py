@@ -48,7 +48,7 @@ def by_definition():
 
 @every_framework
 def test_panels(make):
-    found = occlusion(make(), IMAGE, "hidden", logits="0", label=1, size=3, stride=2, fill=0.2, batch_size=6)
+    found = occlusion(make(), IMAGE, "hidden", logits="0", label=1, size=3, stride=2, background=0.2, batch_size=6)
     logits, totals, picture, (total, probability, prediction) = by_definition()
     assert found.channel == totals.argmax()
     np.testing.assert_allclose(found.total_activation, total, rtol=1e-4)
@@ -73,7 +73,7 @@ def look(place, x):
 def test_where_the_square_covers_what_counts():
     image = np.full((12, 12, 1), 0.9, np.float32)
     place = (jnp.asarray(3), jnp.asarray(7))
-    found = occlusion(Partial(look, place), image, "maps", size=3, stride=1, fill=0.0)
+    found = occlusion(Partial(look, place), image, "maps", size=3, stride=1, background=0.0)
     near = np.abs(np.arange(12)[:, None] - 3) <= 1
     near = near & (np.abs(np.arange(12)[None] - 7) <= 1)
     np.testing.assert_array_equal(found.prediction, near)
@@ -97,7 +97,7 @@ def test_where_the_square_covers_what_counts():
         (dict(channel=4), "channel=4 must be from 0 and below 4"),
         (dict(size=9), "size=9"),
         (dict(stride=0), "stride=0"),
-        (dict(fill=(0.1, 0.2)), "one for each of 1 channels"),
+        (dict(background=(0.1, 0.2)), "one for each of 1 channels"),
         (dict(image=IMAGE[None]), "expected one image"),
         (dict(image=255 * IMAGE), "divide pixels by 255"),
         (dict(batch_size=0), "batch_size=0"),

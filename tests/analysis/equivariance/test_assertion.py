@@ -17,12 +17,12 @@ def maps(images, padding):
 
 
 def test_circular_convolutions_move_with_the_image():
-    analysis.assert_equivariant(lambda x: maps(x, "circular"), IMAGES, analysis.Shift((1, 3)))
+    analysis.assert_equivariant(lambda x: maps(x, "circular"), IMAGES, analysis.Shift((1, 3), fill="circular"))
 
 
 def test_what_does_not_move_is_named_with_its_error():
     with pytest.raises(AssertionError, match=r"not equivariant under Shift.*, within 1e-05: conv by 0\.\d+, mean by"):
-        analysis.assert_equivariant(lambda x: maps(x, "same"), IMAGES, analysis.Shift((1, 3)))
+        analysis.assert_equivariant(lambda x: maps(x, "same"), IMAGES, analysis.Shift((1, 3), fill="circular"))
 
 
 def test_an_activation_that_is_0_everywhere_is_named():

@@ -109,7 +109,7 @@ def test_shifts_by_whole_units_are_the_definition(rank, case, units):
 )
 def test_parts_of_units_are_moved_by_the_fourier_phase(stride, offset):
     f, images = network(2, stride, "circular"), IMAGES[2]
-    found = analysis.equivariance_error(f, images, Shift(offset))
+    found = analysis.equivariance_error(f, images, Shift(offset, fill="circular"))
     scales = (np.array(offset), np.array(offset) / stride)
     expected = errors(f, phase_shifted(images, offset), images, lambda y, i: phase_shifted(y, scales[i]))
     np.testing.assert_allclose(jax.tree.leaves(found), expected, rtol=1e-11, atol=1e-13)
@@ -195,7 +195,7 @@ def test_maps_lie_on_any_axes():
         grouped = jnp.stack([y, 2 * y], 3)
         return [y, y.transpose(0, 3, 1, 2), y.transpose(2, 0, 3, 1), y[:, ::-1], grouped, y[0], y[..., :1], y[..., 0]]
 
-    *found, first, alone = analysis.equivariance_error(f, IMAGES[2][:1], Shift((2, 1)))
+    *found, first, alone = analysis.equivariance_error(f, IMAGES[2][:1], Shift((2, 1), fill="circular"))
     np.testing.assert_allclose(found, found[0], rtol=1e-12)
     assert first == alone
     assert min(found[0], abs(first - found[0])) > 0.01
@@ -205,12 +205,12 @@ def test_finer_maps_than_the_image_move_further():
     def f(x):
         return ops.conv_transpose(x, jnp.ones((2, 2, 2, 2)), input_size=(2 * N, 2 * N), stride=2, padding="valid")
 
-    error = analysis.equivariance_error(f, IMAGES[2], Shift((2.5, 1)))
+    error = analysis.equivariance_error(f, IMAGES[2], Shift((2.5, 1), fill="circular"))
     # By 5 and 2 units; a half of a pixel of the image is a phase, and so not the same as a whole unit.
     y, z = (np.asarray(f(jnp.asarray(x))) for x in (IMAGES[2], phase_shifted(IMAGES[2], (2.5, 1))))
     expected = np.roll(y, (5, 2), (1, 2))
     np.testing.assert_allclose(error, np.linalg.norm(z - expected) / np.linalg.norm(y), rtol=1e-12)
-    assert analysis.equivariance_error(f, IMAGES[2], Shift((3, -4))) < 1e-12
+    assert analysis.equivariance_error(f, IMAGES[2], Shift((3, -4), fill="circular")) < 1e-12
 
 
 def test_maps_of_which_every_unit_reads_the_whole_image_have_the_stride_of_their_size():
@@ -218,8 +218,8 @@ def test_maps_of_which_every_unit_reads_the_whole_image_have_the_stride_of_their
         y = ops.conv(x, jnp.asarray(KERNELS[2]), stride=2, padding="circular")
         return (y - y.mean((1, 2), keepdims=True)) / y.std((1, 2), keepdims=True)
 
-    assert analysis.equivariance_error(f, IMAGES[2], Shift((4, -2))) < 1e-12
-    assert analysis.equivariance_error(f, IMAGES[2], Shift((1, 0))) > 0.1
+    assert analysis.equivariance_error(f, IMAGES[2], Shift((4, -2), fill="circular")) < 1e-12
+    assert analysis.equivariance_error(f, IMAGES[2], Shift((1, 0), fill="circular")) > 0.1
 
 
 def test_what_has_no_place_is_compared_as_it_is():
@@ -258,7 +258,9 @@ def test_norms_of_narrow_types_are_summed_in_float32(dtype):
     # 4096 squares of 1/4 are more than half precision counts to in steps of 1/16.
     images = np.full((1, 64, 64, 1), 0.25)
     images[:, :, :32] = 0.5
-    found = analysis.equivariance_error(lambda x: x.at[:, :, 0].set(0), jnp.asarray(images, dtype), Shift((0, 32)))
+    found = analysis.equivariance_error(
+        lambda x: x.at[:, :, 0].set(0), jnp.asarray(images, dtype), Shift((0, 32), fill="circular")
+    )
     y, z = images.copy(), np.roll(images, 32, 2)
     y[:, :, 0], z[:, :, 0] = 0, 0
     y = np.roll(y, 32, 2)
@@ -269,7 +271,7 @@ def test_norms_of_narrow_types_are_summed_in_float32(dtype):
 def test_any_framework(make):
     images = np.random.default_rng(5).random((2, 9, 9, 1)).astype(np.float32)
     with jax.enable_x64(False):
-        found = analysis.equivariance_error(make(), images, Shift((2, -1)))
+        found = analysis.equivariance_error(make(), images, Shift((2, -1), fill="circular"))
         logits, layers = plain(jnp.asarray(np.roll(images, (2, -1), (1, 2))))
         reference, expected = plain(jnp.asarray(images))
     hidden = np.roll(expected["hidden"], (2, -1), (1, 2))
@@ -291,7 +293,7 @@ def test_a_partial_is_traced_once_for_all_transforms_and_parameters():
         compiled = []
         for factor, d in ((1, 1), (2, 2), (3, 5)):
             forward = jax.tree_util.Partial(f, factor * jnp.asarray(KERNEL))
-            found.append(analysis.equivariance_error(forward, images, Shift((d, 0))))
+            found.append(analysis.equivariance_error(forward, images, Shift((d, 0), fill="circular")))
             compiled.append(len(traces))
     assert max(found) < 1e-6
     # The receptive field is read off anew, the program is not compiled anew.
@@ -317,22 +319,22 @@ def conv(x):
             conv,
             IMAGES[2],
             lambda: Shift((0, 1), fill="wrap"),
-            "unknown fill='wrap': one of 'zero', 'circular', 'reflect'",
+            "fill='wrap' is unknown; use one of zero, circular, reflect",
         ),
-        (conv, IMAGES[2], lambda: Shift((0, 1), resampler="cubic"), "unknown resampler='cubic'"),
+        (conv, IMAGES[2], lambda: Shift((0, 1), resampler="cubic"), "resampler='cubic' is unknown"),
         (conv, IMAGES[2], lambda: Rotation(np.inf), "must be a finite angle"),
-        (conv, IMAGES[2], lambda: Rotation(30, fill="wrap"), "unknown fill='wrap'"),
-        (conv, IMAGES[2], lambda: Rotation(30, order=2), "unknown order=2: one of 0, 1, 3"),
+        (conv, IMAGES[2], lambda: Rotation(30, fill="wrap"), "fill='wrap' is unknown"),
+        (conv, IMAGES[2], lambda: Rotation(30, order=2), "order=2 is unknown; use one of 0, 1, 3"),
         (conv, IMAGES[2], lambda: Rotation(30, group="p4"), "no element of p4: give a multiple of 90"),
         (conv, IMAGES[2], lambda: Rotation(90, group="p5"), "'p5' is unknown"),
         (conv, IMAGES[2], lambda: Rotation(45, group="p8_approximate"), "fill='zero' and order=3"),
-        (conv, IMAGES[2], lambda: Flip("depth"), "unknown axis='depth': one of 'width', 'height'"),
+        (conv, IMAGES[2], lambda: Flip("depth"), "axis='depth' is unknown; use one of width, height"),
         (conv, IMAGES[2], lambda: Flip("width", group="p4"), "no mirror images"),
         (conv, IMAGES[2], lambda: Scale(0), "must be positive and finite"),
         (conv, IMAGES[2], lambda: (1, 0), "must be a Shift, Rotation, Flip or Scale"),
         (network(1, 1, "same"), IMAGES[1], lambda: Rotation(90), "rotation needs"),
         (network(1, 1, "same"), IMAGES[1], lambda: Scale(2.0), "scaling needs"),
-        (network(1, 1, "same"), IMAGES[1], lambda: Flip("width"), "unknown axis='width': one of 'length'"),
+        (network(1, 1, "same"), IMAGES[1], lambda: Flip("width"), "axis='width' is unknown; use one of length"),
         (
             lambda x: {"logits": x.mean((1, 2))},
             IMAGES[2],

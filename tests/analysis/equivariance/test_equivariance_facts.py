@@ -74,9 +74,9 @@ class TestCircularPaddingAndShiftsByTheTotalStride:
     def test_are_exact_for_any_downsampler(self, downsample, dtype, tolerance):
         x = images(12, dtype)
         f = network(x, padding="circular", downsample=downsample, factors=(2, 2))
-        errors = analysis.equivariance_error(f, x, Shift((4, -8)))
+        errors = analysis.equivariance_error(f, x, Shift((4, -8), fill="circular"))
         assert worst(errors) < tolerance
-        assert worst(analysis.equivariance_error(f, x, Shift((1, 2)))) > 0.01
+        assert worst(analysis.equivariance_error(f, x, Shift((1, 2), fill="circular"))) > 0.01
 
 
 class TestStride1:
@@ -85,12 +85,12 @@ class TestStride1:
         x = images(9, dtype)
         f = network(x, padding="circular", factors=(1, 1))
         for offset in [(0, 1), (-8, 4)]:
-            assert worst(analysis.equivariance_error(f, x, Shift(offset))) < tolerance, offset
+            assert worst(analysis.equivariance_error(f, x, Shift(offset, fill="circular"))) < tolerance, offset
 
     def test_with_zero_padding_leaves_the_border_alone(self):
         x = images(16)
         f = network(x, padding="same", factors=(1, 1))
-        logits, _ = analysis.shift_terms(f, x, Shift((0, 3)))
+        logits, _ = analysis.shift_terms(f, x, Shift((0, 3), fill="circular"))
         assert logits.aliasing < 1e-12
         assert logits.border == pytest.approx(logits.total, rel=1e-12)
         assert 1e-4 < logits.total < 1e-1
@@ -102,13 +102,13 @@ class TestAdaptivePolyphaseSampling:
         x = images(8, dtype)
         f = network(x, padding="circular", downsample="polyphase", factors=(2, 2))
         for offset in [(0, 1), (3, -2), (-5, 7)]:
-            assert logits_error(f, x, Shift(offset)) < tolerance, offset
+            assert logits_error(f, x, Shift(offset, fill="circular")) < tolerance, offset
 
     @pytest.mark.parametrize(("side", "padding"), [(10, "circular"), (8, "same")])
     def test_is_not_otherwise(self, side, padding):
         x = images(side)
         f = network(x, padding=padding, downsample="polyphase", factors=(2, 2))
-        assert max(logits_error(f, x, Shift(offset)) for offset in [(1, 0), (3, 2)]) > 1e-3
+        assert max(logits_error(f, x, Shift(offset, fill="circular")) for offset in [(1, 0), (3, 2)]) > 1e-3
 
 
 @PRECISION
@@ -122,7 +122,7 @@ def test_a_blur_keeps_the_mean_and_adds_no_error_of_shift(dtype, tolerance):
         return maps, [ops.global_avg_pool(y) for y in maps]
 
     for offset in [(1, 0), (3, 2), (-1, 5)]:
-        _, (*pooled, strided) = analysis.equivariance_error(f, x, Shift(offset))
+        _, (*pooled, strided) = analysis.equivariance_error(f, x, Shift(offset, fill="circular"))
         assert max(pooled) < tolerance
         assert strided > 1e-3
 

@@ -372,9 +372,9 @@ def test_images_that_are_none_are_refused(given, message):
         analysis.receptive_field(lambda x: x, given)
 
 
-@pytest.mark.parametrize("unit", [4, -1, (0, 4), (0,), (0, 0, 0)])
-def test_a_unit_that_there_is_not_is_refused(unit):
+@pytest.mark.parametrize("position", [(4, 4), (0, -1), (0, 4), (0,), (0, 0, 0)])
+def test_a_unit_that_there_is_not_is_refused(position):
     field = analysis.receptive_field(lambda x: pool(x, 2, 2), images(8))
     for of in (field.span, field.clipped_span, field.centre, field.support):
-        with pytest.raises(InputError, match=r"unit=.*\(4, 4\)"):
-            of(unit)
+        with pytest.raises(InputError, match=r"position=.*\(4, 4\)"):
+            of(position)

@@ -111,7 +111,7 @@ def test_every_framework_gives_the_same(make):
         (IMAGES, 7, "zero", r"max_shift=7 does not fit images of shape \(5, 7, 8, 2\)"),
         (IMAGES, 4, "crop", "max_shift=4 leaves no window"),
         (IMAGES, 0, "zero", "max_shift=0 must be at least 1"),
-        (IMAGES, 1, "mirror", "unknown fill 'mirror'"),
+        (IMAGES, 1, "mirror", "fill='mirror' is unknown"),
         (IMAGES[:, 0], 1, "zero", r"orbits move images"),
     ],
 )

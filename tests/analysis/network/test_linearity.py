@@ -95,7 +95,7 @@ CASES = {
     "blur_pool": (LINEAR, lambda x: ops.blur_pool(x)),
     "rotate": (LINEAR, lambda x: ops.rotate(x, 30.0)),
     "shift": (LINEAR, lambda x: ops.shift(x, (1, -2))),
-    "fourier shift": (LINEAR, lambda x: ops.shift(x, (0.5, 0.25), mode="fourier")),
+    "fourier shift": (LINEAR, lambda x: ops.fourier_shift(x, (0.5, 0.25))),
     "resize": (LINEAR, lambda x: jax.image.resize(x, (2, 9, 9, 2), "linear")),
     "matrix": (LINEAR, lambda x: jnp.einsum("ab,nbwc->nawc", MATRIX, x)),
     "rearranged": (

@@ -80,7 +80,7 @@ def derivative_of_resampling(fill, order):
     def derivative(x, place, velocity):
         def moved(row, column):
             positions = (jnp.broadcast_to(p, (2, 30)) for p in (row + 2.0, column + 2.5))
-            return resample(x, *positions, mode=fill, order=order).reshape(x.shape)
+            return resample(x, *positions, fill=fill, order=order).reshape(x.shape)
 
         return jax.jvp(moved, place, velocity)[1]
 
@@ -110,7 +110,7 @@ def test_other_generators_are_what_differentiating_the_resampling_gives(generato
 @pytest.mark.parametrize("resampler", ["linear", "cubic"])
 def test_rotation_and_scale_are_those_of_ops(resampler):
     x = jnp.asarray(noise(2, 6, 6, 2))
-    options = {"mode": "reflect", "order": ORDERS[resampler]}
+    options = {"fill": "reflect", "order": ORDERS[resampler]}
 
     def turned_and_zoomed(t):
         return ops.rotate(x, t * 180 / math.pi, **options), ops.scale(x, jnp.exp(t), **options)
@@ -126,9 +126,11 @@ def test_what_each_resampler_makes_of_a_wave(n):
     p = np.arange(n)
     wave, quarter = np.cos(omega * p).reshape(1, n, 1), np.sin(omega * p).reshape(1, n, 1)
     np.testing.assert_allclose(of_images(wave, "translation_x"), omega * quarter, atol=1e-12)
-    np.testing.assert_allclose(of_images(wave, "translation_x", "cubic"), np.sin(omega) * quarter, atol=1e-12)
+    np.testing.assert_allclose(
+        of_images(wave, "translation_x", "cubic", "circular"), np.sin(omega) * quarter, atol=1e-12
+    )
     linear = 2 * np.sin(omega / 2) * np.sin(omega * (p + 0.5)).reshape(1, n, 1)
-    np.testing.assert_allclose(of_images(wave, "translation_x", "linear"), linear, atol=1e-12)
+    np.testing.assert_allclose(of_images(wave, "translation_x", "linear", "circular"), linear, atol=1e-12)
 
 
 def test_the_cubic_slope_is_the_mean_of_both_linear_ones():
@@ -138,7 +140,7 @@ def test_the_cubic_slope_is_the_mean_of_both_linear_ones():
         return (1 - abs(t)) * x + abs(t) * np.roll(x, int(np.sign(t)), 2)
 
     both = (shifted(1e-3) - shifted(-1e-3)) / 2e-3
-    np.testing.assert_allclose(of_images(x, "translation_x", "cubic"), both, atol=1e-10)
+    np.testing.assert_allclose(of_images(x, "translation_x", "cubic", "circular"), both, atol=1e-10)
 
 
 def photometric(x, name, t):

@@ -78,7 +78,7 @@ def test_paths_take_the_smallest_steps(orbit):
     ("make", "message"),
     [
         (lambda: analysis.shifts(0), "max_shift=0 must be at least 1"),
-        (lambda: analysis.shifts(1, fill="mirror"), "unknown fill 'mirror'"),
+        (lambda: analysis.shifts(1, fill="mirror"), "fill='mirror' is unknown"),
         (lambda: analysis.subpixel_shifts(1), "parts=1 must be at least 2"),
         (lambda: analysis.rotations(25.0), "rotation step 25.0 must divide 360"),
         (lambda: analysis.rotations(0.0), "rotation step 0.0 must divide 360"),

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from cnnjax import runtime
 from cnnjax.analysis.attribution.backward.pool_rules import with_pool_rule
-from cnnjax.analysis.attribution.backward.relu_rules import Others, Rule, check_rule, with_relu_rule
+from cnnjax.analysis.attribution.backward.relu_rules import Others, Rule, with_relu_rule
 from cnnjax.analysis.attribution.backward.windowed import windowed
 from cnnjax.analysis.inputs.batches import batches
 from cnnjax.analysis.inputs.compilation import compiled
@@ -43,7 +43,7 @@ class Projection:
     """The activation of each unit: what its picture was made from."""
 
 
-@checked("rule", "others")
+@checked()
 def project(
     f: Callable[[jax.Array], Any],
     image: ArrayLike,
@@ -98,7 +98,7 @@ class Projector:
     an image of the wrong shape, dtype or range, or numbers that are not finite.
     """
 
-    @checked("rule", "others")
+    @checked()
     def __init__(
         self,
         f: Callable[[jax.Array], Any],
@@ -110,7 +110,6 @@ class Projector:
         value_range: ValueRange = (0, 1),
         batch_size: int = 32,
     ):
-        check_rule(rule, others)
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be positive")
         self._range, self._batch_size = value_range, batch_size

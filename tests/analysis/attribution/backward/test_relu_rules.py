@@ -383,9 +383,9 @@ def test_frameworks(make):
 
 
 def test_bad_input(without_type_checks):
-    with pytest.raises(InputError, match="unknown rule 'deconv'"):
+    with pytest.raises(InputError, match="rule='deconv' is unknown"):
         with_relu_rule(jax.nn.relu, "deconv")
-    with pytest.raises(InputError, match="unknown others='drop'"):
+    with pytest.raises(InputError, match="others='drop' is unknown"):
         with_relu_rule(jax.nn.relu, "guided", others="drop")
     with pytest.raises(InputError, match=r"no rectifier.*no activation that is known"):
         with_relu_rule(lambda x: 2 * x, "guided")(X)
