@@ -33,17 +33,17 @@ def random_crop(
     return _unless_zero(padding, images, lambda: _moved(key, images, padding, "zero"))
 
 
-@checked("farthest")
+@checked("max_shift")
 def random_shift(
-    key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, farthest: ScalarLike
+    key: PRNGKeyArray, images: Float[Array, "batch height width channels"], *, max_shift: ScalarLike
 ) -> Float[Array, "batch height width channels"]:
-    """Move each image by whole pixels, uniform in [−farthest, farthest] on both axes, what leaves coming in again.
+    """Move each image by whole pixels, uniform in [−max_shift, max_shift] on both axes, what leaves coming in again.
 
     A circular shift: with circular padding and a stride of 1 a network cannot tell it from none.
-    Raises `InputError` for a `farthest` that is negative or no whole number.
+    Raises `InputError` for a `max_shift` that is negative or no whole number.
     """
-    _check("farthest", farthest, 0, MOST_PIXELS, whole=True)
-    return _unless_zero(farthest, images, lambda: _moved(key, images, farthest, "circular"))
+    _check("max_shift", max_shift, 0, MOST_PIXELS, whole=True)
+    return _unless_zero(max_shift, images, lambda: _moved(key, images, max_shift, "circular"))
 
 
 @checked()
@@ -76,8 +76,8 @@ def random_flip(
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
 
-def _moved(key: PRNGKeyArray, images: jax.Array, farthest: ScalarLike, fill: Fill) -> jax.Array:
-    reach = jnp.asarray(farthest).astype(jnp.int32)
+def _moved(key: PRNGKeyArray, images: jax.Array, max_shift: ScalarLike, fill: Fill) -> jax.Array:
+    reach = jnp.asarray(max_shift).astype(jnp.int32)
     return shift(images, jax.random.randint(key, (len(images), 2), -reach, reach + 1, jnp.int32), fill=fill)
 
 

@@ -60,4 +60,4 @@ def apply_augmentation(
     images = random_flip(flip, images, probability=strengths.flip)
     images = random_rotation(turn, images, degrees=strengths.rotation)
     images = random_crop(crop, images, padding=strengths.crop)
-    return random_shift(shift, images, farthest=strengths.shift)
+    return random_shift(shift, images, max_shift=strengths.shift)

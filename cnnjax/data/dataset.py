@@ -7,9 +7,10 @@ import numpy as np
 
 from cnnjax.data.cache import cached
 from cnnjax.data.config import EMBEDDED, DataConfig, validate
-from cnnjax.data.sources.source import Arrays, Progress, Source, check_memory
+from cnnjax.data.sources.source import Arrays, Source, check_memory
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.reporting import Report, silent
 
 SHOWN_CLASSES = 10
 """Classes that a line about a dataset names."""
@@ -61,11 +62,11 @@ class Dataset:
 
 
 @checked()
-def load(config: DataConfig, *, max_shift: int = 0, progress: Progress | None = None) -> Dataset:
+def load(config: DataConfig, *, max_shift: int = 0, progress: Report = silent) -> Dataset:
     """Read the images that `config` names, centred on their canvas with room for shifts of `max_shift` pixels.
 
     Everything is validated before any image is decoded, and images are decoded once (see `cnnjax.data.cache`).
-    `progress(what, done, total)` is called now and then while decoding.
+    `progress(done, total, text)` is called now and then while decoding.
     Raises `InputError` for an unknown name, absent or unreadable data, a missing package, and a canvas smaller than
     the image and the shifts on both sides.
     """

@@ -12,9 +12,9 @@ import numpy as np
 
 from cnnjax.data.pixels import GREY_MODES, full_scale, to_pixels
 from cnnjax.data.require import require
-from cnnjax.data.sources.source import Progress
 from cnnjax.errors import InputError
 from cnnjax.files import open_file, printable
+from cnnjax.reporting import Report, silent
 
 REPORT_EVERY = 500
 """Images decoded between two reports of progress."""
@@ -35,7 +35,7 @@ def decode(
     channels: int,
     size: int | None,
     what: str,
-    progress: Progress | None,
+    progress: Report = silent,
 ) -> np.ndarray:
     """Decode `count` named images, files or encoded bytes, to uint8 (count, height, width, channels).
 
@@ -53,8 +53,8 @@ def decode(
         if pixels.shape != images.shape[1:]:
             raise differing_sizes(name, pixels.shape[:2], images.shape[1:3])
         images[index] = pixels
-        if progress is not None and ((index + 1) % REPORT_EVERY == 0 or index + 1 == count):
-            progress(what, index + 1, count)
+        if (index + 1) % REPORT_EVERY == 0 or index + 1 == count:
+            progress(index + 1, count, what)
     if images is None:
         raise InputError(f"{what}: there are no images")
     return images

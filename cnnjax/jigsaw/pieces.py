@@ -70,7 +70,7 @@ def cut(image: Float[Array, "height width *channels"], *, side: int) -> Cut:
 
 @checked()
 def shuffle(
-    pieces: Float[Array, "pieces side side channels"], key: Key[Array, ""], *, rotate: bool = False
+    key: Key[Array, ""], pieces: Float[Array, "pieces side side channels"], *, rotate: bool = False
 ) -> Shuffled:
     """Mix pieces that lie in reading order, and with `rotate` turn each by a random number of quarters.
 

@@ -1,7 +1,6 @@
 """A square jigsaw puzzle solved: compare, agree, grow a tree, fill the grid, and repair."""
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from cnnjax.jigsaw.polish import polish
 from cnnjax.jigsaw.regrow import regrow
 from cnnjax.jigsaw.segments import loosened, segments
 from cnnjax.jigsaw.tree import Cluster, candidates, grow
+from cnnjax.reporting import Report, silent
 
 _CAP_OF_OBJECTIVE, _CAP_OF_AGREED = 3.0, 6.0
 # A repair draws one of each:
@@ -54,12 +54,12 @@ class Solution:
 def solve(
     pieces: Float[Array, "n side side 3"],
     grid: tuple[int, int],
-    key: Key[Array, ""],
     *,
+    key: Key[Array, ""],
     rotate: bool = False,
     dissimilarity: Dissimilarity = gradient_and_prediction,
     patience: int = 24,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Report = silent,
 ) -> Solution:
     """Put square pieces, RGB in [0, 1], together to `grid` (rows, columns); with `rotate` they may be turned.
 
@@ -76,11 +76,10 @@ def solve(
     _check(pieces, grid, patience)
     n = len(pieces)
     random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    report = progress or (lambda done, total, text: None)
     # Among equals the first is taken: sorted by content, a numbering that knows the answer cannot help.
     host = np.asarray(pieces)
     order = np.array(sorted(range(n), key=lambda i: host[i].tobytes()))
-    report(0, patience + 1, "comparing borders")
+    progress(0, patience + 1, "comparing borders")
     ratio = relative(fits(pieces[order], dissimilarity, rotate=rotate))
     likely = agreed(ratio)
     cost, guide = ratio.capped(_CAP_OF_OBJECTIVE), likely.capped(_CAP_OF_AGREED)
@@ -100,18 +99,18 @@ def solve(
         return regrow(states, segment, edges, guide, random=random)
 
     repaired, counts = (regrown, 2) if rotate else (inferred, 1)
-    report(0, patience + 1, "growing a tree")
+    progress(0, patience + 1, "growing a tree")
     single = [Cluster(np.array([i]), np.zeros((1, 2), int), np.zeros(1, int)) for i in range(n)]
     best = polish(fill(grow(single, edges, grid, turns=ratio.turns)[0], guide, grid), cost)
     objective, since = cost.total(best), 0
     while since < patience:
-        report(since + 1, patience + 1, f"repairing, objective {objective:.1f}")
+        progress(since + 1, patience + 1, f"repairing, objective {objective:.1f}")
         found = polish(repaired(best), cost)
         since += counts
         if (total := cost.total(found)) < objective - 1e-6 * objective:
             best, objective, since = found, total, 0
     turns, numbers = np.divmod(best, n)
-    report(patience + 1, patience + 1, f"objective {objective:.1f}")
+    progress(patience + 1, patience + 1, f"objective {objective:.1f}")
     diagnosis = diagnose(pieces[order], ratio, grid)
     return Solution(Arrangement(order[numbers], turns), objective, diagnosis, cost, order)
 

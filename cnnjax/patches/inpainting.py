@@ -39,16 +39,19 @@ class Level(NamedTuple):
     image: Float32[np.ndarray, "height width c"]
     mask: Bool[np.ndarray, "height width"]
     energies: list[float]
+    number: int = 1
+    """Which level, from the coarsest, of so many."""
+    count: int = 1
 
 
 @checked()
 def inpaint(
     image: Float[Array | np.ndarray, "height width *c"],
     mask: Shaped[Array | np.ndarray, "height width"],
-    key: Key[Array, ""],
     *,
+    key: Key[Array, ""],
     patch_size: int = 7,
-    report: Callable[[Level, int, int], None] | None = None,
+    on_level: Callable[[Level], object] = lambda level: None,
 ) -> Float32[np.ndarray, "height width *c"]:
     """The image with a hole, where `mask` is True (or 1, or 255), filled: each of its patches looks like one outside.
 
@@ -63,7 +66,7 @@ def inpaint(
     coarsest level begins smooth, each other with a vote on the same n, enlarged.
 
     Values lie in [0, 1]; known pixels come back unchanged to the bit. It is no function to be jitted: the levels'
-    sizes follow from the mask. `report(level, number, count)` is called after each level. Raises InputError for a mask
+    sizes follow from the mask. `on_level(level)` is called after each. Raises InputError for a mask
     of another size, of other values or that leaves no patch, and for an image with known values that are not in [0, 1],
     smaller than a patch, or with its patches too large to be counted in 32 bits.
 
@@ -93,10 +96,9 @@ def inpaint(
             patch_size=patch_size,
             rounds=_ROUNDS[min(number, len(_ROUNDS) - 1)],
         )
-        level = level._replace(image=level.image[:, :, :channels])
+        level = level._replace(image=level.image[:, :, :channels], number=number + 1, count=len(levels))
         filled = level.image
-        if report is not None:
-            report(level, number + 1, len(levels))
+        on_level(level)
     return np.where(hole[:, :, None], filled, given.astype(np.float32)).reshape(np.shape(image))
 
 

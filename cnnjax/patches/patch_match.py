@@ -17,8 +17,8 @@ from cnnjax.patches.search import Prepared, prepare, search
 def patchmatch(
     source: Float[Array, "source_height source_width *c"],
     target: Float[Array, "height width *c"],
-    key: Key[Array, ""],
     *,
+    key: Key[Array, ""],
     patch_size: int = 7,
     k: int = 1,
     iterations: int = 5,

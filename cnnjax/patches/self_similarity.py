@@ -63,7 +63,7 @@ def _similar(image: Array, patch: Array, corner: Array, *, k: int) -> NearestPat
 
 
 @checked()
-def phase_randomised(image: Float[Array, "height width *c"], key: Key[Array, ""]) -> Float[Array, "height width *c"]:
+def randomize_phase(key: Key[Array, ""], image: Float[Array, "height width *c"]) -> Float[Array, "height width *c"]:
     """The image with its amplitude spectrum, and so its autocorrelation, but phases of chance: no structure.
 
     `F(y) = F(x) exp(i φ)` with one φ for all channels, that of a noise image, so that colours stay correlated and y is
@@ -80,7 +80,7 @@ def phase_randomised(image: Float[Array, "height width *c"], key: Key[Array, ""]
 
 
 @checked()
-def pixel_shuffled(image: Float[Array, "height width *c"], key: Key[Array, ""]) -> Float[Array, "height width *c"]:
+def shuffle_pixels(key: Key[Array, ""], image: Float[Array, "height width *c"]) -> Float[Array, "height width *c"]:
     """The image's pixels in an order of chance: the same colours, nothing else.
 
     Raises InputError for an image whose values are not in [0, 1].

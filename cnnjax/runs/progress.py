@@ -31,13 +31,13 @@ class Progress:
         terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._display = _Bars(total_cells) if terminal else None
 
-    def prepare(self, what: str, done: int, total: int) -> None:
+    def prepare(self, done: int, total: int, text: str) -> None:
         """Say how far the work before the first cell is, such as decoding images."""
         if self._display:
-            self._display.prepare(what, done, total)
-        elif what != self._preparing:
-            self._preparing = what
-            self.note(what)
+            self._display.prepare(text, done, total)
+        elif text != self._preparing:
+            self._preparing = text
+            self.note(text)
 
     def cell(self, name: str) -> None:
         """Begin the cell `name`; the one before it is over."""

@@ -15,6 +15,7 @@ from jaxtyping import Array, PyTree
 from cnnjax import analysis
 from cnnjax.data import Dataset, shapes
 from cnnjax.errors import InputError
+from cnnjax.reporting import Report, silent
 from cnnjax.sweep.ranges import check_ranges
 from cnnjax.sweep.traced import shapes_of
 
@@ -116,7 +117,7 @@ def measure(
     model: nn.Module,
     networks: list[PyTree],
     *,
-    progress: Callable[[int, int, str], Any] = lambda done, total, text: None,
+    progress: Report = silent,
 ) -> dict[str, np.ndarray]:
     """Every prediction the scores need, for each network: arrays by `orbit/what`, with a leading seed axis.
 

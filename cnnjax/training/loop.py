@@ -16,6 +16,7 @@ from cnnjax.data import epoch_order
 from cnnjax.door import checked
 from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
+from cnnjax.reporting import Report, silent
 from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import TrainConfig
 from cnnjax.training.execution import run_steps, stack, unstack
@@ -70,7 +71,7 @@ def train(
     checkpoint: Path | None = None,
     snapshots: Mapping[int, Path] | None = None,
     log: Callable[..., Any] = lambda **record: None,
-    progress: Callable[[int, int, str], Any] = lambda done, total, text: None,
+    progress: Report = silent,
 ) -> PyTree:
     """Train one network for each seed and return their variables with a leading seed axis.
 
@@ -102,7 +103,7 @@ def train_together(
     images: UInt8[np.ndarray, "images height width channels"],
     labels: Int[np.ndarray, " images"],
     *,
-    progress: Callable[[int, int, str], Any] = lambda done, total, text: None,
+    progress: Report = silent,
 ) -> list[PyTree | DivergedError]:
     """Train several at the same time, as `train` does each, and return the variables of each, or why it failed.
 

@@ -107,9 +107,9 @@ def solve_once(image: jax.Array, piece: int, seed: int, *, rotate: bool, progres
     """Cut, mix and solve an image; the scores, objectives and seconds of the answer."""
     puzzle = jigsaw.cut(image, side=piece)
     for_mixing, for_search = jax.random.split(jax.random.key(seed))
-    mixed = jigsaw.shuffle(puzzle.pieces, for_mixing, rotate=rotate)
+    mixed = jigsaw.shuffle(for_mixing, puzzle.pieces, rotate=rotate)
     began = time.perf_counter()
-    solution = jigsaw.solve(mixed.pieces, puzzle.grid, for_search, rotate=rotate, progress=progress.advance)
+    solution = jigsaw.solve(mixed.pieces, puzzle.grid, key=for_search, rotate=rotate, progress=progress.advance)
     seconds = time.perf_counter() - began
     truth = jigsaw.true_arrangement(mixed, puzzle.grid)
     return {**measures(solution, mixed, truth), "seconds": seconds}

@@ -112,7 +112,7 @@ def _search(source_name: str, target_name: str, exclusion: int, *, repeats: int)
 
     def timed(seed: int, iterations: int) -> tuple[patches.NearestPatches, float]:
         begin = time.perf_counter()
-        found = patches.patchmatch(source, target, jax.random.key(seed), exclusion=exclusion, iterations=iterations)
+        found = patches.patchmatch(source, target, key=jax.random.key(seed), exclusion=exclusion, iterations=iterations)
         return jax.block_until_ready(found), time.perf_counter() - begin
 
     timed(0, _ITERATIONS)  # compiles
@@ -176,7 +176,7 @@ def _programs() -> dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]
         return fill
 
     return {
-        "cnnjax": lambda image, mask, key: patches.inpaint(image, mask, jax.random.key(key), patch_size=_PATCH),
+        "cnnjax": lambda image, mask, key: patches.inpaint(image, mask, key=jax.random.key(key), patch_size=_PATCH),
         "PyPatchMatch, 7×7": pypatchmatch(7),
         "PyPatchMatch, 11×11": pypatchmatch(11),
         "PyPatchMatch, 15×15": pypatchmatch(15),

@@ -69,7 +69,7 @@ def run(config: Config) -> Path:
     if config.shuffle_pixels:
         image = jax.random.permutation(for_pixels, image.reshape(-1, 3)).reshape(image.shape)
     puzzle = jigsaw.cut(image, side=config.piece)
-    mixed = jigsaw.shuffle(puzzle.pieces, for_mixing, rotate=config.rotate)
+    mixed = jigsaw.shuffle(for_mixing, puzzle.pieces, rotate=config.rotate)
     truth = jigsaw.true_arrangement(mixed, puzzle.grid)
     with open_run("jigsaw", config, out=config.out) as directory:
         with Progress(1) as progress:
@@ -82,7 +82,7 @@ def run(config: Config) -> Path:
             solution = jigsaw.solve(
                 mixed.pieces,
                 puzzle.grid,
-                for_search,
+                key=for_search,
                 rotate=config.rotate,
                 patience=config.patience,
                 progress=progress.advance,

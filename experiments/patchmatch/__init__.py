@@ -74,17 +74,18 @@ def run(config: Config) -> Path:
             progress.cell(f"{config.image}: {hole.sum():,} of {hole.size:,} pixels to fill")
             progress.status("compiling, and filling the coarsest level")
 
-            def report(level: Level, number: int, count: int) -> None:
+            def seen(level: Level) -> None:
                 levels.append(level)
                 size = f"{level.image.shape[1]}×{level.image.shape[0]}"
-                progress.advance(number, count, f"level of {size}")
+                progress.advance(level.number, level.count, f"level of {size}")
                 progress.note(
-                    f"  level {number} of {count}, {size}: energy {level.energies[0]:.4g} to {level.energies[-1]:.4g}"
+                    f"  level {level.number} of {level.count}, {size}: energy {level.energies[0]:.4g} to "
+                    f"{level.energies[-1]:.4g}"
                 )
-                directory.log(level=number, size=size, first_energy=level.energies[0], energy=level.energies[-1])
+                directory.log(level=level.number, size=size, first_energy=level.energies[0], energy=level.energies[-1])
 
             filled = patches.inpaint(
-                image, hole, jax.random.key(config.seed), patch_size=config.patch_size, report=report
+                image, hole, key=jax.random.key(config.seed), patch_size=config.patch_size, on_level=seen
             )
         _write_image(directory.path / "result.png", filled)
         if config.result is not None:

@@ -103,8 +103,8 @@ def _chance(image: np.ndarray, seed: int, number: int) -> dict[str, np.ndarray]:
     noise = np.random.default_rng((seed, number)).normal(image.mean((0, 1)), image.std((0, 1)), image.shape)
     return {
         "photograph": image,
-        "random phases": np.asarray(patches.phase_randomised(jnp.asarray(image), key)),
-        "shuffled pixels": np.asarray(patches.pixel_shuffled(jnp.asarray(image), key)),
+        "random phases": np.asarray(patches.randomize_phase(key, jnp.asarray(image))),
+        "shuffled pixels": np.asarray(patches.shuffle_pixels(key, jnp.asarray(image))),
         "noise": np.clip(noise, 0, 1).astype(np.float32),
     }
 

@@ -14,9 +14,9 @@ from cnnjax import models
 from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.data.decode import decode
 from cnnjax.data.image_files import SUFFIXES, describe_left_out, image_files
-from cnnjax.data.sources.source import Progress
 from cnnjax.errors import InputError
 from cnnjax.files import printable
+from cnnjax.reporting import Report, silent
 from cnnjax.runs import read_config
 from cnnjax.sweep.catalogue import CATALOGUE
 from cnnjax.sweep.cell import WEIGHTS
@@ -26,7 +26,7 @@ from cnnjax.training import unstack
 from experiments.shared.subject import Images, Subject, drawn, of_model
 
 
-def of_run(run: Path, cell: str, seed: int, images: Path | None, *, progress: Progress | None = None) -> Subject:
+def of_run(run: Path, cell: str, seed: int, images: Path | None, *, progress: Report = silent) -> Subject:
     """A network that a cell of a run has kept, and the run's test images, or those of a folder.
 
     An empty `cell` is the first in name order. Raises InputError for what is no run, a cell that has kept no weights
@@ -116,7 +116,7 @@ def of_cell(folder: Folder, seed: int, images: Images, *, title: str) -> Subject
     return Subject(title, of_model(model), network(WEIGHTS), images, drawn(model, images), snapshots)
 
 
-def of_weights(name: str, weights: Path, images: Path | None, *, progress: Progress | None = None) -> Subject:
+def of_weights(name: str, weights: Path, images: Path | None, *, progress: Report = silent) -> Subject:
     """A network with weights from elsewhere (`models.load_weights`) and the images of a folder."""
     if images is None:
         raise InputError("weights from elsewhere come without images: give a folder of them with --images FOLDER")
@@ -127,7 +127,7 @@ def of_weights(name: str, weights: Path, images: Path | None, *, progress: Progr
     return Subject(title, of_model(model), variables, shown, drawn(model, shown))
 
 
-def folder_images(folder: Path, *, side: int, channels: int, progress: Progress | None = None) -> Images:
+def folder_images(folder: Path, *, side: int, channels: int, progress: Report = silent) -> Images:
     """The image files of a folder and those below it in name order, each resized to a square of `side` pixels.
 
     Raises InputError for what is no folder, one without images, and a file that cannot be read.

@@ -28,7 +28,7 @@ def photograph(name: str) -> jax.Array:
 def best_neighbours(image: jax.Array, dissimilarity: jigsaw.Dissimilarity, *, piece: int) -> float:
     """The share of borders in an image, cut and mixed, whose best fit is the true neighbour."""
     puzzle = jigsaw.cut(image, side=piece)
-    mixed = jigsaw.shuffle(puzzle.pieces, jax.random.key(0))
+    mixed = jigsaw.shuffle(jax.random.key(0), puzzle.pieces)
     truth = jigsaw.true_arrangement(mixed, puzzle.grid)
     return jigsaw.right_best_neighbours(jigsaw.fits(mixed.pieces, dissimilarity), truth)
 

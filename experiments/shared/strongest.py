@@ -36,7 +36,7 @@ def strongest(
         k=k,
         channels=maps,
         rule=rule,
-        progress=lambda done, total: progress.advance(done, 2 * total, f"images through {layer}"),
+        progress=lambda done, total, text: progress.advance(done, 2 * total, f"images through {layer}"),
     )
     assert found.pictures is not None
     untrained = analysis.top_activations(
@@ -46,7 +46,9 @@ def strongest(
         k=k,
         channels=maps,
         rule=None,
-        progress=lambda done, total: progress.advance(total + done, 2 * total, "images through an untrained network"),
+        progress=lambda done, total, text: progress.advance(
+            total + done, 2 * total, "images through an untrained network"
+        ),
     )
     alive = np.flatnonzero(found.values[:, 0] > 0).tolist()
     rows = np.array(even(alive or range(len(maps)), shown))

@@ -12,7 +12,7 @@ KEY = jax.random.key(7)
 IMAGES = jax.random.uniform(jax.random.key(1), (6, 9, 8, 3))
 CHANGES = {
     "crop": jax.jit(lambda key, images, s: random_crop(key, images, padding=s)),
-    "shift": jax.jit(lambda key, images, s: random_shift(key, images, farthest=s)),
+    "shift": jax.jit(lambda key, images, s: random_shift(key, images, max_shift=s)),
     "rotation": jax.jit(lambda key, images, s: random_rotation(key, images, degrees=s)),
     "flip": jax.jit(lambda key, images, s: random_flip(key, images, probability=s)),
 }
@@ -112,7 +112,7 @@ def test_every_image_and_every_key_gets_its_own_draw(name):
     ("call", "message"),
     [
         (lambda: random_crop(KEY, IMAGES, padding=-1), "padding is -1; it must be at least 0"),
-        (lambda: random_shift(KEY, IMAGES, farthest=-1), "farthest is -1; it must be at least 0"),
+        (lambda: random_shift(KEY, IMAGES, max_shift=-1), "max_shift is -1; it must be at least 0"),
         (lambda: random_rotation(KEY, IMAGES, degrees=-5.0), "degrees is -5.0; it must be at least 0"),
         (lambda: random_flip(KEY, IMAGES, probability=1.5), "probability is 1.5; it must be between 0 and 1"),
     ],

@@ -24,7 +24,7 @@ PLACES = RANDOM.integers(0, 16, (5, 6)).astype(np.uint8)
 
 
 def read(data, channels=3):
-    return decode([("picture", data)], 1, channels=channels, size=None, what="", progress=None)[0]
+    return decode([("picture", data)], 1, channels=channels, size=None, what="")[0]
 
 
 def saved(image, kind, **options):
@@ -188,7 +188,7 @@ def test_a_mode_of_unknown_range_is_refused_before_any_image_is_decoded(name, co
     (tmp_path / "dog" / name).write_bytes(content)
     calls = []
     with pytest.raises(InputError, match=rf"the image .*dog.{name} holds {kind}.* save it with 8 or 16 bits, unsigned"):
-        load(DataConfig("folder", tmp_path), progress=lambda what, *_: calls.append(what))
+        load(DataConfig("folder", tmp_path), progress=lambda done, total, text: calls.append(text))
     assert not any("decoding" in what for what in calls)
     with pytest.raises(InputError, match=kind):
         data.load_image(tmp_path / "dog" / name)

@@ -45,7 +45,7 @@ def test_progress_is_told(tmp_path):
     calls = []
     folder = prepare(tmp_path, {"train": examples(5)[0], "test": examples(2)[0]})
     load(DataConfig("tiny", folder), progress=lambda *call: calls.append(call))
-    assert calls == [("decoding tiny train", 5, 5), ("decoding tiny test", 2, 2)]
+    assert calls == [(5, 5, "decoding tiny train"), (2, 2, "decoding tiny test")]
 
 
 @needs_tfds

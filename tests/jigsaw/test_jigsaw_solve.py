@@ -21,14 +21,14 @@ def smooth_image(height=5 * SIDE + 3, width=6 * SIDE + 5):
 
 def puzzle(rotate, seed=0):
     cut = jigsaw.cut(smooth_image(), side=SIDE)
-    mixed = jigsaw.shuffle(cut.pieces, jax.random.key(seed), rotate=rotate)
+    mixed = jigsaw.shuffle(jax.random.key(seed), cut.pieces, rotate=rotate)
     return cut, mixed, jigsaw.true_arrangement(mixed, cut.grid)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["type 1", "type 2"])
 def solved(request):
     cut, mixed, truth = puzzle(request.param)
-    return cut, mixed, truth, jigsaw.solve(mixed.pieces, cut.grid, KEY, rotate=request.param, patience=2)
+    return cut, mixed, truth, jigsaw.solve(mixed.pieces, cut.grid, key=KEY, rotate=request.param, patience=2)
 
 
 def test_cut_crops_and_says_so():
@@ -44,7 +44,7 @@ def test_the_true_arrangement_restores_the_image(rotate):
     np.testing.assert_array_equal(jigsaw.render(mixed.pieces, truth), smooth_image()[: 5 * SIDE, : 6 * SIDE])
     assert set(np.unique(mixed.turns)) == (set(range(4)) if rotate else {0})
     assert sorted(np.asarray(mixed.cells)) == list(range(30))
-    again = jigsaw.shuffle(jigsaw.cut(smooth_image(), side=SIDE).pieces, jax.random.key(0), rotate=rotate)
+    again = jigsaw.shuffle(jax.random.key(0), jigsaw.cut(smooth_image(), side=SIDE).pieces, rotate=rotate)
     np.testing.assert_array_equal(mixed.pieces, again.pieces)
 
 
@@ -82,8 +82,8 @@ def test_relabelled_pieces_give_the_relabelled_answer(rotate):
     # Noise: what is found is far from the truth, and would be another for any dependence on the numbers.
     pieces = jax.random.uniform(jax.random.key(5), (30, SIDE, SIDE, 3))
     order = np.random.default_rng(1).permutation(30)
-    first = jigsaw.solve(pieces, (5, 6), KEY, rotate=rotate, patience=2)
-    second = jigsaw.solve(pieces[order], (5, 6), KEY, rotate=rotate, patience=2)
+    first = jigsaw.solve(pieces, (5, 6), key=KEY, rotate=rotate, patience=2)
+    second = jigsaw.solve(pieces[order], (5, 6), key=KEY, rotate=rotate, patience=2)
     np.testing.assert_array_equal(order[second.arrangement.pieces], first.arrangement.pieces)
     np.testing.assert_array_equal(second.arrangement.turns, first.arrangement.turns)
     assert second.objective == first.objective
@@ -92,14 +92,14 @@ def test_relabelled_pieces_give_the_relabelled_answer(rotate):
 
 def test_noise_shows_no_structure():
     pieces = jigsaw.cut(jax.random.uniform(KEY, (40, 48, 3)), side=SIDE).pieces
-    diagnosis = jigsaw.solve(pieces, (5, 6), KEY, patience=1).diagnosis
+    diagnosis = jigsaw.solve(pieces, (5, 6), key=KEY, patience=1).diagnosis
     assert not diagnosis.structure
     assert diagnosis.twins == 0
 
 
 def test_a_flat_image_is_flagged():
     pieces = jigsaw.cut(jnp.full((40, 48, 3), 0.5), side=SIDE).pieces
-    solution = jigsaw.solve(pieces, (5, 6), KEY, patience=1)
+    solution = jigsaw.solve(pieces, (5, 6), key=KEY, patience=1)
     assert solution.diagnosis == (30, 0, 0, False)
     assert sorted(solution.arrangement.pieces.ravel()) == list(range(30))
 
@@ -160,8 +160,10 @@ def test_pieces_that_make_no_puzzle(shape, side, message):
 @pytest.mark.parametrize(("grid", "rotate"), [((1, 5), False), ((5, 1), True)])
 def test_narrow_puzzles(grid, rotate):
     cut = jigsaw.cut(smooth_image(grid[0] * SIDE, grid[1] * SIDE), side=SIDE)
-    mixed = jigsaw.shuffle(cut.pieces, KEY, rotate=rotate)
-    solution = jigsaw.solve(mixed.pieces, cut.grid, KEY, rotate=rotate, dissimilarity=jigsaw.colour_jump, patience=2)
+    mixed = jigsaw.shuffle(KEY, cut.pieces, rotate=rotate)
+    solution = jigsaw.solve(
+        mixed.pieces, cut.grid, key=KEY, rotate=rotate, dissimilarity=jigsaw.colour_jump, patience=2
+    )
     assert sorted(solution.arrangement.pieces.ravel()) == list(range(grid[0] * grid[1]))
     truth = jigsaw.true_arrangement(mixed, cut.grid)
     assert solution.objective <= solution.objective_of(truth) + 1e-3
@@ -169,7 +171,7 @@ def test_narrow_puzzles(grid, rotate):
 
 def test_copies_of_one_piece_are_twins():
     pieces = jnp.tile(jigsaw.cut(smooth_image(), side=SIDE).pieces[:1], (30, 1, 1, 1))
-    solution = jigsaw.solve(pieces, (5, 6), KEY, rotate=True, dissimilarity=jigsaw.colour_jump, patience=1)
+    solution = jigsaw.solve(pieces, (5, 6), key=KEY, rotate=True, dissimilarity=jigsaw.colour_jump, patience=1)
     assert solution.diagnosis.twins == 30
     assert not solution.diagnosis.structure
     assert sorted(solution.arrangement.pieces.ravel()) == list(range(30))
@@ -178,13 +180,13 @@ def test_copies_of_one_piece_are_twins():
 def test_pieces_that_cannot_be_compared():
     good = jnp.zeros((4, 8, 8, 3))
     with pytest.raises(InputError, match=r"pieces of shape \(3, 3, 3\) are no puzzle"):
-        jigsaw.solve(good[:, :3, :3], (2, 2), KEY)
+        jigsaw.solve(good[:, :3, :3], (2, 2), key=KEY)
     with pytest.raises(InputError, match="must be finite"):
-        jigsaw.solve(good.at[0, 0, 0, 0].set(jnp.nan), (2, 2), KEY)
+        jigsaw.solve(good.at[0, 0, 0, 0].set(jnp.nan), (2, 2), key=KEY)
     with pytest.raises(InputError, match="4 pieces do not fill -2×-2 cells"):
-        jigsaw.solve(good, (-2, -2), KEY)
+        jigsaw.solve(good, (-2, -2), key=KEY)
     with pytest.raises(InputError, match="patience=-1"):
-        jigsaw.solve(good, (2, 2), KEY, patience=-1)
+        jigsaw.solve(good, (2, 2), key=KEY, patience=-1)
 
 
 def test_arrangements_of_other_sizes_are_not_compared():
@@ -194,7 +196,7 @@ def test_arrangements_of_other_sizes_are_not_compared():
 
 def test_pieces_that_do_not_fill_the_grid():
     with pytest.raises(InputError, match="6 pieces do not fill 2×2 cells"):
-        jigsaw.solve(jnp.zeros((6, 8, 8, 3)), (2, 2), KEY)
+        jigsaw.solve(jnp.zeros((6, 8, 8, 3)), (2, 2), key=KEY)
     with pytest.raises(InputError, match="9000 pieces are too many"):
         jigsaw.fits(jnp.zeros((9000, 4, 4, 3)), jigsaw.colour_jump)
     with pytest.raises(InputError, match="2100 pieces, which may each be turned, are too many"):

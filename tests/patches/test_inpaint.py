@@ -18,7 +18,7 @@ HOLE[17:31, 18:32] = True
 
 
 def fill(image, mask=HOLE, key=0, **options):
-    return patches.inpaint(image, mask, jax.random.key(key), patch_size=5, **options)
+    return patches.inpaint(image, mask, key=jax.random.key(key), patch_size=5, **options)
 
 
 def texture(seed):
@@ -114,10 +114,10 @@ def test_a_constant_stays_constant():
 
 def test_the_energy_never_rises_within_a_level():
     levels = []
-    fill(texture(2), report=lambda level, number, count: levels.append((level, number, count)))
-    assert [number for _, number, _ in levels] == list(range(1, levels[0][2] + 1))
+    fill(texture(2), on_level=levels.append)
+    assert [(level.number, level.count) for level in levels] == [(n + 1, len(levels)) for n in range(len(levels))]
     assert len(levels) > 1
-    for level, _, _ in levels:
+    for level in levels:
         energies = np.asarray(level.energies)
         assert np.all(np.diff(energies) <= 1e-6)
         assert energies[-1] < energies[0]
@@ -170,7 +170,7 @@ def test_refuses_masks_that_leave_nothing(mask, message):
 def test_refuses_patches_whose_sums_could_overflow():
     """With two channels for texture and two for place: 17² · 7 · 1020² is less than 2³¹, 18² · 7 · 1020² is more."""
     with pytest.raises(InputError, match=r"patch_size=18 makes patches of 2268 values .* give a smaller patch_size"):
-        patches.inpaint(texture(0), HOLE, jax.random.key(0), patch_size=18)
+        patches.inpaint(texture(0), HOLE, key=jax.random.key(0), patch_size=18)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ FULL = {"mask": MASK, "exclusion": 6, "k": 3}
 
 
 def search(source=SOURCE, target=TARGET, key=0, **options):
-    return patches.patchmatch(source, target, jax.random.key(key), patch_size=SIZE, **options)
+    return patches.patchmatch(source, target, key=jax.random.key(key), patch_size=SIZE, **options)
 
 
 def forbidden(corners, our_corners, *, masked, exclusion):
@@ -134,7 +134,7 @@ def test_a_planted_copy_is_found():
 @pytest.mark.parametrize(("size", "channels"), [(1, 1), (8, 4)])
 def test_any_patch_size_and_number_of_channels(size, channels):
     source, target = smooth(5, side=16, channels=channels), smooth(6, side=16, channels=channels)
-    found = patches.patchmatch(source, target, jax.random.key(0), patch_size=size)
+    found = patches.patchmatch(source, target, key=jax.random.key(0), patch_size=size)
     expected = brute_force.distances_at(source, target, np.asarray(found.position), size)
     np.testing.assert_allclose(found.distance, expected, rtol=1e-6)
 

@@ -36,10 +36,10 @@ def test_similar_patches_refuse_a_patch_outside():
 
 
 @pytest.mark.parametrize("size", [(24, 30), (23, 31)])
-def test_phase_randomised_keeps_the_amplitudes_and_the_colours_relations(size):
+def test_randomize_phase_keeps_the_amplitudes_and_the_colours_relations(size):
     # Of little contrast, so that nothing is clipped.
     image = 0.5 + 0.02 * np.random.default_rng(0).random((*size, 3), np.float32)
-    copy = jax.jit(patches.phase_randomised)(image, jax.random.key(0))
+    copy = jax.jit(patches.randomize_phase)(jax.random.key(0), image)
     theirs, ours = (np.fft.fft2(np.asarray(x, np.float64), axes=(0, 1)) for x in (image, copy))
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)
     cross = [f[..., 0] * np.conj(f[..., 1]) for f in (theirs, ours)]
@@ -47,8 +47,8 @@ def test_phase_randomised_keeps_the_amplitudes_and_the_colours_relations(size):
     assert np.abs(np.asarray(copy - image)).max() > 1e-3
 
 
-def test_pixel_shuffled_keeps_the_pixels_and_nothing_else():
-    copy = jax.jit(patches.pixel_shuffled)(IMAGE, jax.random.key(0))
+def test_shuffle_pixels_keeps_the_pixels_and_nothing_else():
+    copy = jax.jit(patches.shuffle_pixels)(jax.random.key(0), IMAGE)
     rows = [np.asarray(x).reshape(-1, 3) for x in (IMAGE, copy)]
     np.testing.assert_array_equal(*(r[np.lexsort(r.T)] for r in rows))
     assert np.mean(rows[0] == rows[1]) < 0.05

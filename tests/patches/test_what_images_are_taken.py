@@ -30,20 +30,20 @@ def arranged(pieces):
 OF_IMAGES = {
     "nearest_patches, source": lambda x: patches.nearest_patches(jnp.asarray(x), jnp.asarray(OTHER), patch_size=3),
     "nearest_patches, target": lambda x: patches.nearest_patches(jnp.asarray(OTHER), jnp.asarray(x), patch_size=3),
-    "patchmatch, source": lambda x: patches.patchmatch(jnp.asarray(x), jnp.asarray(OTHER), KEY, patch_size=3),
-    "patchmatch, target": lambda x: patches.patchmatch(jnp.asarray(OTHER), jnp.asarray(x), KEY, patch_size=3),
+    "patchmatch, source": lambda x: patches.patchmatch(jnp.asarray(x), jnp.asarray(OTHER), key=KEY, patch_size=3),
+    "patchmatch, target": lambda x: patches.patchmatch(jnp.asarray(OTHER), jnp.asarray(x), key=KEY, patch_size=3),
     "similar_patches": lambda x: patches.similar_patches(jnp.asarray(x), 2, 3, k=2, patch_size=3),
-    "phase_randomised": lambda x: patches.phase_randomised(jnp.asarray(x), KEY),
-    "pixel_shuffled": lambda x: patches.pixel_shuffled(jnp.asarray(x), KEY),
+    "randomize_phase": lambda x: patches.randomize_phase(KEY, jnp.asarray(x)),
+    "shuffle_pixels": lambda x: patches.shuffle_pixels(KEY, jnp.asarray(x)),
     "resize": lambda x: data.resize(x, (4, 5)),
     "central_square": lambda x: data.central_square(x, 4),
-    "inpaint": lambda x: patches.inpaint(x, HOLE, KEY, patch_size=3),
+    "inpaint": lambda x: patches.inpaint(x, HOLE, key=KEY, patch_size=3),
     "jigsaw.cut": lambda x: jigsaw.cut(jnp.asarray(x), side=8),
-    "jigsaw.shuffle": lambda x: jigsaw.shuffle(puzzle(x), KEY),
+    "jigsaw.shuffle": lambda x: jigsaw.shuffle(KEY, puzzle(x)),
     "jigsaw.turn": lambda x: jigsaw.turn(puzzle(x), jnp.arange(4)),
     "jigsaw.render": lambda x: jigsaw.render(puzzle(x), arranged(puzzle(x))),
     "jigsaw.fits": lambda x: jigsaw.fits(puzzle(x), jigsaw.colour_jump),
-    "jigsaw.solve": lambda x: jigsaw.solve(puzzle(x), (2, 2), KEY, patience=0),
+    "jigsaw.solve": lambda x: jigsaw.solve(puzzle(x), (2, 2), key=KEY, patience=0),
     "jigsaw.frames": lambda x: jigsaw.frames(puzzle(x)),
     "jigsaw.diagnose": lambda x: jigsaw.diagnose(puzzle(x), jigsaw.fits(puzzle(IMAGE), jigsaw.colour_jump), (2, 2)),
     "jigsaw.rgb_to_lab": lambda x: jigsaw.rgb_to_lab(jnp.asarray(x)),
@@ -96,13 +96,13 @@ def test_every_natural_mask_means_the_same():
     least = distances[:, [i for i, corner in enumerate(corners) if tuple(corner) in allowed]].min(axis=1)
     filled = OF_IMAGES["inpaint"](IMAGE)
     source, target = jnp.asarray(IMAGE), jnp.asarray(OTHER)
-    guessed = patches.patchmatch(source, target, KEY, patch_size=3, mask=jnp.asarray(HOLE))
+    guessed = patches.patchmatch(source, target, key=KEY, patch_size=3, mask=jnp.asarray(HOLE))
     for mask in MASKS.values():
         exact = patches.nearest_patches(source, target, patch_size=3, mask=jnp.asarray(mask))
         np.testing.assert_allclose(np.ravel(exact.distance), least, rtol=1e-5)
-        near = patches.patchmatch(source, target, KEY, patch_size=3, mask=jnp.asarray(mask))
+        near = patches.patchmatch(source, target, key=KEY, patch_size=3, mask=jnp.asarray(mask))
         np.testing.assert_array_equal(near.position, guessed.position)
-        np.testing.assert_array_equal(patches.inpaint(IMAGE, mask, KEY, patch_size=3), filled)
+        np.testing.assert_array_equal(patches.inpaint(IMAGE, mask, key=KEY, patch_size=3), filled)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_other_masks_are_refused(mask, message):
     source = jnp.asarray(IMAGE)
     for call in (
         lambda: patches.nearest_patches(source, source, patch_size=3, mask=jnp.asarray(mask)),
-        lambda: patches.patchmatch(source, source, KEY, patch_size=3, mask=jnp.asarray(mask)),
-        lambda: patches.inpaint(IMAGE, mask, KEY, patch_size=3),
+        lambda: patches.patchmatch(source, source, key=KEY, patch_size=3, mask=jnp.asarray(mask)),
+        lambda: patches.inpaint(IMAGE, mask, key=KEY, patch_size=3),
     ):
         with pytest.raises(InputError, match=message):
             call()
@@ -138,12 +138,12 @@ def test_a_traced_mask_is_boolean():
 
 def test_a_grey_image_is_one_of_one_channel():
     one, other = GREY[..., None], OTHER_GREY[..., None]
-    for search in (patches.nearest_patches, lambda *images, **options: patches.patchmatch(*images, KEY, **options)):
+    for search in (patches.nearest_patches, lambda *images, **options: patches.patchmatch(*images, key=KEY, **options)):
         found = search(jnp.asarray(GREY), jnp.asarray(OTHER_GREY), patch_size=3)
         expected = search(jnp.asarray(one), jnp.asarray(other), patch_size=3)
         np.testing.assert_array_equal(found.position, expected.position)
         np.testing.assert_array_equal(found.distance, expected.distance)
-    for name in ("similar_patches", "phase_randomised", "pixel_shuffled", "resize", "central_square", "inpaint"):
+    for name in ("similar_patches", "randomize_phase", "shuffle_pixels", "resize", "central_square", "inpaint"):
         grey, column = OF_IMAGES[name](GREY), OF_IMAGES[name](one)
         for got, expected in zip(jax.tree.leaves(grey), jax.tree.leaves(column), strict=True):
             assert got.shape == (expected.shape[:2] if name != "similar_patches" else expected.shape)
@@ -178,18 +178,18 @@ PIECES = puzzle(IMAGE)
         (lambda: data.resize(IMAGE, (0, 4)), r"size=\(0, 4\)"),
         (lambda: data.resize(IMAGE, (2**20, 2**20)), "too many to count"),
         (lambda: patches.nearest_patches(SOURCE, SOURCE, k=65), "k=65 must be at least 1 and at most 64"),
-        (lambda: patches.patchmatch(SOURCE, SOURCE, KEY, k=65), "k=65 must be at least 1 and at most 64"),
+        (lambda: patches.patchmatch(SOURCE, SOURCE, key=KEY, k=65), "k=65 must be at least 1 and at most 64"),
         (lambda: patches.nearest_patches(SOURCE, SOURCE, exclusion=-1), "exclusion=-1 must not be negative"),
         (lambda: patches.nearest_patches(SOURCE, SOURCE, exclusion=14), "exclusion=14 forbids every match.* than 13"),
-        (lambda: patches.patchmatch(SOURCE, SOURCE, KEY, exclusion=2**40), "forbids every match"),
-        (lambda: patches.patchmatch(SOURCE, SOURCE, KEY, iterations=2**31), "iterations=2147483648 must not be"),
-        (lambda: patches.patchmatch(SOURCE, SOURCE, KEY, stop_below=1.5), "stop_below=1.5 lie"),
-        (lambda: patches.patchmatch(SOURCE, SOURCE, KEY, stop_below=float("nan")), "stop_below"),
+        (lambda: patches.patchmatch(SOURCE, SOURCE, key=KEY, exclusion=2**40), "forbids every match"),
+        (lambda: patches.patchmatch(SOURCE, SOURCE, key=KEY, iterations=2**31), "iterations=2147483648 must not be"),
+        (lambda: patches.patchmatch(SOURCE, SOURCE, key=KEY, stop_below=1.5), "stop_below=1.5 lie"),
+        (lambda: patches.patchmatch(SOURCE, SOURCE, key=KEY, stop_below=float("nan")), "stop_below"),
         (lambda: patches.similar_patches(SOURCE, -1, 0), r"patch at \(-1, 0\) leaves the image"),
         (lambda: patches.similar_patches(SOURCE, 0, 14), r"patch at \(0, 14\) leaves the image"),
         (lambda: patches.similar_patches(SOURCE, 0, 0, k=0), "k=0"),
         (lambda: patches.similar_patches(SOURCE, 0, 0, patch_size=0), "patch_size=0"),
-        (lambda: patches.inpaint(IMAGE, HOLE, KEY, patch_size=0), "patch_size=0"),
+        (lambda: patches.inpaint(IMAGE, HOLE, key=KEY, patch_size=0), "patch_size=0"),
         (lambda: jigsaw.cut(SOURCE, side=0), "pieces of 0 pixels"),
         (lambda: jigsaw.agreed(jigsaw.fits(PIECES, jigsaw.colour_jump), rounds=-1), "rounds=-1 must lie from 0 to 100"),
         (lambda: jigsaw.pomeranz(PIECES[:, :, :2], PIECES[:, :, :2], p=0.0), "p=0.0 and q=0.0625 must be finite"),
@@ -198,7 +198,7 @@ PIECES = puzzle(IMAGE)
             lambda: jigsaw.render(PIECES, jigsaw.Arrangement(np.full((2, 2), 7), np.zeros((2, 2), int))),
             "give the arrangement of these pieces",
         ),
-        (lambda: jigsaw.true_arrangement(jigsaw.shuffle(PIECES, KEY), (3, 2)), "4 pieces do not fill 3×2 cells"),
+        (lambda: jigsaw.true_arrangement(jigsaw.shuffle(KEY, PIECES), (3, 2)), "4 pieces do not fill 3×2 cells"),
         (
             lambda: jigsaw.score(arranged(PIECES), arranged(PIECES), labels=np.zeros((3, 4), int)),
             r"labels have shape \(3, 4\); give \(4, 4\)",
@@ -225,16 +225,16 @@ OF_INTEGERS = {
     "nearest_patches, k": lambda n: patches.nearest_patches(SOURCE, SOURCE, k=n),
     "nearest_patches, patch_size": lambda n: patches.nearest_patches(SOURCE, SOURCE, patch_size=n),
     "nearest_patches, exclusion": lambda n: patches.nearest_patches(SOURCE, SOURCE, exclusion=n),
-    "patchmatch, k": lambda n: patches.patchmatch(SOURCE, SOURCE, KEY, k=n),
-    "patchmatch, exclusion": lambda n: patches.patchmatch(SOURCE, SOURCE, KEY, exclusion=n),
-    "patchmatch, iterations": lambda n: patches.patchmatch(SOURCE, SOURCE, KEY, iterations=n),
+    "patchmatch, k": lambda n: patches.patchmatch(SOURCE, SOURCE, key=KEY, k=n),
+    "patchmatch, exclusion": lambda n: patches.patchmatch(SOURCE, SOURCE, key=KEY, exclusion=n),
+    "patchmatch, iterations": lambda n: patches.patchmatch(SOURCE, SOURCE, key=KEY, iterations=n),
     "similar_patches, k": lambda n: patches.similar_patches(SOURCE, 0, 0, k=n),
     "similar_patches, y": lambda n: patches.similar_patches(SOURCE, n, 0),
-    "inpaint, patch_size": lambda n: patches.inpaint(IMAGE, HOLE, KEY, patch_size=n),
+    "inpaint, patch_size": lambda n: patches.inpaint(IMAGE, HOLE, key=KEY, patch_size=n),
     "central_square, side": lambda n: data.central_square(IMAGE, n),
     "resize, size": lambda n: data.resize(IMAGE, (n, 3)),
     "cut, side": lambda n: jigsaw.cut(SOURCE, side=n),
-    "solve, patience": lambda n: jigsaw.solve(PIECES, (2, 2), KEY, patience=n),
+    "solve, patience": lambda n: jigsaw.solve(PIECES, (2, 2), key=KEY, patience=n),
 }
 
 
@@ -248,12 +248,12 @@ def test_a_whole_number_is_asked_for(name):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda key: patches.patchmatch(SOURCE, SOURCE, key),
-        lambda key: patches.inpaint(IMAGE, HOLE, key),
-        lambda key: patches.phase_randomised(SOURCE, key),
-        lambda key: patches.pixel_shuffled(SOURCE, key),
-        lambda key: jigsaw.shuffle(PIECES, key),
-        lambda key: jigsaw.solve(PIECES, (2, 2), key),
+        lambda key: patches.patchmatch(SOURCE, SOURCE, key=key),
+        lambda key: patches.inpaint(IMAGE, HOLE, key=key),
+        lambda key: patches.randomize_phase(key, SOURCE),
+        lambda key: patches.shuffle_pixels(key, SOURCE),
+        lambda key: jigsaw.shuffle(key, PIECES),
+        lambda key: jigsaw.solve(PIECES, (2, 2), key=key),
     ],
 )
 def test_a_seed_is_not_a_key(call):

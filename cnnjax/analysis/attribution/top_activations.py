@@ -23,6 +23,7 @@ from cnnjax.analysis.inputs.units import checked_units
 from cnnjax.door import checked
 from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
+from cnnjax.reporting import Report, silent
 
 PROJECTED = 32
 """Units that are mapped back to pixels at a time."""
@@ -67,7 +68,7 @@ def top_activations(
     rule: Rule | None = "deconvnet",
     value_range: ValueRange = (0, 1),
     batch_size: int | None = None,
-    progress: Callable[[int, int], Any] = lambda done, total: None,
+    progress: Report = silent,
 ) -> TopActivations:
     """The k strongest activations of each map of a layer over `images`, with their patches and projections.
 
@@ -80,7 +81,7 @@ def top_activations(
     a time goes to the device, and nothing but the best k of each map stays there. `f`, `layer`, `rule` and
     `value_range` are those of `Projector`; `channels` are those wanted, all by default. Without a `rule` nothing is
     projected. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one
-    compilation. `progress` is called with how many images lie behind, and of how many.
+    compilation. `progress(done, total, text)` is called after each batch of images.
 
     Raises InputError as `Projector` does, for k below 1 or above the number of images, an index that repeats itself or
     is not one for each image, activations that are not finite (naming the image), and a layer that mixes the images of
@@ -140,7 +141,7 @@ def _search(
     channels: np.ndarray,
     k: int,
     batch: int,
-    progress: Callable[[int, int], Any],
+    progress: Report,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The value, the image's name and the flat place of the best, each (maps, k)."""
     step = compiled(_step, f, static=("position",))
@@ -154,7 +155,7 @@ def _search(
             bad = names[rows][~np.asarray(finite)][0]
             raise InputError(f"the layer's activations of image {bad} are not finite: repair the network or drop it")
         done += count
-        progress(done, len(pixels))
+        progress(done, len(pixels), "images")
     negated, image, place = (np.asarray(a).T for a in best)
     return -negated, image, place
 

@@ -7,8 +7,9 @@ import numpy as np
 from cnnjax.data import coloured, shapes
 from cnnjax.data.config import DataConfig
 from cnnjax.data.sources.shapes import BLOCK
-from cnnjax.data.sources.source import Arrays, Progress, Source, check_memory
+from cnnjax.data.sources.source import Arrays, Source, check_memory
 from cnnjax.errors import InputError
+from cnnjax.reporting import Report
 
 SIZE = 32
 TRAIN = 6000
@@ -36,7 +37,7 @@ def open_source(config: DataConfig) -> Source:
         for seed, split in enumerate(counts)
     }
 
-    def read(progress: Progress | None) -> Arrays:
+    def read(progress: Report) -> Arrays:
         @jax.jit
         def draw(key, scenes, hues):
             picture = coloured.paint(key, shapes.render(scenes, canvas=side), hues)
@@ -54,8 +55,7 @@ def open_source(config: DataConfig) -> Source:
                 # A last, shorter block is filled up, so that one compilation serves all.
                 drawn = draw(key, np.resize(block, (BLOCK, block.shape[1])), np.resize(chosen, BLOCK))
                 images[start : start + BLOCK] = drawn[: len(block)]
-                if progress is not None:
-                    progress(f"drawing coloured shapes {split}", start + len(block), count)
+                progress(start + len(block), count, f"drawing coloured shapes {split}")
             arrays[f"{split}_images"] = images
             arrays[f"{split}_labels"] = hues * len(shapes.KINDS) + kinds
         return arrays

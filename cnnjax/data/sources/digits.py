@@ -4,7 +4,8 @@ import numpy as np
 
 from cnnjax.data.config import DataConfig
 from cnnjax.data.require import require
-from cnnjax.data.sources.source import Arrays, Progress, Source, choose, every
+from cnnjax.data.sources.source import Arrays, Source, choose, every
+from cnnjax.reporting import Report
 
 SIZE = 20
 CANVAS = 32
@@ -25,7 +26,7 @@ def open_source(config: DataConfig) -> Source:
     train = choose(split_indices[0], config.train_images, split="train", name="digits")
     test = choose(split_indices[1], config.test_images, split="test", name="digits")
 
-    def read(progress: Progress | None) -> Arrays:
+    def read(progress: Report) -> Arrays:
         images = enlarge(stored.images, size)
         labels = stored.target.astype(np.int32)
         return {

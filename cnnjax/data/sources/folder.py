@@ -12,9 +12,10 @@ from cnnjax.data.config import DataConfig
 from cnnjax.data.decode import decode, differing_sizes, look
 from cnnjax.data.image_files import LINK, SUFFIXES, contents, describe_left_out, image_files
 from cnnjax.data.sources.folder_layout import outline, splits_of
-from cnnjax.data.sources.source import Arrays, Progress, Source, choose, every
+from cnnjax.data.sources.source import Arrays, Source, choose, every
 from cnnjax.errors import InputError
 from cnnjax.files import printable
+from cnnjax.reporting import Report
 
 TEST_EVERY = 5
 
@@ -51,7 +52,7 @@ def open_source(config: DataConfig) -> Source:
     paths = {split: [files[split][i] for i in chosen[split]] for split in chosen}
     side = config.size or max(look(paths["train"][0])[0])
 
-    def read(progress: Progress | None) -> Arrays:
+    def read(progress: Report) -> Arrays:
         channels = _survey(paths["train"] + paths["test"], config.size, progress)
         arrays = {}
         for split in chosen:
@@ -186,7 +187,7 @@ def _no_images(folder: Path) -> InputError:
     )
 
 
-def _survey(paths: Sequence[Path], size: int | None, progress: Progress | None) -> int:
+def _survey(paths: Sequence[Path], size: int | None, progress: Report) -> int:
     """Return the channels of the images together, from their headers only, so that decoding is not begun in vain."""
     first = None
     colour = False
@@ -196,6 +197,6 @@ def _survey(paths: Sequence[Path], size: int | None, progress: Progress | None) 
         if size is None and shape != first:
             raise differing_sizes(printable(path), shape, first)
         colour = colour or is_colour
-        if progress is not None and (done % 1000 == 0 or done == len(paths)):
-            progress("looking at image files", done, len(paths))
+        if done % 1000 == 0 or done == len(paths):
+            progress(done, len(paths), "looking at image files")
     return 3 if colour else 1

@@ -6,7 +6,8 @@ import numpy as np
 
 from cnnjax.data import shapes
 from cnnjax.data.config import DataConfig
-from cnnjax.data.sources.source import Arrays, Progress, Source, check_memory
+from cnnjax.data.sources.source import Arrays, Source, check_memory
+from cnnjax.reporting import Report
 
 SIZE = 20
 CANVAS = 32
@@ -30,7 +31,7 @@ def open_source(config: DataConfig) -> Source:
         for seed, split in enumerate(counts)
     }
 
-    def read(progress: Progress | None) -> Arrays:
+    def read(progress: Report) -> Arrays:
         draw = jax.jit(lambda scenes: jnp.round(255 * shapes.render(scenes, canvas=canvas)).astype(jnp.uint8))
         arrays = {}
         for split, count in counts.items():
@@ -39,8 +40,7 @@ def open_source(config: DataConfig) -> Source:
                 block = scenes[split][start : start + BLOCK]
                 # A last, shorter block is filled up, so that one compilation serves all.
                 images[start : start + BLOCK] = draw(np.resize(block, (BLOCK, block.shape[1])))[: len(block)]
-                if progress is not None:
-                    progress(f"drawing shapes {split}", start + len(block), count)
+                progress(start + len(block), count, f"drawing shapes {split}")
             arrays[f"{split}_images"] = images
             arrays[f"{split}_labels"] = scenes[split][:, shapes.KIND].astype(np.int32)
             arrays[f"{split}_scenes"] = scenes[split]

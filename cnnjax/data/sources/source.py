@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnjax.errors import InputError
-
-Progress = Callable[[str, int, int], None]
-"""Called as `progress(what, done, total)` now and then during long work."""
+from cnnjax.reporting import Report
 
 Arrays = dict[str, np.ndarray]
 """`train_images`, `train_labels`, `test_images`, `test_labels`, and for shapes `train_scenes`, `test_scenes`."""
@@ -27,7 +25,7 @@ class Source:
     side: int
     canvas: int | None
     note: str
-    read: Callable[[Progress | None], Arrays]
+    read: Callable[[Report], Arrays]
     key: Mapping[str, object] | None = None
 
 

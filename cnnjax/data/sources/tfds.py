@@ -11,8 +11,9 @@ from cnnjax.data.config import DataConfig
 from cnnjax.data.decode import decode
 from cnnjax.data.require import require
 from cnnjax.data.sources.prepared import find, preparation, unknown
-from cnnjax.data.sources.source import Arrays, Progress, Source, choose
+from cnnjax.data.sources.source import Arrays, Source, choose
 from cnnjax.errors import InputError
+from cnnjax.reporting import Report
 
 CANVASES = {"mnist": 36}
 """Default canvases: MNIST as stored, with room for shifts by 4 pixels."""
@@ -48,7 +49,7 @@ def open_source(config: DataConfig) -> Source:
         "test": choose(available["test"], config.test_images, split="test", name=config.name),
     }
 
-    def read(progress: Progress | None) -> Arrays:
+    def read(progress: Report) -> Arrays:
         arrays = {}
         for split, stored in (("train", train_split), ("test", test_split)):
             what = f"decoding {config.name} {split}"

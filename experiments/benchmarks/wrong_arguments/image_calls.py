@@ -22,7 +22,7 @@ COST[np.arange(4), np.arange(4)] = np.inf
 SCENES = data.shapes.sample(KEY, 2, size=8)
 FITS = jigsaw.Fits(COST, COST.T.copy(), 4)
 RELATIVE = jigsaw.relative(FITS)
-SHUFFLED = jigsaw.shuffle(PIECES, KEY)
+SHUFFLED = jigsaw.shuffle(KEY, PIECES)
 TRUTH = jigsaw.true_arrangement(SHUFFLED, (2, 2))
 BORDERS = dict(right=_draw(2, 4, 2, 3), left=_draw(2, 4, 2, 3))
 
@@ -33,7 +33,7 @@ CALLS: dict[str, Arguments] = {
     "data.random_crop": lambda: dict(key=KEY, images=IMAGES, padding=1),
     "data.random_flip": lambda: dict(key=KEY, images=IMAGES, probability=0.5),
     "data.random_rotation": lambda: dict(key=KEY, images=IMAGES, degrees=10.0),
-    "data.random_shift": lambda: dict(key=KEY, images=IMAGES, farthest=1),
+    "data.random_shift": lambda: dict(key=KEY, images=IMAGES, max_shift=1),
     "data.shape_pairs": lambda: dict(key=KEY, n=2, size=16),
     "data.shapes.area": lambda: dict(kind="square"),
     "data.shapes.move": lambda: dict(scenes=SCENES, offset=(1.0, 0.0)),
@@ -46,8 +46,8 @@ CALLS: dict[str, Arguments] = {
     "data.load_image": lambda: dict(image="coffee"),
     "patches.nearest_patches": lambda: dict(source=IMAGE, target=IMAGE[:8], patch_size=3),
     "patches.patchmatch": lambda: dict(source=IMAGE, target=IMAGE[:8], key=KEY, patch_size=3, iterations=1),
-    "patches.phase_randomised": lambda: dict(image=IMAGE, key=KEY),
-    "patches.pixel_shuffled": lambda: dict(image=IMAGE, key=KEY),
+    "patches.randomize_phase": lambda: dict(image=IMAGE, key=KEY),
+    "patches.shuffle_pixels": lambda: dict(image=IMAGE, key=KEY),
     "data.resize": lambda: dict(image=np.asarray(IMAGE), size=(8, 8)),
     "patches.similar_patches": lambda: dict(image=IMAGE, y=2, x=2, k=2, patch_size=3),
     "jigsaw.agreed": lambda: dict(relative=RELATIVE),

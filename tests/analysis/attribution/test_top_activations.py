@@ -131,7 +131,7 @@ def test_signals_and_progress():
         lambda x: jax.nn.relu(ops.conv(x, kernel)), signals, k=2, batch_size=4, progress=lambda *at: seen.append(at)
     )
     assert found.patches.shape == (4, 2, 3, 2)
-    assert seen == [(4, 6), (6, 6)]
+    assert seen == [(4, 6, "images"), (6, 6, "images")]
 
 
 @functools.cache
