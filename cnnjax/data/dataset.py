@@ -123,11 +123,11 @@ def _open(config: DataConfig) -> Source:
 def _split(arrays: Arrays, split: str, canvas: int | None) -> Split:
     images = arrays[f"{split}_images"]
     if canvas is not None:
-        images = centre(images, canvas)
+        images = center(images, canvas)
     return Split(images, arrays[f"{split}_labels"], arrays.get(f"{split}_scenes"))
 
 
-def centre(images: np.ndarray, canvas: int) -> np.ndarray:
+def center(images: np.ndarray, canvas: int) -> np.ndarray:
     """Place images (n, height, width, channels) in the middle of black images (n, canvas, canvas, channels).
 
     Raises `InputError` where memory cannot hold them.

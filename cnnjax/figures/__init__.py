@@ -10,7 +10,7 @@ from cnnjax.figures.pictures import (
     mosaic,
     occlusion_figure,
     sheet_figure,
-    signed_grey,
+    signed_gray,
 )
 from cnnjax.figures.receptive_fields import (
     draw_effective_field,
@@ -19,13 +19,13 @@ from cnnjax.figures.receptive_fields import (
     receptive_field_figure,
 )
 from cnnjax.figures.results import score_dots, training_curves
-from cnnjax.figures.style import colours, save
+from cnnjax.figures.style import colors, save
 from cnnjax.figures.transformations import angle_curves, translation_maps
 
 __all__ = [
     "MapTiles",
     "angle_curves",
-    "colours",
+    "colors",
     "curves_figure",
     "depth_figure",
     "draw_effective_field",
@@ -40,7 +40,7 @@ __all__ = [
     "save",
     "score_dots",
     "sheet_figure",
-    "signed_grey",
+    "signed_gray",
     "training_curves",
     "translation_maps",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from cnnjax.analysis import ReceptiveField
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
+from cnnjax.figures.style import FAINT, INK, colors, frame, styled, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def depth_figure(
     side = next(iter(fields.values())).image_size[0]
     figure = Figure(figsize=(9.0, 5.4), layout="constrained")
     axes = figure.subplots()
-    shades = colours(["stride", "field", "effective", "image"])
+    shades = colors(["stride", "field", "effective", "image"])
     sizes = {names.index(name): float(field.size[0]) for name, field in fields.items()}
     maps = {i: size for i, size in sizes.items() if fields[names[i]].stride[0]}
     whole = {i: size for i, size in sizes.items() if i not in maps}

@@ -12,7 +12,7 @@ from cnnjax.analysis import Occlusion
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive, Shape
 from cnnjax.errors import InputError
-from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
+from cnnjax.figures.style import FAINT, INK, colors, frame, styled, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ GREY = (
     "Projections and filters: 0 is middle grey, positive is lighter, negative darker; each is scaled by its own "
     "largest absolute value, colours together."
 )
-"""What `signed_grey` does, to be said under a figure."""
+"""What `signed_gray` does, to be said under a figure."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,13 +34,13 @@ class MapTiles:
 
     title: str
     pictures: np.ndarray
-    """Signed; shown by `signed_grey`."""
+    """Signed; shown by `signed_gray`."""
     patches: np.ndarray
     """In [0, 1]."""
 
 
 @checked()
-def signed_grey(
+def signed_gray(
     pictures: Annotated[ArrayLike, Shape("pictures height width channels")],
 ) -> Float[np.ndarray, "n height width channels"]:
     """Signed pictures (n, height, width, channels) in [0, 1]: `1/2 + p / (2 max |p|)`, the maximum of each its own.
@@ -87,7 +87,7 @@ def montage_figure(blocks: Sequence[MapTiles], *, title: str, note: str = "", co
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.03, wspace=0, hspace=0)  # pyright: ignore
     panels = figure.subplots(down, across, squeeze=False)
     for axes, block in zip(panels.flat, blocks, strict=False):
-        left, right = mosaic(signed_grey(block.pictures), side), mosaic(block.patches, side)
+        left, right = mosaic(signed_gray(block.pictures), side), mosaic(block.patches, side)
         space = np.ones((len(left), max(2, left.shape[1] // 14), 3))
         _show(axes, np.concatenate([left, space, right], axis=1))
         axes.set_title(block.title, fontsize=8, weight="normal", pad=3)
@@ -110,7 +110,7 @@ def filter_figure(
     """The filters of a first layer, kernel (height, width, channels, features), channels 1 or 3, as pictures."""
     from matplotlib.figure import Figure
 
-    tiles = signed_grey(np.moveaxis(np.asarray(kernel), -1, 0))
+    tiles = signed_gray(np.moveaxis(np.asarray(kernel), -1, 0))
     across = min(columns, len(tiles))
     down = -(-len(tiles) // across)
     figure = Figure(figsize=(max(0.95 * across, 6.0), (1.15 if labels else 0.95) * down + 0.9), layout="constrained")
@@ -144,7 +144,7 @@ def evolution_figure(
     if signed.shape[:2] != (len(rows), len(columns)) or seen.shape != signed.shape:
         raise InputError(f"Pictures {signed.shape} and patches {seen.shape} are not of {len(rows)}×{len(columns)}.")
     sheets = [
-        [mosaic(np.concatenate([signed_grey(p[None]), q[None]]), 1) for p, q in zip(*row, strict=True)]
+        [mosaic(np.concatenate([signed_gray(p[None]), q[None]]), 1) for p, q in zip(*row, strict=True)]
         for row in zip(signed, seen, strict=True)
     ]
     return sheet_figure(sheets, rows=rows, columns=columns, title=title, note=note)
@@ -197,14 +197,14 @@ def occlusion_figure(
     if not images:
         raise InputError("There are no images to show; give one at least.")
     seen = sorted({int(c) for image in images for c in np.unique(image.prediction)})
-    shades = colours([class_names.get(c, str(c)) for c in seen])
+    shades = colors([class_names.get(c, str(c)) for c in seen])
     palette = ListedColormap(list(shades.values()))
     figure = Figure(figsize=(9.6, 1.95 * len(images) + 1.2), layout="constrained")
     panels = figure.subplots(len(images), 5, squeeze=False)
     for row, image in zip(panels, images, strict=True):
         _show(row[0], mosaic(image.image[None], 1))
         _heat(figure, row[1], image.total_activation)
-        _show(row[2], mosaic(signed_grey(image.projection[None]), 1))
+        _show(row[2], mosaic(signed_gray(image.projection[None]), 1))
         _heat(figure, row[3], image.probability, low=0, high=1)
         row[4].imshow(
             np.searchsorted(seen, image.prediction),
@@ -247,7 +247,7 @@ def curves_figure(
 
     if not panels:
         raise InputError("There are no curves to draw; give one panel at least.")
-    shades = colours([name for _, lines in panels.values() for name in lines])
+    shades = colors([name for _, lines in panels.values() for name in lines])
     figure = Figure(figsize=(max(3.1 * len(panels), 6.0), 3.5), layout="constrained")
     for axes, (head, (x, lines)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, y in lines.items():

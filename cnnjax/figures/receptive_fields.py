@@ -10,7 +10,7 @@ from cnnjax.analysis import EffectiveField, ReceptiveField
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
-from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
+from cnnjax.figures.style import FAINT, INK, colors, frame, styled, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def draw_receptive_fields(
     height, width = pixels.shape[:2]
     spans = {name: field.span(middle(field) if unit is None else unit) for name, field in fields.items()}
     _draw_picture(axes, pixels, alpha=1)
-    shades = colours(list(fields))
+    shades = colors(list(fields))
     for name, ((top, bottom), (left, right)) in spans.items():
         index = middle(fields[name]) if unit is None else tuple(unit)
         shape = (left - 0.5, top - 0.5), right - left + 1, bottom - top + 1
@@ -89,11 +89,11 @@ def draw_effective_field(
         Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=INK, zorder=3)
     )
     reach = weights.radius(mass)
-    row, column = weights.centre
+    row, column = weights.center
     axes.add_patch(Circle((column, row), reach, fill=False, edgecolor="#0072B2", linewidth=1.5, zorder=3))
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    spans = zip(((top, bottom), (left, right)), weights.centre, heat.shape, strict=True)
+    spans = zip(((top, bottom), (left, right)), weights.center, heat.shape, strict=True)
     _frame_view(axes, [_around([*span, c - reach, c + reach], n) for span, c, n in spans])
 
 

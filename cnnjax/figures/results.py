@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnjax.door import checked
-from cnnjax.figures.style import GRID, INK, colours, frame, need, seeds_note, short_labels, styled, tidy
+from cnnjax.figures.style import GRID, INK, colors, frame, need, seeds_note, short_labels, styled, tidy
 from cnnjax.stats.intervals import describe_methods, method_over_seeds
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def score_dots(
 
     need(scores, ("cell", "score", "mean", "low", "high"))
     cells, rows = list(dict.fromkeys(scores["cell"])), list(dict.fromkeys(scores["score"]))
-    shades = palette or colours(cells)
+    shades = palette or colors(cells)
     by, labels = short_labels(cells)
     figure = Figure(figsize=(7.5, 1.35 + len(rows) * (0.22 + 0.14 * len(cells))), layout="constrained")
     axes = figure.subplots()
@@ -86,7 +86,7 @@ def training_curves(
     rows = metrics.dropna(subset=columns)
     need(rows, columns)
     cells = list(dict.fromkeys(rows["cell"]))
-    shades = palette or colours(cells)
+    shades = palette or colors(cells)
     by, labels = short_labels(cells)
     figure = Figure(figsize=(9.0, 4.0), layout="constrained")
     panels = figure.subplots(1, 2)

@@ -47,7 +47,7 @@ _TITLE_ROW, _LEGEND_ROW, _NOTE_ROW, _EDGE = 0.26, 0.22, 0.16, 0.08  # inches
 
 
 @checked()
-def colours(cells: Sequence[str]) -> dict[str, str]:
+def colors(cells: Sequence[str]) -> dict[str, str]:
     """A colour for every cell, by order; ask once with all cells, and give every figure the answer."""
     names = list(dict.fromkeys(cells))
     if len(names) <= len(_PALETTE):

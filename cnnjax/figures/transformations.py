@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive, Shape
 from cnnjax.errors import InputError
-from cnnjax.figures.style import FAINT, GRID, colours, frame, seeds_note, short_labels, styled, tidy
+from cnnjax.figures.style import FAINT, GRID, colors, frame, seeds_note, short_labels, styled, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def angle_curves(
         if curve.ndim != 2 or curve.shape[1] != len(angles) or not len(curve):
             wanted = f"(seeds, {len(angles)})"
             raise InputError(f"The curve {name!r} has the shape {curve.shape}; {len(angles)} angles ask for {wanted}.")
-    shades = palette or colours(list(values))
+    shades = palette or colors(list(values))
     by, labels = short_labels(list(values))
 
     figure = Figure(figsize=(9.0, 4.4) if polar else (6.5, 4.0), layout="constrained")

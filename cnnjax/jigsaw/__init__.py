@@ -1,18 +1,18 @@
 """Square jigsaw puzzles: a photograph is cut, mixed and turned, and put together by what its borders have in common.
 
 - `cut`, `shuffle`, `render`, `true_arrangement`: the puzzle, and an `Arrangement` of its pieces as an image
-- `colour_jump`, `pomeranz`, `mahalanobis_gradient`, `gradient_and_prediction`, `in_lab`: how ill two borders fit
+- `color_jump`, `pomeranz`, `mahalanobis_gradient`, `gradient_and_prediction`, `in_lab`: how ill two borders fit
 - `fits`, `relative`, `agreed`, `best_buddies`: all pairs; against their alternatives; with what closes 2×2 blocks
 - `solve`: the arrangement of the lowest objective that was found, with a `Diagnosis` of twins and structure
-- `right_best_neighbours`: how often the true neighbour fits best
+- `right_best_neighbors`: how often the true neighbour fits best
 - `score`, `frames`: shares of pieces in place and of right neighbours, also up to pieces that nothing tells apart
 """
 
 from cnnjax.jigsaw.borders import Dissimilarity, facing_left, facing_right
-from cnnjax.jigsaw.colour import rgb_to_lab
+from cnnjax.jigsaw.color import rgb_to_lab
 from cnnjax.jigsaw.diagnosis import Diagnosis, best_buddies, diagnose, frames
 from cnnjax.jigsaw.dissimilarity import (
-    colour_jump,
+    color_jump,
     gradient_and_prediction,
     in_lab,
     mahalanobis_gradient,
@@ -20,7 +20,7 @@ from cnnjax.jigsaw.dissimilarity import (
 )
 from cnnjax.jigsaw.pairs import Fits, agreed, fits, relative
 from cnnjax.jigsaw.pieces import Arrangement, Cut, Shuffled, cut, render, shuffle, true_arrangement, turn
-from cnnjax.jigsaw.scoring import Score, right_best_neighbours, right_cells, score
+from cnnjax.jigsaw.scoring import Score, right_best_neighbors, right_cells, score
 from cnnjax.jigsaw.solver import Solution, solve
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "Solution",
     "agreed",
     "best_buddies",
-    "colour_jump",
+    "color_jump",
     "cut",
     "diagnose",
     "facing_left",
@@ -48,7 +48,7 @@ __all__ = [
     "relative",
     "render",
     "rgb_to_lab",
-    "right_best_neighbours",
+    "right_best_neighbors",
     "right_cells",
     "score",
     "shuffle",

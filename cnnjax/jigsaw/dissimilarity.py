@@ -14,14 +14,14 @@ from jaxtyping import Array, Float
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.jigsaw.borders import Dissimilarity, all_pairs
-from cnnjax.jigsaw.colour import rgb_to_lab
+from cnnjax.jigsaw.color import rgb_to_lab
 
 _AXES = ((1, 1, 1), (0, 0, 1), (0, 1, 0), (1, 0, 0))
 _DUMMY_STEPS = ((0, 0, 0), *_AXES, *((-r, -g, -b) for r, g, b in _AXES))
 
 
 @checked()
-def colour_jump(
+def color_jump(
     right: Float[Array, "m side 2 channels"], left: Float[Array, "n side 2 channels"]
 ) -> Float[Array, "m n"]:
     """Σ over rows and channels of (left's outer pixel − right's outer pixel)²."""

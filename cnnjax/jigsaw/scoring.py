@@ -63,7 +63,7 @@ def right_cells(found: Arrangement, truth: Arrangement) -> tuple[Arrangement, np
 
 
 @checked()
-def right_best_neighbours(table: Fits, truth: Arrangement) -> float:
+def right_best_neighbors(table: Fits, truth: Arrangement) -> float:
     """The share of borders between true neighbours that fit the other best: how good costs are before any assembly.
 
     Raises InputError for costs of another number of pieces.

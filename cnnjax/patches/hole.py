@@ -114,9 +114,9 @@ def patch_weights(hole: np.ndarray, patch_size: int) -> np.ndarray:
     depth: Any = ndimage.distance_transform_edt(hole)
     before, after = patch_size // 2, patch_size - 1 - patch_size // 2
     touching = ~np.asarray(allowed_patches(jnp.asarray(hole), patch_size=patch_size))
-    centres = depth[before : hole.shape[0] - after, before : hole.shape[1] - after]
+    centers = depth[before : hole.shape[0] - after, before : hole.shape[1] - after]
     weights = np.zeros(hole.shape, np.float32)
-    weights[: centres.shape[0], : centres.shape[1]] = np.where(touching, _FALL_OFF ** -np.minimum(centres, _DEEPEST), 0)
+    weights[: centers.shape[0], : centers.shape[1]] = np.where(touching, _FALL_OFF ** -np.minimum(centers, _DEEPEST), 0)
     return weights
 
 

@@ -210,8 +210,8 @@ def _vote(source: Array, target: Array, inside: Array, position: Array, weights:
 
     def add(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
         y, x = i // patch_size, i % patch_size
-        colours = flat.at[corner + y * source.shape[1] + x].get(mode="promise_in_bounds")
-        new = (colours * weights[..., None], weights[..., None])
+        colors = flat.at[corner + y * source.shape[1] + x].get(mode="promise_in_bounds")
+        new = (colors * weights[..., None], weights[..., None])
         size = weights.shape
         parts = [jax.lax.dynamic_slice(s, (y, x, 0), (*size, s.shape[2])) + n for s, n in zip(sums, new, strict=True)]
         first, second = (jax.lax.dynamic_update_slice(s, p, (y, x, 0)) for s, p in zip(sums, parts, strict=True))

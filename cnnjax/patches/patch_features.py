@@ -44,8 +44,8 @@ def space_of(images: Sequence[Array], *, patch_size: int) -> Space:
     sample = jax.lax.optimization_barrier(jnp.concatenate([_sample(_centred(image), patch_size) for image in images]))
     mean = jnp.mean(sample, axis=(0, 1, 2))
     sample = sample - mean[None, None, None]
-    colours = sample.reshape(-1, sample.shape[3])
-    axes = jnp.linalg.eigh(colours.T @ colours)[1]
+    colors = sample.reshape(-1, sample.shape[3])
+    axes = jnp.linalg.eigh(colors.T @ colors)[1]
     cosines = _cosines(patch_size)
     waves = jnp.einsum("yv,xu,ca->vuayxc", cosines, cosines, axes)
     products = jnp.einsum("vuayxc,nyxc->vuan", waves, sample, precision="highest")
@@ -104,8 +104,8 @@ def _products(values: Array, space: Space, patch_size: int) -> Array:
     """The coordinates of every patch but the first, (n, rows, columns), of an image (channels, height, width)."""
     cosines = _cosines(patch_size)
     down, along, axis = space.chosen
-    colours = jnp.einsum("cyx,ca->ayx", values, space.axes, precision="highest")
-    waves = [_weighted_sum(colours, w[:, None], axis=2) for w in cosines.T]
+    colors = jnp.einsum("cyx,ca->ayx", values, space.axes, precision="highest")
+    waves = [_weighted_sum(colors, w[:, None], axis=2) for w in cosines.T]
     chosen = jax.lax.optimization_barrier(jnp.stack(waves))[along, axis]
     return jax.lax.optimization_barrier(_weighted_sum(chosen, cosines[:, down], axis=1))
 

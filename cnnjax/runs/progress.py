@@ -104,14 +104,14 @@ class Progress:
         if self._display:
             self._display.stop()
         if kind is None:
-            self.note(f"{self._total} cell{'s' * (self._total > 1)} in {humanise(time.monotonic() - self._began)}")
+            self.note(f"{self._total} cell{'s' * (self._total > 1)} in {humanize(time.monotonic() - self._began)}")
 
     def _end_cell(self) -> None:
         if self._name is None:
             return
         name, self._name, self._fraction = self._name, None, 0.0
         self._worked += 1
-        took = humanise(time.monotonic() - self._cell_began)
+        took = humanize(time.monotonic() - self._cell_began)
         if self._display:
             self._display.overall(self._seen, self._remaining())
             self.note(f"[{self._seen}/{self._total}] {name}: {took}")
@@ -123,7 +123,7 @@ class Progress:
         left = self._total - self._seen + (1 - self._fraction if self._name else 0)
         if worked <= 0 or left <= 0:
             return ""
-        return f"about {humanise((time.monotonic() - self._began) / worked * left)} left"
+        return f"about {humanize((time.monotonic() - self._began) / worked * left)} left"
 
 
 class _Bars:
@@ -164,7 +164,7 @@ class _Bars:
         self._progress.console.print(text, markup=False, highlight=False)
 
 
-def humanise(seconds: float) -> str:
+def humanize(seconds: float) -> str:
     """A duration for people: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 05 min`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"

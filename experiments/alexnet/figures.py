@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
+from cnnjax.figures.style import FAINT, INK, colors, frame, styled, tidy
 from experiments.alexnet.separation import Separation
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def value_figure(tables: "Mapping[str, pd.DataFrame]", labels: Mapping[str, str]
 
     figure = Figure(figsize=(max(5.0, 3.0 * len(tables) + 0.6), 5.0), layout="constrained")
     panels = figure.subplots(2, len(tables), squeeze=False, sharey="row")
-    shades = colours(["first", "second", "third"])
+    shades = colors(["first", "second", "third"])
     for column, (cell, table) in zip(panels.T, tables.items(), strict=True):
         for axes, (what, title) in zip(column, TITLES.items(), strict=True):
             for tower, shade in enumerate((shades["second"], shades["third"])):
@@ -112,7 +112,7 @@ def separation_figure(
 
     figure = Figure(figsize=(7.2, 2.0 + 0.55 * len(labels)), layout="constrained")
     panels = figure.subplots(1, len(TITLES), sharey=True)
-    shade = colours(["chance", "networks", "mean"])
+    shade = colors(["chance", "networks", "mean"])
     for axes, (what, title) in zip(panels, TITLES.items(), strict=True):
         for row, cell in enumerate(labels):
             _line(axes, row, apart[cell][what], shade)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.figures import angle_curves, colours, save, score_dots, training_curves, translation_maps
+from cnnjax.figures import angle_curves, colors, save, score_dots, training_curves, translation_maps
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table, read_summary
 from cnnjax.sweep.cell import Outcome
@@ -75,7 +75,7 @@ def _draw(
     todo: Mapping[str, Task],
     dataset: Dataset,
 ) -> None:
-    palette = colours(list(done))
+    palette = colors(list(done))
     first = next(iter(done.values()))
     seeds, _, images = first[f"{next(iter(todo))}/classes"].shape
     note = f"{dataset.name}: {images} test images."

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.figures import colours, save
+from cnnjax.figures import colors, save
 from cnnjax.figures.style import frame, seeds_note, styled, tidy
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table, read_summary
@@ -170,7 +170,7 @@ def reach_figure(
         key = ", ".join(value for name, value in _labels(cell).items() if name != "trained on") or "network"
         groups.setdefault(key, []).append(cell)
     trainings = list(dict.fromkeys(cell.training for cell in cells))
-    shades = colours(trainings)
+    shades = colors(trainings)
     figure = Figure(figsize=(max(6.0, 2.5 * len(groups) + 0.8), 2.5 * len(rows) + 0.9), layout="constrained")
     panels = figure.subplots(len(rows), len(groups), sharey=True, squeeze=False)
     for line, (orbit, (distances, label)) in zip(panels, rows.items(), strict=True):

@@ -27,7 +27,7 @@ from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, main, markdown, open_run, print_table
 from cnnjax.stats import over_seeds
 from cnnjax.sweep.kept import measured_once
-from experiments.shared.puzzles import DISSIMILARITIES, best_neighbours, measures, photograph
+from experiments.shared.puzzles import DISSIMILARITIES, best_neighbors, measures, photograph
 
 IMAGES = (
     "astronaut",
@@ -90,7 +90,7 @@ def _alone(
     name: str, dissimilarity: jigsaw.Dissimilarity, photographs: dict[str, jax.Array], piece: int
 ) -> dict[str, Any]:
     """How often the best fit is the true neighbour, and how long all pairs of many pieces take, compilation aside."""
-    shares = [best_neighbours(image, dissimilarity, piece=piece) for image in photographs.values()]
+    shares = [best_neighbors(image, dissimilarity, piece=piece) for image in photographs.values()]
     pieces = jax.random.uniform(jax.random.key(0), (_MANY, piece, piece, 3))
     jigsaw.fits(pieces, dissimilarity)
     began = time.perf_counter()

@@ -10,7 +10,7 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.figures import save
-from cnnjax.figures.style import FAINT, INK, colours, frame, styled, tidy
+from cnnjax.figures.style import FAINT, INK, colors, frame, styled, tidy
 from cnnjax.ops import Padding
 from cnnjax.runs import RunDirectory, Table
 from cnnjax.stats import over_seeds
@@ -121,7 +121,7 @@ def figure(accuracies: Mapping[str, Mapping[str, np.ndarray]], dataset: Dataset,
         axes.set_xticks([])
         axes.set_yticks([])
     axes = lower.subplots()
-    shades = colours(["", "similar", "dissimilar"])
+    shades = colors(["", "similar", "dissimilar"])
     for place, padding in enumerate(accuracies):
         for part, which in enumerate(("similar", "dissimilar")):
             for marker, kind, offset in (("o", "seen", 0.0), ("s", "new", 0.16)):

@@ -8,7 +8,7 @@ import numpy as np
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.figures import save
-from cnnjax.figures.style import colours, frame, styled, tidy
+from cnnjax.figures.style import colors, frame, styled, tidy
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table
 from cnnjax.stats import compare
@@ -210,7 +210,7 @@ def by_images(done: Any, *, note: str) -> "Figure":
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     usual = done[done["width"].eq(1)]
-    shades = colours(list(NAMES))
+    shades = colors(list(NAMES))
     numbers = sorted(set(usual["images"]))
     for axes, (pixels, text) in zip(panels, PIXELS.items(), strict=True):
         for network in dict.fromkeys(usual["network"]):
@@ -241,7 +241,7 @@ def by_cost(done: Any, *, note: str) -> "Figure":
 
     figure = Figure(figsize=(8.4, 4.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    shades = colours(list(NAMES))
+    shades = colors(list(NAMES))
     for axes, (column, text) in zip(
         panels, {"parameters": "parameters", "multiply_adds": "multiply-adds for one image"}.items(), strict=True
     ):

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.figures import colours, save, training_curves
+from cnnjax.figures import colors, save, training_curves
 from cnnjax.figures.style import frame, seeds_note, styled, tidy
 from cnnjax.files import write_atomic
 from cnnjax.runs import RunDirectory, Table
@@ -179,7 +179,7 @@ def _draw(
     save(learning_signal_figures.training(networks, signals, note=dataset.note), run.figures / "gradients_training.png")
     names = [plan.cell.name for plan in plans]
     if (metrics := read_trainings(run, names)) is not None:
-        save(training_curves(metrics, palette=colours(names)), run.figures / "training.png")
+        save(training_curves(metrics, palette=colors(names)), run.figures / "training.png")
 
 
 @styled()
@@ -190,7 +190,7 @@ def errors(plans: Sequence[DepthPlan], results: Results, columns: Mapping[str, A
     figure = Figure(figsize=(8.0, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     networks = list(dict.fromkeys(plan.network for plan in plans))
-    shades = colours(["", *networks])
+    shades = colors(["", *networks])
     depths = sorted({plan.depth for plan in plans})
     for axes, title in zip(panels, ("training error", "test error"), strict=True):
         for network in networks:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjax.analysis import EffectiveField, ReceptiveField
-from cnnjax.figures import colours, draw_effective_field
+from cnnjax.figures import colors, draw_effective_field
 from cnnjax.figures.style import FAINT, INK, frame, styled, tidy
 from cnnjax.stats import over_seeds
 from cnnjax.stats.intervals import method_over_seeds
@@ -33,7 +33,7 @@ def growth(table: Any) -> "Figure":
     layers = np.array(sorted(set(table["layers"])), float)
     first = table.drop_duplicates("layers").sort_values("layers")
     size, sigma = (np.array(first[name], float) for name in ("receptive_field", "theory_sigma"))
-    shades = colours(["theory", *NAMES])
+    shades = colors(["theory", *NAMES])
     for axes, scale in ((left, np.ones_like(size)), (right, 4 / size)):
         axes.plot(layers, sigma * scale, color=shades["theory"], label="theory, √(n (k² − 1) / 12)")
         axes.plot(layers, np.sqrt(2) * sigma * scale, color=shades["theory"], linestyle=":", label="√2 times that")
@@ -94,7 +94,7 @@ def stack_maps(maps: Mapping[str, tuple[Stack, np.ndarray]]) -> "Figure":
         field = EffectiveField(weights, (stack.size // 2,) * 2)
         axes.imshow(field.mass, cmap="inferno", interpolation="nearest")
         axes.add_patch(
-            Circle((field.centre[1], field.centre[0]), field.radius(), fill=False, edgecolor="white", linewidth=1.2)
+            Circle((field.center[1], field.center[0]), field.radius(), fill=False, edgecolor="white", linewidth=1.2)
         )
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)

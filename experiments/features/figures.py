@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnjax.figures.style import FAINT, colours, frame, seeds_note, styled, tidy
+from cnnjax.figures.style import FAINT, colors, frame, seeds_note, styled, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def depth_figure(summary: "pd.DataFrame", layers: list[str], *, note: str) -> "F
     from matplotlib.figure import Figure
 
     tasks = tasks_of(summary)
-    shades = colours([*tasks, "other"])
+    shades = colors([*tasks, "other"])
     figure = Figure(figsize=(9.6, 6.6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     for axes, what, label in (

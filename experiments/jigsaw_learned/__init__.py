@@ -27,7 +27,7 @@ from cnnjax.stats import over_seeds
 from cnnjax.sweep.kept import measured_once
 from cnnjax.sweep.ranges import check_ranges
 from experiments.jigsaw_learned.border_network import Learned, Spec, train
-from experiments.shared.puzzles import DISSIMILARITIES, best_neighbours, photograph
+from experiments.shared.puzzles import DISSIMILARITIES, best_neighbors, photograph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def run(config: Config) -> Path:
             progress.cell("formulas")
             formulas = {
                 name: {
-                    image: best_neighbours(pixels, dissimilarity, piece=config.piece)
+                    image: best_neighbors(pixels, dissimilarity, piece=config.piece)
                     for image, pixels in photographs.items()
                 }
                 for name, dissimilarity in DISSIMILARITIES.items()
@@ -93,7 +93,7 @@ def _cell(
     seen = [photographs[name] for name in halves[1 - tested]]
     params = train(seen, key, spec=Spec(config.steps), side=config.piece, progress=progress.advance)
     network = Learned(params)
-    return {name: best_neighbours(photographs[name], network, piece=config.piece) for name in halves[tested]}
+    return {name: best_neighbors(photographs[name], network, piece=config.piece) for name in halves[tested]}
 
 
 def _report(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnjax.figures.style import FAINT, GRID, INK, colours, frame, styled, tidy
+from cnnjax.figures.style import FAINT, GRID, INK, colors, frame, styled, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def networks(table: "pd.DataFrame", *, note: str) -> "Figure":
     names = list(table["network"])
     figure = Figure(figsize=(9.0, 7.0), layout="constrained")
     axes = figure.subplots()
-    shades = colours(list(dict.fromkeys(FAMILIES.values())))
+    shades = colors(list(dict.fromkeys(FAMILIES.values())))
     points = {
         name: (x, y)
         for name, x, y in zip(names, table["parameters"], table["multiply_adds"], strict=True)
@@ -101,8 +101,8 @@ def _label(axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
     from matplotlib.transforms import Bbox
 
     axes.figure.draw_without_rendering()  # pyright: ignore[reportAttributeAccessIssue]
-    centres = axes.transData.transform(list(points.values()))
-    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in centres]
+    centers = axes.transData.transform(list(points.values()))
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in centers]
     for name, point in sorted(points.items(), key=lambda item: item[1]):
         for dx, dy, align in PLACES:
             place: Any = dict(xytext=(dx, dy), textcoords="offset points", ha=align, va="center")
@@ -128,7 +128,7 @@ def growth(table: "pd.DataFrame", *, channels: int, features: int, kernel_size: 
 
     figure = Figure(figsize=(9.0, 7.2), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
-    shades = colours(["dense_map", "dense", "convolution"])
+    shades = colors(["dense_map", "dense", "convolution"])
     shades |= {"mlp": shades["dense"], "all_cnn_c": shades["convolution"]}
     sides = np.array(sorted(set(table["side"])))
     n = np.geomspace(sides[0], sides[-1], 50)

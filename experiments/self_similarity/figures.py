@@ -31,7 +31,7 @@ def distances(
 
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
-    palette = style.colours(list(sources))
+    palette = style.colors(list(sources))
     for source, what in sources.items():
         share = np.mean([np.cumsum(c[source]) / c[source].sum() for c in counts], axis=0)
         dashed = source in CHANCE
@@ -78,7 +78,7 @@ def similar(name: str, image: np.ndarray, *, patch_size: int, k: int = 8) -> "Fi
         (round((image.shape[0] - patch_size) * y), round((image.shape[1] - patch_size) * x))
         for y, x in ((0.25, 0.5), (0.5, 0.3), (0.7, 0.7), (0.85, 0.45))
     ]
-    palette = list(style.colours(["", *map(str, corners)]).values())[1:]
+    palette = list(style.colors(["", *map(str, corners)]).values())[1:]
     sheet = np.ones((len(corners) * (patch_size + 1), (k + 2) * (patch_size + 1), 3), np.float32)
     for row, ((y, x), colour) in enumerate(zip(corners, palette, strict=True)):
         found = patches.similar_patches(jnp.asarray(image), y, x, k=k, patch_size=patch_size)

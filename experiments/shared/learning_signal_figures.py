@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnjax.figures.style import colours, frame, seeds_note, styled, tidy
+from cnnjax.figures.style import colors, frame, seeds_note, styled, tidy
 from experiments.shared.learning_signal import Measured, Networks
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def activations(plans: Sequence[Networks], results: Results, *, note: str) -> "F
     """Maps above and the gradients at them below against the layer; a column for each initialisation."""
     names = list(dict.fromkeys(plan.settings["init"] for plan in plans))
     figure, panels = _panels(2, len(names))
-    shades = colours([plan.settings["activation"] for plan in plans])
+    shades = colors([plan.settings["activation"] for plan in plans])
     for plan in plans:
         found, column = results[plan.name], panels[:, names.index(plan.settings["init"])]
         name = plan.settings["activation"]

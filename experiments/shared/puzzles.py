@@ -9,8 +9,8 @@ from cnnjax import jigsaw
 from cnnjax.data import load_image, resize
 
 DISSIMILARITIES = {
-    "colour jump, RGB": jigsaw.colour_jump,
-    "colour jump, L*a*b*": jigsaw.in_lab(jigsaw.colour_jump),
+    "colour jump, RGB": jigsaw.color_jump,
+    "colour jump, L*a*b*": jigsaw.in_lab(jigsaw.color_jump),
     "Pomeranz, L*a*b*": jigsaw.in_lab(jigsaw.pomeranz),
     "MGC, RGB": jigsaw.mahalanobis_gradient,
     "MGC × Pomeranz": jigsaw.gradient_and_prediction,
@@ -25,12 +25,12 @@ def photograph(name: str) -> jax.Array:
     return jnp.asarray(resize(image, (_REDUCED, round(width * _REDUCED / height))) if height > _TALLEST else image)
 
 
-def best_neighbours(image: jax.Array, dissimilarity: jigsaw.Dissimilarity, *, piece: int) -> float:
+def best_neighbors(image: jax.Array, dissimilarity: jigsaw.Dissimilarity, *, piece: int) -> float:
     """The share of borders in an image, cut and mixed, whose best fit is the true neighbour."""
     puzzle = jigsaw.cut(image, side=piece)
     mixed = jigsaw.shuffle(jax.random.key(0), puzzle.pieces)
     truth = jigsaw.true_arrangement(mixed, puzzle.grid)
-    return jigsaw.right_best_neighbours(jigsaw.fits(mixed.pieces, dissimilarity), truth)
+    return jigsaw.right_best_neighbors(jigsaw.fits(mixed.pieces, dissimilarity), truth)
 
 
 def measures(solution: jigsaw.Solution, mixed: jigsaw.Shuffled, truth: jigsaw.Arrangement) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def cascades(subject: Subject, rows: Int[np.ndarray, " n"], progress: Progress, 
     found: Arrays = {"images": images[:KEPT]}
     for done, rule in enumerate(RULES):
         progress.advance(done, len(RULES), f"randomising layers, {rule}")
-        cascade = sanity.cascading_randomisation(
+        cascade = sanity.cascading_randomization(
             apply, _grouped(network.args[0], groups), _grouped(fresh, groups), images, _explain(rule, labels)
         )
         for number, layer in enumerate(cascade.layers):
@@ -155,9 +155,9 @@ def pointing(subject: Subject, count: int, maps: str, progress: Progress) -> Arr
     for done, (name, importance) in enumerate(methods.items()):
         progress.advance(done, len(methods), f"pointing, {name}")
         found[name] = analysis.pointing_game(importance(), truth).astype(np.float64)
-    centre = np.zeros(truth.shape)
-    centre[:, truth.shape[1] // 2, truth.shape[2] // 2] = 1
-    found["centre"] = analysis.pointing_game(centre, truth).astype(np.float64)
+    center = np.zeros(truth.shape)
+    center[:, truth.shape[1] // 2, truth.shape[2] // 2] = 1
+    found["centre"] = analysis.pointing_game(center, truth).astype(np.float64)
     return found
 
 

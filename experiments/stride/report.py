@@ -7,7 +7,7 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.figures import colours, save
+from cnnjax.figures import colors, save
 from cnnjax.figures.style import GRID, INK, frame, styled, tidy
 from cnnjax.runs import RunDirectory, Table
 from cnnjax.stats import Interval, over_seeds
@@ -126,7 +126,7 @@ def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
     made = [method_over_seeds(row["accuracy"].n) for row in rows]
     figure = Figure(figsize=(10.0, 1.0 + len(augmentations) * (0.7 + 0.3 * len(kinds))), layout="constrained")
     panels = figure.subplots(len(augmentations), len(shown), sharey=True, squeeze=False)
-    shades = colours(paddings)
+    shades = colors(paddings)
     for line, augmentation in zip(panels, augmentations, strict=True):
         for axes, title in zip(line, shown, strict=True):
             for i, padding in enumerate(paddings):
@@ -182,7 +182,7 @@ def terms_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
     kinds = list(dict.fromkeys(row["downsample"] for row in split))
     figure = Figure(figsize=(3.2 * len(paddings) + 1.4, 1.2 + 0.42 * len(kinds)), layout="constrained")
     panels = figure.subplots(1, len(paddings), sharey=True, sharex=True, squeeze=False)
-    shades = colours(SPLIT)
+    shades = colors(SPLIT)
     for axes, padding in zip(panels.flat, paddings, strict=True):
         for i, term in enumerate(SPLIT):
             mine = [row for row in split if row["padding"] == padding]

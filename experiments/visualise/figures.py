@@ -15,7 +15,7 @@ from cnnjax.figures.pictures import (
     mosaic,
     occlusion_figure,
     sheet_figure,
-    signed_grey,
+    signed_gray,
 )
 from experiments.shared.montage import montage
 from experiments.shared.subject import Subject, even
@@ -155,7 +155,7 @@ def _cascade(cascade: Arrays, where: str) -> "dict[str, Figure]":
         for rule in RULES:
             signed = cascade[f"{rule}/maps"][:, image]
             sheets.append(
-                [mosaic(cascade["images"][image][None], 1), *(mosaic(signed_grey(p[None]), 1) for p in signed)]
+                [mosaic(cascade["images"][image][None], 1), *(mosaic(signed_gray(p[None]), 1) for p in signed)]
             )
             rows.append(rule)
     columns = ["image", *("trained" if n == 0 else f"{n} drawn\nanew" for n in cascade[f"{RULES[0]}/steps"])]

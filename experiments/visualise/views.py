@@ -40,8 +40,8 @@ def covered(subject: Subject, rows: Int[np.ndarray, " n"], layer: str, rule: Rul
             f"{number}/prediction": np.asarray(seen.prediction),
             f"{number}/label": np.array(seen.label),
             f"{number}/channel": np.array(seen.channel),
-            f"{number}/rows": seen.centres[0],
-            f"{number}/columns": seen.centres[1],
+            f"{number}/rows": seen.centers[0],
+            f"{number}/columns": seen.centers[1],
             f"{number}/in_the_open": np.array(seen.in_the_open),
             f"{number}/size": np.array(side),
         }

@@ -75,7 +75,7 @@ ANALYSES = {
     "intervene": lambda: analysis.intervene(F, lambda name, a: a)(GREY),
     "with_relu_rule": lambda: analysis.with_relu_rule(F, "guided")(GREY),
     "with_pool_rule": lambda: analysis.with_pool_rule(F, "max")(GREY),
-    "cascading_randomisation": lambda: analysis.sanity.cascading_randomisation(
+    "cascading_randomization": lambda: analysis.sanity.cascading_randomization(
         lambda p, x: Network().apply(p, x)[0], VARIABLES, VARIABLES, GREY, explain
     ),
     "image_recovery": lambda: analysis.sanity.image_recovery(F, GREY, explain),

@@ -181,5 +181,5 @@ def test_pictures_of_a_network_in_bfloat16():
         return (x**2 * params["w"]).sum((1, 2))
 
     params, fresh = ({"w": jnp.full((1, 1, 1, 3), value)} for value in (1.0, 2.0))
-    cascade = analysis.sanity.cascading_randomisation(apply, params, fresh, IMAGES, explain)
+    cascade = analysis.sanity.cascading_randomization(apply, params, fresh, IMAGES, explain)
     np.testing.assert_allclose(cascade.signed, 1)

@@ -8,7 +8,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig, Dataset, Split, load
-from cnnjax.data.dataset import centre, channel_statistics
+from cnnjax.data.dataset import center, channel_statistics
 from cnnjax.data.sources.source import every, mixed_order
 
 
@@ -84,10 +84,10 @@ def test_channel_statistics_are_numpys():
 
 def test_centre_adds_only_black():
     images = np.full((2, 3, 4, 1), 7, np.uint8)
-    placed = centre(images, 8)
+    placed = center(images, 8)
     np.testing.assert_array_equal(placed[:, 2:5, 2:6], images)
     assert placed.sum() == images.sum()
-    assert centre(placed, 8) is placed
+    assert center(placed, 8) is placed
 
 
 def test_a_dataset_prints_in_a_line_without_pixels():

@@ -63,8 +63,8 @@ def scaled(levels, white):
     return np.round(levels.astype(np.float64) * 255 / white)
 
 
-def over_black(colours, alpha):
-    return colours.astype(np.float64) * alpha.astype(np.float64)[..., None] / 255
+def over_black(colors, alpha):
+    return colors.astype(np.float64) * alpha.astype(np.float64)[..., None] / 255
 
 
 def from_ycbcr(stored):

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from cnnjax import InputError
-from cnnjax.figures import angle_curves, colours, save, score_dots, training_curves, translation_maps
+from cnnjax.figures import angle_curves, colors, save, score_dots, training_curves, translation_maps
 from cnnjax.figures.style import short_labels
 
 CELLS = [f"augmentation={name}" for name in ("none", "crop", "rotation", "crop+rotation")]
@@ -186,7 +186,7 @@ def test_training_curves_are_means_by_epoch():
 
 
 def test_a_cell_keeps_its_colour_in_every_figure():
-    palette = colours(CELLS)
+    palette = colors(CELLS)
     some = CELLS[1:]
     drawn = [
         angle_curves(curves(some), DEGREES, palette=palette).axes[0].lines,
@@ -199,7 +199,7 @@ def test_a_cell_keeps_its_colour_in_every_figure():
 
 @pytest.mark.parametrize("n", [1, 8, 9, 30])
 def test_colours_differ(n):
-    palette = colours([str(i) for i in range(n)])
+    palette = colors([str(i) for i in range(n)])
     assert len({to_hex(colour) for colour in palette.values()}) == n
 
 

@@ -16,7 +16,7 @@ from cnnjax.figures.pictures import (
     mosaic,
     occlusion_figure,
     sheet_figure,
-    signed_grey,
+    signed_gray,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -33,13 +33,13 @@ def test_zero_is_grey_and_each_picture_has_its_own_scale():
     pictures[0, 1, 1] = -2.0
     pictures[1, 0, 1] = -0.01
     pictures[2, 0, 0] = np.nan
-    grey = signed_grey(pictures)[..., 0]
+    grey = signed_gray(pictures)[..., 0]
     np.testing.assert_allclose(grey[0], [[1, 0.5], [0.5, 0.25]])
     np.testing.assert_allclose(grey[1], [[0.5, 0], [0.5, 0.5]])
     np.testing.assert_array_equal(grey[2], [[np.nan, 0.5], [0.5, 0.5]])
-    colours = np.stack([np.full((1, 1, 3), 0.0)])
-    colours[0, 0, 0] = 1.0, -0.5, 0.0
-    np.testing.assert_allclose(signed_grey(colours)[0, 0, 0], [1, 0.25, 0.5])
+    colors = np.stack([np.full((1, 1, 3), 0.0)])
+    colors[0, 0, 0] = 1.0, -0.5, 0.0
+    np.testing.assert_allclose(signed_gray(colors)[0, 0, 0], [1, 0.25, 0.5])
 
 
 def test_tiles_stand_in_rows_on_paper():
@@ -63,7 +63,7 @@ def test_a_montage_has_projections_on_the_left_and_their_patches_on_the_right():
     shown = images_of(figure)
     assert len(shown) == 5
     for panel in shown:
-        np.testing.assert_allclose(panel[:, :15], mosaic(signed_grey(pictures), 2))
+        np.testing.assert_allclose(panel[:, :15], mosaic(signed_gray(pictures), 2))
         np.testing.assert_allclose(panel[:, -15:], mosaic(patches, 2))
     # How signs are shown is said; lines are wrapped.
     assert any(GREY[:40] in text.get_text().replace("\n", " ") for text in figure.texts)
@@ -76,7 +76,7 @@ def test_units_through_training_stand_over_what_they_see():
     figure = evolution_figure(pictures, patches, rows=["a", "b"], columns=["1", "2", "5"], title="t")
     shown = images_of(figure)
     assert len(shown) == 6
-    np.testing.assert_allclose(shown[4][1:6, 1:-1, 0], signed_grey(pictures[1, 1][None])[0, ..., 0])
+    np.testing.assert_allclose(shown[4][1:6, 1:-1, 0], signed_gray(pictures[1, 1][None])[0, ..., 0])
     np.testing.assert_allclose(shown[4][-6:-1, 1:-1, 0], patches[1, 1, ..., 0])
     assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["1", "2", "5"]
     with pytest.raises(InputError, match="not of 2×2"):
@@ -86,7 +86,7 @@ def test_units_through_training_stand_over_what_they_see():
 def test_filters_sheets_and_curves():
     kernel = RANDOM.normal(size=(3, 3, 3, 5))
     shown = images_of(filter_figure(kernel, title="t", labels=list("abcde"), columns=4))
-    np.testing.assert_allclose(shown[3][1:-1, 1:-1], signed_grey(kernel[None, ..., 3])[0])
+    np.testing.assert_allclose(shown[3][1:-1, 1:-1], signed_gray(kernel[None, ..., 3])[0])
     sheets = [[np.full((2, 2, 3), 0.1 * (r + c)) for c in range(2)] for r in range(3)]
     figure = sheet_figure(sheets, rows=list("abc"), columns=list("de"), title="t")
     assert [float(panel[0, 0, 0]) for panel in images_of(figure)] == pytest.approx([0, 0.1, 0.1, 0.2, 0.2, 0.3])

@@ -8,7 +8,7 @@ from matplotlib.patches import Circle, Rectangle
 from cnnjax import InputError
 from cnnjax.analysis import EffectiveField, ReceptiveField
 from cnnjax.figures import (
-    colours,
+    colors,
     depth_figure,
     draw_effective_field,
     draw_receptive_fields,
@@ -96,7 +96,7 @@ def test_rectangles_are_the_spans(unit):
         # Pixel i reaches from i − ½ to i + ½.
         assert box.get_bbox().extents.tolist() == [left - 0.5, top - 0.5, right + 0.5, bottom + 0.5]
         assert box.get_label() == f"{name} ({index[0]}, {index[1]}): {field.size[0]} px"
-        assert to_hex(box.get_edgecolor()) == colours(list(layers))[name].lower()
+        assert to_hex(box.get_edgecolor()) == colors(list(layers))[name].lower()
     low, high = sorted(axes.get_xlim())
     assert low <= boxes[-1].get_bbox().x0
     assert boxes[-1].get_bbox().x1 <= high

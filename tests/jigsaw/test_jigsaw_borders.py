@@ -50,7 +50,7 @@ def mgc_loop(a, b):
 
 
 CASES = {
-    "colour jump": (jigsaw.colour_jump, colour_jump_loop),
+    "colour jump": (jigsaw.color_jump, colour_jump_loop),
     "Pomeranz": (jigsaw.pomeranz, pomeranz_loop),
     "MGC": (jigsaw.mahalanobis_gradient, mgc_loop),
 }
@@ -111,8 +111,8 @@ def test_lab_of_known_colours():
         (0, 1, 0): (87.73, -86.18, 83.18),
         (0, 0, 1): (32.30, 79.19, -107.86),
     }
-    colours = jnp.asarray(list(known), jnp.float32)
-    np.testing.assert_allclose(jigsaw.rgb_to_lab(colours), list(known.values()), atol=0.03)
+    colors = jnp.asarray(list(known), jnp.float32)
+    np.testing.assert_allclose(jigsaw.rgb_to_lab(colors), list(known.values()), atol=0.03)
 
 
 def test_lab_against_scikit_image():

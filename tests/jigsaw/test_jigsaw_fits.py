@@ -106,4 +106,4 @@ def test_right_best_neighbours_by_hand():
     right[0, 1] = right[2, 3] = down[0, 2] = down[1, 3] = 0.5
     right[2, 1] = 0.4  # now 2 prefers 1 to 3, and 1 prefers 2 to 0
     truth = jigsaw.Arrangement(np.array([[0, 1], [2, 3]]), np.zeros((2, 2), int))
-    assert jigsaw.right_best_neighbours(jigsaw.Fits(right, down, 4), truth) == 6 / 8
+    assert jigsaw.right_best_neighbors(jigsaw.Fits(right, down, 4), truth) == 6 / 8

@@ -112,8 +112,8 @@ def test_twins_have_equal_frames():
     assert labels[9, 1] == labels[4, 0]
     assert labels[9, 0] == labels[4, 3]
     assert len(np.unique(labels)) == 4 * 29
-    upright = jigsaw.relative(jigsaw.fits(jnp.asarray(pieces), jigsaw.colour_jump))
-    turned = jigsaw.relative(jigsaw.fits(jnp.asarray(pieces), jigsaw.colour_jump, rotate=True))
+    upright = jigsaw.relative(jigsaw.fits(jnp.asarray(pieces), jigsaw.color_jump))
+    turned = jigsaw.relative(jigsaw.fits(jnp.asarray(pieces), jigsaw.color_jump, rotate=True))
     assert jigsaw.diagnose(jnp.asarray(pieces), upright, (5, 6)).twins == 0
     assert jigsaw.diagnose(jnp.asarray(pieces), turned, (5, 6)).twins == 2
 
@@ -161,9 +161,7 @@ def test_pieces_that_make_no_puzzle(shape, side, message):
 def test_narrow_puzzles(grid, rotate):
     cut = jigsaw.cut(smooth_image(grid[0] * SIDE, grid[1] * SIDE), side=SIDE)
     mixed = jigsaw.shuffle(KEY, cut.pieces, rotate=rotate)
-    solution = jigsaw.solve(
-        mixed.pieces, cut.grid, key=KEY, rotate=rotate, dissimilarity=jigsaw.colour_jump, patience=2
-    )
+    solution = jigsaw.solve(mixed.pieces, cut.grid, key=KEY, rotate=rotate, dissimilarity=jigsaw.color_jump, patience=2)
     assert sorted(solution.arrangement.pieces.ravel()) == list(range(grid[0] * grid[1]))
     truth = jigsaw.true_arrangement(mixed, cut.grid)
     assert solution.objective <= solution.objective_of(truth) + 1e-3
@@ -171,7 +169,7 @@ def test_narrow_puzzles(grid, rotate):
 
 def test_copies_of_one_piece_are_twins():
     pieces = jnp.tile(jigsaw.cut(smooth_image(), side=SIDE).pieces[:1], (30, 1, 1, 1))
-    solution = jigsaw.solve(pieces, (5, 6), key=KEY, rotate=True, dissimilarity=jigsaw.colour_jump, patience=1)
+    solution = jigsaw.solve(pieces, (5, 6), key=KEY, rotate=True, dissimilarity=jigsaw.color_jump, patience=1)
     assert solution.diagnosis.twins == 30
     assert not solution.diagnosis.structure
     assert sorted(solution.arrangement.pieces.ravel()) == list(range(30))
@@ -198,9 +196,9 @@ def test_pieces_that_do_not_fill_the_grid():
     with pytest.raises(InputError, match="6 pieces do not fill 2×2 cells"):
         jigsaw.solve(jnp.zeros((6, 8, 8, 3)), (2, 2), key=KEY)
     with pytest.raises(InputError, match="9000 pieces are too many"):
-        jigsaw.fits(jnp.zeros((9000, 4, 4, 3)), jigsaw.colour_jump)
+        jigsaw.fits(jnp.zeros((9000, 4, 4, 3)), jigsaw.color_jump)
     with pytest.raises(InputError, match="2100 pieces, which may each be turned, are too many"):
-        jigsaw.fits(jnp.zeros((2100, 4, 4, 3)), jigsaw.colour_jump, rotate=True)
+        jigsaw.fits(jnp.zeros((2100, 4, 4, 3)), jigsaw.color_jump, rotate=True)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ def drawn(shape, seed, mean=0.0):
     return (np.random.default_rng(seed).normal(size=shape) + mean).astype(np.float32)
 
 
-def sums_of(a, b, centre):
-    a, b, centre = (np.asarray(x, np.float64) for x in (a, b, centre))
-    return a.sum(1), (a * (b - centre[:, None])).sum(1)
+def sums_of(a, b, center):
+    a, b, center = (np.asarray(x, np.float64) for x in (a, b, center))
+    return a.sum(1), (a * (b - center[:, None])).sum(1)
 
 
 def moments_of(x):
@@ -43,19 +43,19 @@ def test_drawn_maps_against_numpy(copies, positions, width, once):
     # Any of the three operands may be one that all copies share.
     leads = [1 if once >> bit & 1 else copies for bit in range(3)]
     a, b = (drawn((lead, positions, width), seed, mean=seed) for seed, lead in enumerate(leads[:2]))
-    centre = drawn((leads[2], width), 2)
+    center = drawn((leads[2], width), 2)
     assert_near(jax.jit(call_moments)(b), moments_of(b), 10)
-    expected = [np.broadcast_to(right, (max(leads), width)) for right in sums_of(a, b, centre)]
-    assert_near(jax.jit(call_sums)(a, b, centre), expected, positions)
+    expected = [np.broadcast_to(right, (max(leads), width)) for right in sums_of(a, b, center)]
+    assert_near(jax.jit(call_sums)(a, b, center), expected, positions)
 
 
 @pytest.mark.parametrize("width", [16, 48])
 def test_many_positions_are_added_up_no_worse_than_by_xla(width):
     # Several chunks, the last of them not of full size, and tiles likewise.
     a, b = drawn((1, 100_003, width), 0, mean=1), drawn((1, 100_003, width), 1, mean=-2)
-    centre = moments_of(b)[0].astype(np.float32)
+    center = moments_of(b)[0].astype(np.float32)
     for ours, theirs, expected, operands in (
-        (call_sums, channels._plain_sums, sums_of(a, b, centre), (a, b, centre)),
+        (call_sums, channels._plain_sums, sums_of(a, b, center), (a, b, center)),
         (call_moments, channels._plain_moments, moments_of(b), (b,)),
     ):
         errors = [
@@ -96,14 +96,14 @@ def test_numbers_that_are_not_finite_go_where_those_of_xla_go(values):
 
 
 def test_buffers_need_not_be_aligned():
-    a, b, centre = drawn((1, 50, 16), 0), drawn((1, 50, 16), 1), drawn((1, 16), 2)
+    a, b, center = drawn((1, 50, 16), 0), drawn((1, 50, 16), 1), drawn((1, 16), 2)
 
     def shifted(both):
         x, y, z = jnp.split(both[1:], np.cumsum([a.size, b.size]))
-        return call_sums(x.reshape(a.shape), y.reshape(b.shape), z.reshape(centre.shape))
+        return call_sums(x.reshape(a.shape), y.reshape(b.shape), z.reshape(center.shape))
 
-    both = jnp.concatenate([jnp.zeros(1), a.ravel(), b.ravel(), centre.ravel()])
-    assert_near(jax.jit(shifted)(both), sums_of(a, b, centre), 50)
+    both = jnp.concatenate([jnp.zeros(1), a.ravel(), b.ravel(), center.ravel()])
+    assert_near(jax.jit(shifted)(both), sums_of(a, b, center), 50)
 
 
 @pytest.mark.parametrize("width", [3, 32])

@@ -59,7 +59,7 @@ def test_parameters_are_those_of_the_formula(shortcut, pre):
 def test_branch_and_shortcut_are_aligned(make, padding, downsample):
     # With a one at the centre of every kernel the branch passes its input on, so the sum is twice the branch: at the
     # same positions, at the same phase, under the same blur.
-    def centre(path, leaf):
+    def center(path, leaf):
         if "phase" in jax.tree_util.keystr(path):
             return leaf
         value = np.zeros(leaf.shape, np.float32)
@@ -71,7 +71,7 @@ def test_branch_and_shortcut_are_aligned(make, padding, downsample):
     # Channels beyond the bottleneck's features would be lost in it.
     x = draw(2, 12, 10, 8 if make == "basic" else 2)
     block, plain = (BLOCKS[make](residual=residual, **fields) for residual in (True, False))
-    variables = jax.tree_util.tree_map_with_path(centre, drawn_variables(block, x, train=False))
+    variables = jax.tree_util.tree_map_with_path(center, drawn_variables(block, x, train=False))
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(train):

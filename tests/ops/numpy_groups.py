@@ -45,10 +45,10 @@ def on_map(x, element, group):
 def turned_kernel(kernel, matrix):
     """`(g w)(p) = w(g⁻¹ p)` about the centre, (k, k, in, out), between the weights by Keys' cubic; 0 outside."""
     size = kernel.shape[0]
-    centre = (size - 1) / 2
+    center = (size - 1) / 2
     turned = np.zeros(kernel.shape)
     for i, j in itertools.product(range(size), repeat=2):
-        row, column = np.linalg.inv(matrix) @ (i - centre, j - centre) + centre
+        row, column = np.linalg.inv(matrix) @ (i - center, j - center) + center
         for a, b in itertools.product(range(size), repeat=2):
             turned[i, j] += keys(row - a) * keys(column - b) * kernel[a, b]
     return turned

@@ -29,6 +29,6 @@ def read_cubic(image, row, column, mode):
 
 def positions(shape, matrix):
     """Where the pixels of a map are read: `matrix` applied about the centre; (2, height, width)."""
-    centre = (np.asarray(shape) - 1) / 2
-    pixels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) - centre
-    return np.moveaxis(pixels @ np.asarray(matrix).T + centre, -1, 0)
+    center = (np.asarray(shape) - 1) / 2
+    pixels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) - center
+    return np.moveaxis(pixels @ np.asarray(matrix).T + center, -1, 0)

@@ -94,8 +94,8 @@ class TestEighthTurns:
     """A derivative of a Gaussian and a picture of Gaussians, whose turns are known in closed form."""
 
     def field(self, size):
-        centre = (size - 1) / 2
-        return np.meshgrid(np.arange(size) - centre, np.arange(size) - centre, indexing="ij")
+        center = (size - 1) / 2
+        return np.meshgrid(np.arange(size) - center, np.arange(size) - center, indexing="ij")
 
     def derivative(self, turns):
         row, column = self.field(7)

@@ -42,12 +42,12 @@ OF_IMAGES = {
     "jigsaw.shuffle": lambda x: jigsaw.shuffle(KEY, puzzle(x)),
     "jigsaw.turn": lambda x: jigsaw.turn(puzzle(x), jnp.arange(4)),
     "jigsaw.render": lambda x: jigsaw.render(puzzle(x), arranged(puzzle(x))),
-    "jigsaw.fits": lambda x: jigsaw.fits(puzzle(x), jigsaw.colour_jump),
+    "jigsaw.fits": lambda x: jigsaw.fits(puzzle(x), jigsaw.color_jump),
     "jigsaw.solve": lambda x: jigsaw.solve(puzzle(x), (2, 2), key=KEY, patience=0),
     "jigsaw.frames": lambda x: jigsaw.frames(puzzle(x)),
-    "jigsaw.diagnose": lambda x: jigsaw.diagnose(puzzle(x), jigsaw.fits(puzzle(IMAGE), jigsaw.colour_jump), (2, 2)),
+    "jigsaw.diagnose": lambda x: jigsaw.diagnose(puzzle(x), jigsaw.fits(puzzle(IMAGE), jigsaw.color_jump), (2, 2)),
     "jigsaw.rgb_to_lab": lambda x: jigsaw.rgb_to_lab(jnp.asarray(x)),
-    "jigsaw.in_lab": lambda x: jigsaw.in_lab(jigsaw.colour_jump)(puzzle(x)[:, :, -2:], puzzle(IMAGE)[:, :, 1::-1]),
+    "jigsaw.in_lab": lambda x: jigsaw.in_lab(jigsaw.color_jump)(puzzle(x)[:, :, -2:], puzzle(IMAGE)[:, :, 1::-1]),
 }
 
 
@@ -191,7 +191,7 @@ PIECES = puzzle(IMAGE)
         (lambda: patches.similar_patches(SOURCE, 0, 0, patch_size=0), "patch_size=0"),
         (lambda: patches.inpaint(IMAGE, HOLE, key=KEY, patch_size=0), "patch_size=0"),
         (lambda: jigsaw.cut(SOURCE, side=0), "pieces of 0 pixels"),
-        (lambda: jigsaw.agreed(jigsaw.fits(PIECES, jigsaw.colour_jump), rounds=-1), "rounds=-1 must lie from 0 to 100"),
+        (lambda: jigsaw.agreed(jigsaw.fits(PIECES, jigsaw.color_jump), rounds=-1), "rounds=-1 must lie from 0 to 100"),
         (lambda: jigsaw.pomeranz(PIECES[:, :, :2], PIECES[:, :, :2], p=0.0), "p=0.0 and q=0.0625 must be finite"),
         (lambda: jigsaw.pomeranz(PIECES[:, :, :2], PIECES[:, :, :2], q=-1.0), "q=-1.0 must be finite and above 0"),
         (
@@ -204,12 +204,12 @@ PIECES = puzzle(IMAGE)
             r"labels have shape \(3, 4\); give \(4, 4\)",
         ),
         (
-            lambda: jigsaw.diagnose(PIECES, jigsaw.fits(PIECES, jigsaw.colour_jump), (3, 2)),
+            lambda: jigsaw.diagnose(PIECES, jigsaw.fits(PIECES, jigsaw.color_jump), (3, 2)),
             r"4 pieces, costs of 4 and a grid of \(3, 2\)",
         ),
         (
-            lambda: jigsaw.right_best_neighbours(
-                jigsaw.fits(PIECES, jigsaw.colour_jump),
+            lambda: jigsaw.right_best_neighbors(
+                jigsaw.fits(PIECES, jigsaw.color_jump),
                 jigsaw.Arrangement(np.zeros((2, 3), int), np.zeros((2, 3), int)),
             ),
             "costs of 4 pieces do not fit an arrangement of 6",

@@ -128,7 +128,7 @@ def test_parameters_stand_where_their_copies_in_half_precision_are_read():
     flow = analysis.gradient_flow(lambda p, x: apply(p, x).mean(), params, IMAGES)
     assert list(flow.parameters) == ["c_first", "b_second", "a_head"]
     fresh = jax.tree.map(lambda p: -p, params)
-    cascade = analysis.sanity.cascading_randomisation(
+    cascade = analysis.sanity.cascading_randomization(
         apply, params, fresh, IMAGES, lambda f, x: analysis.saliency(f, x, unit=0).maps * x
     )
     assert cascade.layers == ("a_head", "b_second", "c_first")

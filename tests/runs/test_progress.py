@@ -9,7 +9,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.runs import Progress, progress
-from cnnjax.runs.progress import humanise
+from cnnjax.runs.progress import humanize
 
 
 @pytest.fixture
@@ -159,4 +159,4 @@ def test_no_cells_are_refused():
     ],
 )
 def test_durations_read_well(seconds, text):
-    assert humanise(seconds) == text
+    assert humanize(seconds) == text

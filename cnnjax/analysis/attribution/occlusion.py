@@ -34,7 +34,7 @@ class Occlusion:
     """Of the right class, by softmax of the logits."""
     prediction: Int[np.ndarray, "rows columns"]
     """The most probable class."""
-    centres: tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " columns"]]
+    centers: tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " columns"]]
     """Row and column of the square's centre, in pixels; 0 is the centre of the first pixel."""
     channel: int
     """The strongest map: the one with the largest sum over space in the image itself, unless another was asked for."""
@@ -98,7 +98,7 @@ def occlusion(
     )
     picture = Projector(f, layer, rule=rule, value_range=value_range)(np.asarray(images[0]), channel)
     options: dict[str, Any] = dict(size=size, at=at)
-    starts, centres = zip(*(_grid(n, size, stride) for n in images.shape[1:3]), strict=True)
+    starts, centers = zip(*(_grid(n, size, stride) for n in images.shape[1:3]), strict=True)
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.int32)
     batch_size = most_at_once(images.shape) if batch_size is None else batch_size
     if batch_size < 1:
@@ -116,7 +116,7 @@ def occlusion(
         picture.pictures[0],
         probability,
         prediction,
-        centres,
+        centers,
         channel,
         label,
         (float(totals[channel]), float(open_probability), int(outside.argmax())),

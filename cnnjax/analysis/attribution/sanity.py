@@ -39,7 +39,7 @@ class Cascade:
 
 
 @checked()
-def cascading_randomisation(
+def cascading_randomization(
     apply: Callable[[Any, Array], Any],
     params: PyTree,
     fresh: PyTree,

@@ -22,10 +22,10 @@ Kind = Literal["absolute", "signed", "squared"]
 
 @dataclasses.dataclass(frozen=True)
 class GaussianFit:
-    """`height · exp(−½ Σ_a ((p_a − centre_a) / sigma_a)²)`, fitted to a map by least squares."""
+    """`height · exp(−½ Σ_a ((p_a − center_a) / sigma_a)²)`, fitted to a map by least squares."""
 
     height: float
-    centre: tuple[float, ...]
+    center: tuple[float, ...]
     sigma: tuple[float, ...]
     r_squared: float
     """The share of the map's variance that the fit explains: 1 for a Gaussian."""
@@ -46,14 +46,14 @@ class EffectiveField:
         return np.abs(self.map)
 
     @functools.cached_property
-    def centre(self) -> tuple[float, ...]:
+    def center(self) -> tuple[float, ...]:
         """The mean position along each axis, measured: the middle unit of an even map is not centred on the image."""
         return tuple(float((self.mass * p).sum()) for p in self._positions())
 
     @functools.cached_property
     def covariance(self) -> Float[np.ndarray, "axes axes"]:
         """The second central moments."""
-        offsets = [p - c for p, c in zip(self._positions(), self.centre, strict=True)]
+        offsets = [p - c for p, c in zip(self._positions(), self.center, strict=True)]
         return np.array([[float((self.mass * a * b).sum()) for b in offsets] for a in offsets])
 
     @property
@@ -72,7 +72,7 @@ class EffectiveField:
         """
         if not 0 < mass <= 1:
             raise InputError(f"mass={mass} must be a share above 0, at most 1")
-        squares = ((p - c) ** 2 for p, c in zip(self._positions(), self.centre, strict=True))
+        squares = ((p - c) ** 2 for p, c in zip(self._positions(), self.center, strict=True))
         distance = np.sqrt(sum(squares)).ravel()
         order = np.argsort(distance)
         held = np.cumsum(self.mass.ravel()[order])
@@ -95,7 +95,7 @@ class EffectiveField:
             middle, width = np.array(rest[:rank])[:, None], np.array(rest[rank:])[:, None]
             return height * np.exp(-0.5 * (((p - middle) / width) ** 2).sum(0))
 
-        values, start = self.mass.ravel(), (self.mass.max(), *self.centre, *np.maximum(self.sigma, 0.5))
+        values, start = self.mass.ravel(), (self.mass.max(), *self.center, *np.maximum(self.sigma, 0.5))
         fitted, _ = curve_fit(model, positions, values, p0=start)
         rest = ((values - model(positions, *fitted)) ** 2).sum() / ((values - values.mean()) ** 2).sum()
         numbers = [float(v) for v in fitted[1:]]

@@ -71,7 +71,7 @@ class ReceptiveField:
         spans = zip(self.span(position), self.image_size, strict=True)
         return tuple((max(first, 0), min(last, n - 1)) for (first, last), n in spans)
 
-    def centre(self, position: Sequence[int]) -> tuple[float, ...]:
+    def center(self, position: Sequence[int]) -> tuple[float, ...]:
         """The middle of a unit's field, `S u − P + (r − 1) / 2`, in pixels."""
         return tuple(
             float(stride * u - padding + Fraction(size - 1) / 2)

@@ -123,7 +123,7 @@ CALLS: dict[str, Arguments] = {
     "analysis.Scale": lambda: dict(factor=2),
     "analysis.Shift": lambda: dict(offset=(0, 1)),
     "analysis.sanity.image_recovery": _on_network(explain=_explain),
-    "analysis.sanity.cascading_randomisation": lambda: dict(
+    "analysis.sanity.cascading_randomization": lambda: dict(
         apply=_apply, params=PARAMS, fresh=jax.tree.map(lambda p: -p, PARAMS), images=IMAGES, explain=_explain
     ),
     "program.reach.follow": lambda: dict(

@@ -59,7 +59,7 @@ def _run() -> pathlib.Path:
 
 CALLS: dict[str, Arguments] = {
     "figures.angle_curves": lambda: dict(curves=CURVES, degrees=[0, 90, 180, 270]),
-    "figures.colours": lambda: dict(cells=["a", "b"]),
+    "figures.colors": lambda: dict(cells=["a", "b"]),
     "stats.compare": lambda: dict(values=VALUES),
     "stats.compare_summary": lambda: dict(summary=SUMMARY, scores=["accuracy"]),
     "figures.curves_figure": lambda: dict(panels={"p": ([0, 1], {"x": [1, 2]})}, ylabel="d", title="t"),
@@ -91,7 +91,7 @@ CALLS: dict[str, Arguments] = {
     "figures.save": lambda: dict(figure=_figure(), path=pathlib.Path("figure.png")),
     "figures.score_dots": lambda: dict(scores=SCORES),
     "figures.sheet_figure": lambda: dict(sheets=[[GREY, GREY]], rows=["a"], columns=["1", "2"], title="t"),
-    "figures.signed_grey": lambda: dict(pictures=PICTURES[0]),
+    "figures.signed_gray": lambda: dict(pictures=PICTURES[0]),
     "figures.training_curves": lambda: dict(metrics=METRICS),
     "figures.translation_maps": lambda: dict(maps=MAPS),
     "runs.write_page": lambda: dict(

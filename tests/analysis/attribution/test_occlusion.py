@@ -58,7 +58,7 @@ def test_panels(make):
     np.testing.assert_array_equal(found.image, IMAGE)
     expected = totals.max(), np.exp(logits[1]) / np.exp(logits).sum(), logits.argmax()
     np.testing.assert_allclose(found.in_the_open, np.asarray(expected, np.float64), rtol=1e-4)
-    rows, columns = found.centres
+    rows, columns = found.centers
     np.testing.assert_array_equal(rows, [0, 2, 4, 6, 8])
     np.testing.assert_array_equal(columns, [0, 2, 4, 6])
 

@@ -108,11 +108,11 @@ def test_a_detector_is_seen_to_look_at_its_shape():
         truth = masks[:, which]
         cam = grad_cam(f, images, "maps", kinds[:, which], output="logits").maps[..., 0]
         gradient = strength(saliency(f, images, "logits", kinds[:, which]).maps)
-        centre = np.zeros_like(cam)
-        centre[:, 15:17, 15:17] = 1
+        center = np.zeros_like(cam)
+        center[:, 15:17, 15:17] = 1
         assert pointing_game(cam, truth, tolerance=2).mean() > 0.7
         assert pointing_game(gradient, truth, tolerance=2).mean() > 0.7
-        assert pointing_game(centre, truth).mean() < 0.1
+        assert pointing_game(center, truth).mean() < 0.1
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def drawn(seed):
 @functools.cache
 def cascades():
     images = cloudy(8, 32, seed=1)
-    return {rule: sanity.cascading_randomisation(deep, drawn(0), drawn(1), images, explanation(rule)) for rule in RULES}
+    return {rule: sanity.cascading_randomization(deep, drawn(0), drawn(1), images, explanation(rule)) for rule in RULES}
 
 
 def test_the_gradient_collapses_and_the_others_do_not():
@@ -119,7 +119,7 @@ def test_recovery_is_the_correlation():
 
 def test_layers_that_are_fresh_already_are_left_out():
     fresh = {**drawn(1), "conv2": drawn(0)["conv2"]}
-    found = sanity.cascading_randomisation(deep, drawn(0), fresh, cloudy(8, 32, seed=1), explanation("gradient"))
+    found = sanity.cascading_randomization(deep, drawn(0), fresh, cloudy(8, 32, seed=1), explanation("gradient"))
     assert found.layers == ("logits", "conv3", "conv1")
 
 
@@ -135,4 +135,4 @@ def test_layers_that_are_fresh_already_are_left_out():
 )
 def test_bad_input(fresh, explain, message):
     with pytest.raises(InputError, match=message):
-        sanity.cascading_randomisation(deep, drawn(0), fresh, cloudy(2, 32), explain)
+        sanity.cascading_randomization(deep, drawn(0), fresh, cloudy(2, 32), explain)

@@ -58,9 +58,9 @@ def test_one_layer_is_its_kernel():
         np.testing.assert_array_equal(field.mass, abs(field.map))
     row, column = np.indices((7, 7))
     mass = expected**2 / (expected**2).sum()
-    centre = (mass * row).sum(), (mass * column).sum()
-    np.testing.assert_allclose(field.centre, centre, rtol=1e-5)
-    covariance = (mass * (row - centre[0]) * (column - centre[1])).sum()
+    center = (mass * row).sum(), (mass * column).sum()
+    np.testing.assert_allclose(field.center, center, rtol=1e-5)
+    covariance = (mass * (row - center[0]) * (column - center[1])).sum()
     np.testing.assert_allclose(field.covariance[0, 1], covariance, rtol=1e-4)
 
 
@@ -89,11 +89,11 @@ def test_the_middle_unit_is_centred_where_its_field_is(size, stride):
     field = analysis.effective_receptive_field(network, image)
     theory = analysis.receptive_field(network, image)
     assert field.unit == tuple((n - 1) // 2 for n in theory.units)
-    np.testing.assert_allclose(field.centre, theory.centre(field.unit), atol=1e-3)
+    np.testing.assert_allclose(field.center, theory.center(field.unit), atol=1e-3)
     # Of an odd map this is the middle of what is read; of an even one it is half a unit before.
     middle = (stride * (theory.units[0] - 1) + 3) / 2
     even = theory.units[0] % 2 == 0
-    np.testing.assert_allclose(field.centre, [middle - stride / 2 if even else middle] * 2, atol=1e-3)
+    np.testing.assert_allclose(field.center, [middle - stride / 2 if even else middle] * 2, atol=1e-3)
 
 
 def test_radius_counts_whole_pixels():
@@ -112,7 +112,7 @@ def test_deep_stacks_are_gaussian():
     fit = field.gaussian()
     # The central limit theorem: the excess kurtosis of a uniform kernel of 3 is −3/2, of 24 of them −1/16.
     np.testing.assert_allclose(fit.sigma, [math.sqrt(16)] * 2, rtol=0.02)
-    np.testing.assert_allclose(fit.centre, (25, 25), atol=1e-3)
+    np.testing.assert_allclose(fit.center, (25, 25), atol=1e-3)
     np.testing.assert_allclose(fit.height, 1 / (2 * math.pi * 16), rtol=0.04)
     assert fit.r_squared > 0.999
     # The radius that holds 95 % of a Gaussian of two dimensions is σ √(−2 ln 0.05).

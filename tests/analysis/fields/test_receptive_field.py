@@ -211,7 +211,7 @@ def test_fields_of_one_unit():
     assert field.units == (4, 4)
     assert field.span((0, 3)) == ((-2, 4), (10, 16))
     assert field.clipped_span((0, 3)) == ((0, 4), (10, 15))
-    assert field.centre((0, 3)) == (1.0, 13.0)
+    assert field.center((0, 3)) == (1.0, 13.0)
     assert [list(reads) for reads in field.support((0, 3))] == [list(range(5)), list(range(10, 16))]
 
 
@@ -239,7 +239,7 @@ def test_tokens_are_units_by_row_and_column():
     assert fields["tokens"].units == (14, 14)
     assert fields["tokens"].span((1, 2)) == ((16, 31), (32, 47))
     assert rule(fields["mixed"]) == (224, 0, 0)
-    assert fields["mixed"].centre((3, 5)) == (111.5, 111.5)
+    assert fields["mixed"].center((3, 5)) == (111.5, 111.5)
 
 
 def test_branches_that_are_not_aligned_are_told():
@@ -375,6 +375,6 @@ def test_images_that_are_none_are_refused(given, message):
 @pytest.mark.parametrize("position", [(4, 4), (0, -1), (0, 4), (0,), (0, 0, 0)])
 def test_a_unit_that_there_is_not_is_refused(position):
     field = analysis.receptive_field(lambda x: pool(x, 2, 2), images(8))
-    for of in (field.span, field.clipped_span, field.centre, field.support):
+    for of in (field.span, field.clipped_span, field.center, field.support):
         with pytest.raises(InputError, match=r"position=.*\(4, 4\)"):
             of(position)

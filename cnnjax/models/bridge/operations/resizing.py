@@ -50,11 +50,11 @@ def _antialiased(weigh: Callable[[np.ndarray], np.ndarray], half: int) -> Callab
 
     def taps(n: int, size: int, step: int | float, aligned: bool) -> Taps:
         stretch = max(step, 1.0)
-        centre = step * (np.arange(size) + 0.5)
-        first = np.maximum((centre - half * stretch + 0.5).astype(int), 0)
-        last = np.minimum((centre + half * stretch + 0.5).astype(int), n)
+        center = step * (np.arange(size) + 0.5)
+        first = np.maximum((center - half * stretch + 0.5).astype(int), 0)
+        last = np.minimum((center + half * stretch + 0.5).astype(int), n)
         places = first[:, None] + np.arange((last - first).max())
-        weights = weigh((places - centre[:, None] + 0.5) / stretch) * (places < last[:, None])
+        weights = weigh((places - center[:, None] + 0.5) / stretch) * (places < last[:, None])
         return np.minimum(places, n - 1), weights / weights.sum(1, keepdims=True)
 
     return taps

@@ -1,10 +1,10 @@
-"""The procedural shapes of `cnnjax.data.shapes` in the colours of `cnnjax.data.coloured`, as a dataset."""
+"""The procedural shapes of `cnnjax.data.shapes` in the colours of `cnnjax.data.colored`, as a dataset."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnnjax.data import coloured, shapes
+from cnnjax.data import colored, shapes
 from cnnjax.data.config import DataConfig
 from cnnjax.data.sources.shapes import BLOCK
 from cnnjax.data.sources.source import Arrays, Source, check_memory
@@ -15,7 +15,7 @@ SIZE = 32
 TRAIN = 6000
 TEST = 1500
 
-NAMES = tuple(f"{hue} {kind}" for hue in coloured.HUES for kind in shapes.KINDS)
+NAMES = tuple(f"{hue} {kind}" for hue in colored.HUES for kind in shapes.KINDS)
 """The classes: hue times kind."""
 
 
@@ -40,7 +40,7 @@ def open_source(config: DataConfig) -> Source:
     def read(progress: Report) -> Arrays:
         @jax.jit
         def draw(key, scenes, hues):
-            picture = coloured.paint(key, shapes.render(scenes, canvas=side), hues)
+            picture = colored.paint(key, shapes.render(scenes, canvas=side), hues)
             return jnp.round(255 * picture).astype(jnp.uint8)
 
         arrays = {}
@@ -48,7 +48,7 @@ def open_source(config: DataConfig) -> Source:
             images = np.empty((count, side, side, 3), np.uint8)
             kinds = scenes[split][:, shapes.KIND].astype(np.int32)
             # All kinds come by in one hue, then in the next.
-            hues = np.arange(count, dtype=np.int32) // len(shapes.KINDS) % len(coloured.HUES)
+            hues = np.arange(count, dtype=np.int32) // len(shapes.KINDS) % len(colored.HUES)
             for start in range(0, count, BLOCK):
                 block, chosen = scenes[split][start : start + BLOCK], hues[start : start + BLOCK]
                 key = jax.random.fold_in(jax.random.key(seed + len(counts)), start)
@@ -61,7 +61,7 @@ def open_source(config: DataConfig) -> Source:
         return arrays
 
     note = (
-        f"procedural shapes in {len(coloured.HUES)} hues, darker or lighter than their coloured backgrounds, "
+        f"procedural shapes in {len(colored.HUES)} hues, darker or lighter than their coloured backgrounds, "
         f"{side}×{side} pixels; {counts['train']:,} to train and {counts['test']:,} to test from fixed seeds"
     )
     return Source(NAMES, side, None, note, read)
