@@ -67,6 +67,7 @@ Network (`network`): what is asked of a network as a whole.
 Programs (`cnnjax.program`): f itself.
 
 - `intervene`: f with its activations edited where they are computed
+- `by_name`: the entries of a result like f's by layer
 """
 
 from cnnjax.analysis.attribution import sanity
@@ -109,6 +110,7 @@ from cnnjax.analysis.transforms.geometric import Flip, Rotation, Scale, Shift, T
 from cnnjax.analysis.transforms.orbits import Orbit, quarter_turns, rotations, shifts, subpixel_shifts
 from cnnjax.errors import NotFiniteError
 from cnnjax.program.intervene import intervene
+from cnnjax.program.names import by_name
 
 __all__ = [
     "PROTOCOL",
@@ -150,6 +152,7 @@ __all__ = [
     "Transform",
     "TranslationSensitivity",
     "assert_equivariant",
+    "by_name",
     "check_shift_terms",
     "cka",
     "cka_matrix",

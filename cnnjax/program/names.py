@@ -1,11 +1,14 @@
 """What the activations of a traced function are called, and the order in which it computes them."""
 
 import collections
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.tree_util import KeyPath, keystr
+from jaxtyping import PyTree
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.program.dataflow import Dataflow
 
@@ -18,6 +21,28 @@ def leaf_names(result: Any) -> list[str]:
 def path_name(path: KeyPath, *, otherwise: str = "output") -> str:
     """The keys of a path with slashes in between; `otherwise` where there are none."""
     return keystr(path, simple=True, separator="/") or otherwise
+
+
+@checked()
+def by_name(result: PyTree) -> dict[str, Any]:
+    """The entries of a result like f's by layer: by key, "conv1", or where several have it by path, "1/conv1".
+
+    So `by_name(receptive_field(f, images))["conv1"]` beside `cost(f, images).layers["conv1"]`: every analysis takes such
+    a name for a `layer`. Raises InputError where two would have one name.
+    """
+    return dict(zip(_short(leaf_names(result)), jax.tree.leaves(result), strict=True))
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """The key of each path where no other has it, the path itself otherwise; InputError where two are the same."""
+    keys = [path.rpartition("/")[2] for path in paths]
+    often = collections.Counter(keys)
+    names = [key if often[key] == 1 else path for key, path in zip(keys, paths, strict=True)]
+    if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+        raise InputError(
+            f"two activations would both be called {twice[0]!r}: leave '/' out of the keys of what f returns"
+        )
+    return names
 
 
 def named(result: Any, flow: Dataflow) -> dict[int, tuple[str, jax.ShapeDtypeStruct]]:
@@ -34,12 +59,5 @@ def named(result: Any, flow: Dataflow) -> dict[int, tuple[str, jax.ShapeDtypeStr
             found[value] = path, array
     # Not in the order of the result, where `jit` sorts the names.
     order = sorted(found, key=flow.position)
-    paths = {value: path_name(found[value][0]) for value in order}
-    keys = {value: path.rpartition("/")[2] for value, path in paths.items()}
-    often = collections.Counter(keys.values())
-    names = {v: keys[v] if often[keys[v]] == 1 else paths[v] for v in order}
-    if twice := [name for name, count in collections.Counter(names.values()).items() if count > 1]:
-        raise InputError(
-            f"two activations would both be called {twice[0]!r}: leave '/' out of the keys of what f returns"
-        )
-    return {v: (name, found[v][1]) for v, name in names.items()}
+    names = _short([path_name(found[value][0]) for value in order])
+    return {value: (name, found[value][1]) for value, name in zip(order, names, strict=True)}

@@ -7,7 +7,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.program.dataflow import Dataflow
-from cnnjax.program.names import leaf_names, named
+from cnnjax.program.names import by_name, leaf_names, named
 from cnnjax.program.tracing import program_of
 
 X = jnp.ones(2)
@@ -66,3 +66,11 @@ def test_names_that_cannot_be_told_apart_are_refused():
     # The key "1/y" of the first and the path to the second.
     with pytest.raises(InputError, match="both be called '1/y'"):
         names_of(lambda x: {"1/y": jnp.sin(x), "1": {"y": jnp.cos(x)}})
+
+
+def test_entries_are_found_by_key_or_by_path():
+    found = by_name((1, {"conv1": 2, "block": {"conv1": 3, "conv2": 4}}))
+    assert found == {"0": 1, "1/block/conv1": 3, "conv2": 4, "1/conv1": 2}
+    assert by_name(5) == {"output": 5}
+    with pytest.raises(InputError, match="two activations would both be called"):
+        by_name({"a/b": 1, "a": {"b": 2}})

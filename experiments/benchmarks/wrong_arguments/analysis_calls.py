@@ -64,6 +64,7 @@ def _means() -> dict[str, Any]:
 
 CALLS: dict[str, Arguments] = {
     "analysis.check_shift_terms": lambda: dict(f=lambda x: ops.conv(x, KERNEL), images=IMAGES, shift=SHIFT),
+    "analysis.by_name": lambda: dict(result=analysis.receptive_field(NETWORK, IMAGES)),
     "analysis.cka": lambda: dict(x=_draw(4, 3), y=_draw(4, 2)),
     "analysis.cka_matrix": lambda: dict(first=[_draw(4, 3), _draw(4, 2)]),
     "analysis.class_selectivity": lambda: dict(activations=MAPS, labels=LABELS),
