@@ -71,7 +71,7 @@ EXPERIMENTS = {
 """The rooms of `experiments`: each experiment is one; "" is the list of them. All may import all of `cnnjax`, which
 imports none; experiments know nothing of each other."""
 
-HIDDEN_MODELS = ("alexnet", "all_conv", "mlp", "resnet", "two_devices")
+HIDDEN_MODELS = ("alexnet", "mlp", "two_devices")
 """Modules that functions hide: the descriptions of networks that were trained name most of them."""
 
 

@@ -68,7 +68,6 @@ class AllConv(ConvNet, kw_only=True):
                 raise InputError(f"AllConv: {name}={getattr(self, name)} must lie in [0, 1)")
 
 
-all_conv = AllConv
 group_all_conv = functools.partial(AllConv, group="p4", downsample="max")
 _class_c = functools.partial(AllConv, norm="none", input_dropout=0.2, dropout=0.5)
 all_cnn_c = functools.partial(_class_c, depth=3)

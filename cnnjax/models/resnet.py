@@ -120,7 +120,6 @@ def _linear(x: Array) -> Array:
 
 group_resnet = functools.partial(ResNet, group="p4", downsample="max")
 
-resnet = ResNet
 resnet20 = functools.partial(ResNet, depth=3)
 resnet32 = functools.partial(ResNet, depth=5)
 resnet44 = functools.partial(ResNet, depth=7)

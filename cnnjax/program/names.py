@@ -27,8 +27,8 @@ def path_name(path: KeyPath, *, otherwise: str = "output") -> str:
 def by_name(result: PyTree) -> dict[str, Any]:
     """The entries of a result like f's by layer: by key, "conv1", or where several have it by path, "1/conv1".
 
-    So `by_name(receptive_field(f, images))["conv1"]` beside `cost(f, images).layers["conv1"]`: every analysis takes such
-    a name for a `layer`. Raises InputError where two would have one name.
+    So `by_name(receptive_field(f, images))["conv1"]` beside `cost(f, images).layers["conv1"]`: every analysis takes
+    such a name for a `layer`. Raises InputError where two would have one name.
     """
     return dict(zip(_short(leaf_names(result)), jax.tree.leaves(result), strict=True))
 

@@ -1,13 +1,13 @@
 """The cells of an experiment: every combination of the settings that it varies."""
 
 import dataclasses
-import difflib
 import enum
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from cnnjax.door import checked
+from cnnjax.door.choices import check_choice
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.runs.settings import safe_name
@@ -51,9 +51,7 @@ def _check(config: Any, axes: Mapping[str, Sequence[Any]]) -> None:
         raise InputError(f"config={shown(config)} must be a dataclass with the fields to vary.")
     known = _field_names(config)
     for axis, values in axes.items():
-        if axis not in known:
-            near = difflib.get_close_matches(axis, known, n=3) or known
-            raise InputError(f"{type(config).__name__} has no field {axis!r} to vary; perhaps {' or '.join(near)}?")
+        check_choice(f"{type(config).__name__}: axis", axis, known)
         if isinstance(values, str):
             raise InputError(f"The axis {axis!r} is the text {values!r}; give a sequence of values, as ({values!r},).")
         if not isinstance(values, Collection) or not getattr(values, "ndim", 1):

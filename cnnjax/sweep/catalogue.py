@@ -1,7 +1,6 @@
 """The networks of `cnnjax.models` at the images and classes that they were made for."""
 
 import dataclasses
-import difflib
 
 import flax.linen as nn
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from cnnjax import models
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 
 
@@ -54,9 +54,7 @@ def find(name: str, *, side: int | None = None) -> Network:
 
     Raises InputError for an unknown name, and for images that the network cannot take.
     """
-    if name not in CATALOGUE:
-        near = difflib.get_close_matches(name, CATALOGUE, n=3) or list(CATALOGUE)
-        raise InputError(f"there is no network {name!r}; perhaps {' or '.join(near)}?")
+    check_choice("model", name, CATALOGUE)
     setting = CATALOGUE[name]
     side = setting.side if side is None else side
     model = getattr(models, name)(num_classes=setting.classes)

@@ -59,7 +59,7 @@ def run(config: Config) -> Path:
         raise InputError(f"side={config.side} leaves no window for crops by up to 4 pixels: give at least 9")
     runtime.configure()
     with open_run("benchmarks_consistency", config, out=config.out) as directory:
-        model = models.all_conv(num_classes=10, widths=config.widths, depth=1, head_width=config.widths[-1])
+        model = models.AllConv(num_classes=10, widths=config.widths, depth=1, head_width=config.widths[-1])
         images = jax.random.uniform(jax.random.key(0), (config.images, config.side, config.side, 1))
         variables = model.init(jax.random.key(1), images[:1])
 

@@ -32,8 +32,8 @@ from experiments.benchmarks.measure import interleave, speed_ratio
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mlp": lambda: models.mlp(num_classes=10, widths=(64,)),
-    "all_conv": lambda: models.all_conv(num_classes=10, widths=(16, 32, 64), depth=1, head_width=64),
-    "resnet": lambda: models.resnet(num_classes=10, widths=(8, 16, 32), depth=1),
+    "all_conv": lambda: models.AllConv(num_classes=10, widths=(16, 32, 64), depth=1, head_width=64),
+    "resnet": lambda: models.ResNet(num_classes=10, widths=(8, 16, 32), depth=1),
 }
 
 

@@ -21,7 +21,6 @@ training: the radius of the disc that holds 95 % of the unit's absolute derivati
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis, runtime
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.figures import save
 from cnnjax.runs import Progress, Table, open_run
@@ -127,9 +127,7 @@ def observe(network: Network) -> tuple[dict[str, analysis.ReceptiveField], analy
 def _layers(config: Config, network: str, fields: Mapping[str, analysis.ReceptiveField]) -> list[str]:
     """The layers to draw; raises InputError where there is none of that name or without that unit."""
     for name in config.layer:
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=3) or list(fields)
-            raise InputError(f"{network} has no layer {name!r}; perhaps {' or '.join(near)}?")
+        check_choice(f"{network}: layer", name, fields)
     layers = list(dict.fromkeys(config.layer)) or shown(fields)
     if config.unit is not None:
         for name in layers:

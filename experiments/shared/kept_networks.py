@@ -1,7 +1,6 @@
 """Networks that runs of other experiments have kept, or files of weights; and the images that they are shown."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from cnnjax import models
 from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.data.decode import decode
 from cnnjax.data.image_files import SUFFIXES, describe_left_out, image_files
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.files import printable
 from cnnjax.reporting import Report, silent
@@ -34,9 +34,7 @@ def of_run(run: Path, cell: str, seed: int, images: Path | None, *, progress: Re
     """
     document, kept = read_config(run), _cells(run)
     cell = cell or kept[0]
-    if cell not in kept:
-        near = difflib.get_close_matches(cell, kept, n=3) or kept
-        raise InputError(f"{run} has no weights of a cell {cell!r}; perhaps {' or '.join(near)}?")
+    check_choice(f"{run}: cell", cell, kept)
     shown = of_dataset(load(data_of(document), progress=progress))
     if images is not None:
         _, side, _, channels = shown.pixels.shape

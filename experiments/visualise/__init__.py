@@ -24,7 +24,6 @@ The same command goes on where a killed one was.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ import numpy as np
 from cnnjax import analysis, runtime
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.data import Augmentation, DataConfig
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, RunDirectory, open_run
 from cnnjax.sweep.cell import WEIGHTS, CellPlan
@@ -237,9 +237,7 @@ def _fields(config: Config, apply: Any, variables: Any, images: Images) -> dict[
         raise InputError(f"k={config.k} is larger than the dataset of {len(images.pixels)} images: give at most that")
     fields = subjects.map_fields(apply, variables, images.pixels)
     for name in config.layer:
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=3) or list(fields)
-            raise InputError(f"there is no map {name!r}; perhaps {' or '.join(near)}?")
+        check_choice("layer", name, fields)
     if not analysis.rectifiers(apply, variables, _struct(images)).found:
         raise InputError("this network has no rectifier, max(x, 0): the backward rules need one")
     return fields

@@ -137,7 +137,7 @@ def test_a_perceptron_of_permuted_pixels_is_the_perceptron_with_its_first_weight
 
 def test_a_local_network_whose_places_agree_is_the_convolutional_network():
     images = np.random.default_rng(1).random((3, 12, 12, 2), np.float32)
-    shared = models.all_conv(num_classes=5, widths=(4, 6), depth=1, head_width=6)
+    shared = models.AllConv(num_classes=5, widths=(4, 6), depth=1, head_width=6)
     local = LocalNetwork(5, (4, 6))
     variables = drawn_variables(shared, images)
     shapes = jax.eval_shape(local.init, jax.random.key(0), images)["params"]

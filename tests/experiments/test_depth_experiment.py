@@ -44,7 +44,7 @@ def whole(tmp_path_factory):
 
 def network(kind):
     data = load(TINY.data)
-    return data, models.resnet(
+    return data, models.ResNet(
         num_classes=10, widths=(2, 2, 2), depth=1, residual=kind == "residual", mean=data.mean, std=data.std
     )
 

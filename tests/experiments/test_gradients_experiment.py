@@ -93,7 +93,7 @@ def test_the_start_of_a_training_is_the_start(whole):
 
 def test_what_is_stored_is_the_gradient(whole):
     dataset = load(TINY.data)
-    model = models.resnet(
+    model = models.ResNet(
         num_classes=10, widths=(2, 2, 2), depth=1, norm="none", residual=False, mean=dataset.mean, std=dataset.std
     )
     images = jnp.asarray(dataset.train.images[:10], jnp.float32) / 255

@@ -116,11 +116,11 @@ def test_carried_pictures(source, channels):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--model", "resnet51"), "there is no network 'resnet51'; perhaps resnet"),
+        (("--model", "resnet51"), "model='resnet51' is unknown; use one of"),
         (("--model", "mlp", "mlp"), "model has mlp more than once"),
         (("--model", "alexnet", "--side", "16"), "alexnet cannot take images of 16×16 pixels: layer "),
         (("--model", "mlp", "--side", "-1"), "side=-1 must not be negative"),
-        (("--model", "lenet5", "--layer", "c2"), "lenet5 has no layer 'c2'; perhaps c"),
+        (("--model", "lenet5", "--layer", "c2"), "lenet5: layer='c2' is unknown; use one of"),
         (("--model", "lenet5", "--layer", "s4", "--unit", "9", "9"), "lenet5 has no such unit in s4: unit=(9, 9)"),
         (
             ("--model", "lenet5", "--image", "absent.jpg"),

@@ -250,8 +250,8 @@ def test_extent_and_purity():
     [
         (("--k", "31"), "k=31 is larger than the dataset of 30 images"),
         (("--k", "0"), "k=0 must be at least 1"),
-        (("--layer", "stage2_conv"), "there is no map 'stage2_conv'; perhaps stage2_conv1"),
-        (("--layer", "logits"), "there is no map 'logits'"),
+        (("--layer", "stage2_conv"), "layer='stage2_conv' is unknown; use one of"),
+        (("--layer", "logits"), "layer='logits' is unknown"),
         (("--network.activation", "gelu"), "has no rectifier"),
         (("--network.name", "mlp", "--network.downsample", "stride"), "this network has no maps"),
         (("--snapshots", "2", "2"), "must be epochs from 0 on, each once"),
@@ -278,7 +278,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--cell", "trainign"), "no weights of a cell 'trainign'; perhaps training"),
+        (("--cell", "trainign"), "cell='trainign' is unknown; use one of training"),
         (("--seed", "1"), "seed=1: training has networks from 0 to 0"),
         (("--weights", "w", "--model", "resnet18"), "run and weights are both given"),
     ],

@@ -135,7 +135,7 @@ def test_widths_are_those_of_cohen_and_welling():
 
 
 @pytest.mark.parametrize("group", repeated(["p4m", "p4"]))
-@pytest.mark.parametrize("make", [models.all_conv, models.resnet20], ids=["all_conv", "resnet20"])
+@pytest.mark.parametrize("make", [models.AllConv, models.resnet20], ids=["all_conv", "resnet20"])
 def test_matched_width_has_as_many_channels_and_fewer_parameters(make, group):
     fields = dict(num_classes=10, widths=(32, 64), downsample="max")
     planar, maps = shapes_of(make(**fields), 1, 16, 16, 3)

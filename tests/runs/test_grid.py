@@ -76,9 +76,9 @@ def test_names_are_file_names_and_differ(values):
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"augmentatoin": ["crop"]}, "'augmentatoin' to vary; perhaps augmentation"),
-        ({"train.learningrate": [1.0]}, "perhaps train.learning_rate"),
-        ({"zzz": [1]}, "perhaps augmentation or epochs or flip or train or train.learning_rate"),
+        ({"augmentatoin": ["crop"]}, "axis='augmentatoin' is unknown; .*perhaps you meant augmentation"),
+        ({"train.learningrate": [1.0]}, "perhaps you meant train.learning_rate"),
+        ({"zzz": [1]}, "use one of augmentation, epochs, flip, train, train.learning_rate"),
         ({"augmentation": []}, "'augmentation' has no values"),
         ({"augmentation": None}, "'augmentation' is None; give a sequence of values"),
         ({"augmentation": 1.0}, "'augmentation' is 1.0; give a sequence of values"),

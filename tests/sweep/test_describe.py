@@ -12,7 +12,7 @@ from cnnjax import InputError, models
 from cnnjax.sweep.describe import build_described, describe
 
 MODELS = {
-    "all_conv": models.all_conv(num_classes=3, widths=(4, 8), activation=nn.gelu, mean=(0.1,), dtype=jnp.bfloat16),
+    "all_conv": models.AllConv(num_classes=3, widths=(4, 8), activation=nn.gelu, mean=(0.1,), dtype=jnp.bfloat16),
     "resnet": models.resnet20(num_classes=10, padding="circular", downsample="blur", depth=(1, 2, 1)),
     "group": models.group_resnet(num_classes=3, widths=(4, 8)),
     "alexnet": models.alexnet_one_tower(num_classes=5, activation=jax.nn.leaky_relu),

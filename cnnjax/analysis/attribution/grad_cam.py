@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from cnnjax.analysis.attribution.unit_scores import Attribution, Scores, of_each
+from cnnjax.analysis.attribution.unit_scores import Attribution, UnitScores, of_each
 from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.images import Images, ValueRange
 from cnnjax.analysis.inputs.layers import find_layer
@@ -45,7 +45,7 @@ def grad_cam(
     of.
     Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", section 3.
     """
-    scores = Scores(f, images, output, unit, value_range=value_range, batch_size=batch_size)
+    scores = UnitScores(f, images, output, unit, value_range=value_range, batch_size=batch_size)
     name = _find_maps(f, scores.images, layer)
     cam = compiled(_cam, f, static=("name", "position"))
     values, found = scores.evaluate(cam, scores.images, name=name)

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
-from cnnjax.analysis.attribution.unit_scores import Attribution, Scores
+from cnnjax.analysis.attribution.unit_scores import Attribution, UnitScores
 from cnnjax.analysis.inputs.images import Images, ValueRange
 from cnnjax.analysis.inputs.norms import wide
 from cnnjax.analysis.inputs.units import Unit
@@ -34,10 +34,10 @@ def saliency(
     With another `rule` at the rectifiers (`with_relu_rule`) it is the deconvnet's or guided backpropagation's picture,
     of a signal of 1 at the unit. The usual saliency map, without channels, is `strength(result.maps)`.
 
-    `f`, `images`, `layer`, `unit` and errors are those of `Scores`: the default is each image's most probable class.
+    `f`, `images`, `layer`, `unit` and errors are those of `UnitScores`: the default is each image's most probable class.
     Source: Simonyan, Vedaldi & Zisserman 2014, section 3.
     """
-    scores = Scores(f, images, layer, unit, value_range=value_range, rule=rule, batch_size=batch_size)
+    scores = UnitScores(f, images, layer, unit, value_range=value_range, rule=rule, batch_size=batch_size)
     values, maps = scores.gradient(scores.images)
     return scores.attribution(maps, values)
 
@@ -65,7 +65,7 @@ def smooth_grad(
     """
     if not (noise >= 0 and np.isfinite(noise)) or samples < 1:
         raise InputError(f"noise={noise} must be finite and not negative, samples={samples} positive")
-    scores = Scores(f, images, layer, unit, value_range=value_range, batch_size=batch_size)
+    scores = UnitScores(f, images, layer, unit, value_range=value_range, batch_size=batch_size)
     x = scores.images
     inside = tuple(range(1, x.ndim))
     pixels = wide(x)
@@ -100,7 +100,7 @@ def integrated_gradients(
     """
     if steps < 1:
         raise InputError(f"steps={steps} must be positive")
-    scores = Scores(f, images, layer, unit, value_range=value_range, batch_size=batch_size)
+    scores = UnitScores(f, images, layer, unit, value_range=value_range, batch_size=batch_size)
     x = scores.images
     pixels = wide(x)
     start = np.asarray(baseline, pixels.dtype)

@@ -30,7 +30,7 @@ class Attribution:
     """The unit's value for each image."""
 
 
-class Scores:
+class UnitScores:
     """One unit of an activation for each image, as functions of the images to evaluate and differentiate.
 
     `f` takes images (batch, height, width, channels), or signals (batch, length, channels), that do not meet in it.

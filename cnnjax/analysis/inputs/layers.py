@@ -1,12 +1,12 @@
 """The activations that a function of images returns: found by name, and checked."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.program.names import leaf_names
 from cnnjax.program.tracing import shapes_of
@@ -102,11 +102,10 @@ def find_layer(layer: str | None, names: list[str]) -> int:
             raise InputError(f"f returns {len(names)} activations: name the layer, one of {known}")
         return 0
     found = [i for i, name in enumerate(names) if layer == name] or [i for i, key in enumerate(keys) if layer == key]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(found) > 1:
         raise InputError(f"layer={layer!r} is ambiguous: give the path, one of {', '.join(names[i] for i in found)}")
-    # What is named here is accepted: a key that several activations have is not.
-    near = difflib.get_close_matches(layer, [*names, *(key for key in {*keys} if keys.count(key) == 1)], n=3)
-    near = list(dict.fromkeys(near))
-    raise InputError(f"no layer {layer!r}: " + (f"perhaps {' or '.join(near)}" if near else f"one of {known}"))
+    if not found:
+        # What is named here is accepted: a key that several activations have is not.
+        own = [key if keys.count(key) == 1 else name for name, key in zip(names, keys, strict=True)]
+        check_choice("layer", layer, own)
+    return found[0]

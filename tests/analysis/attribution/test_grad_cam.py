@@ -42,7 +42,10 @@ def test_small_maps_are_stretched_over_the_image():
 
 @pytest.mark.parametrize(
     ("maps", "message"),
-    [("hiden", "no layer 'hiden': perhaps hidden"), ("0", r"'0' has shape \(3, 3\): expected maps")],
+    [
+        ("hiden", "layer='hiden' is unknown; .*perhaps you meant hidden"),
+        ("0", r"'0' has shape \(3, 3\): expected maps"),
+    ],
 )
 def test_bad_input(maps, message):
     with pytest.raises(InputError, match=message):

@@ -155,7 +155,7 @@ def test_pixels_that_change_nothing_get_nothing():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: saliency(NETWORK, IMAGES, "logit", 0), "no layer 'logit': perhaps logits"),
+        (lambda: saliency(NETWORK, IMAGES, "logit", 0), "layer='logit' is unknown; .*perhaps you meant logits"),
         (lambda: saliency(NETWORK, IMAGES, "logits", 3), r"no unit \(3,\)"),
         (lambda: saliency(NETWORK, IMAGES, "logits", [0, 1]), "2 units for 3 images"),
         (lambda: saliency(NETWORK, IMAGES * 255, "logits", 0), "outside .*divide pixels by 255"),

@@ -90,7 +90,7 @@ def test_where_the_square_covers_what_counts():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(layer="hiden"), "no layer 'hiden': perhaps hidden"),
+        (dict(layer="hiden"), "layer='hiden' is unknown; .*perhaps you meant hidden"),
         (dict(layer="0"), r"'0' has shape \(1, 3\).*expected maps"),
         (dict(logits="hidden"), "expected logits"),
         (dict(label=3), "label=3 must be from 0 and below 3"),

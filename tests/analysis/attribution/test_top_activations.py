@@ -155,7 +155,7 @@ GOOD = dict(f=f, images=IMAGES / 2, layer="first", k=3)
     [
         (dict(k=24), "k=24 must be at least 1, and at most the 23 images of the dataset"),
         (dict(k=0), "k=0 must be at least 1"),
-        (dict(layer="frist"), "no layer 'frist': perhaps first"),
+        (dict(layer="frist"), "layer='frist' is unknown; .*perhaps you meant first"),
         (dict(layer=None), "returns 3 activations: name the layer"),
         (dict(images=np.where(IMAGES > 1, np.nan, IMAGES)), "NaN or infinity"),
         (dict(images=IMAGES), r"values from 0 to 2, outside \(0, 1\)"),

@@ -45,7 +45,7 @@ def forward(model, x):
     return jax.tree_util.Partial(model.apply, jax.tree.unflatten(tree, values))
 
 
-def network(x, *, make=models.resnet, **fields):
+def network(x, *, make=models.ResNet, **fields):
     """A network of two stages, the second of half the size unless `factors` say more."""
     model = make(num_classes=3, widths=(4, 6), depth=1, dtype=x.dtype.type, **fields)
     return forward(model, x)

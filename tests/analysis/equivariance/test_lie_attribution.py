@@ -235,8 +235,8 @@ def test_a_model():
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        (noise(1, 8, 8, 2), {"generator": "rotation", "layer": "secnd"}, "perhaps second"),
-        (noise(1, 8, 8, 2), {"generator": "rotatoin"}, "perhaps rotation"),
+        (noise(1, 8, 8, 2), {"generator": "rotation", "layer": "secnd"}, "perhaps you meant second"),
+        (noise(1, 8, 8, 2), {"generator": "rotatoin"}, "perhaps you meant rotation"),
         (noise(0, 8, 8, 2), {"generator": "rotation"}, "none of them empty"),
         (np.full((1, 8, 8, 2), np.inf), {"generator": "rotation"}, "NaN or infinity"),
     ],

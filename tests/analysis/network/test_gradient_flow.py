@@ -174,7 +174,7 @@ def test_the_order_is_that_of_computation_where_the_names_have_another():
 
 @pytest.mark.parametrize("norm_name", ["none", "batch"])
 def test_a_linen_model_against_jax_grad(norm_name):
-    model = models.resnet(num_classes=3, widths=(2,), depth=1, norm=norm_name)
+    model = models.ResNet(num_classes=3, widths=(2,), depth=1, norm=norm_name)
     images, labels = jnp.asarray(RANDOM.uniform(size=(2, 4, 4, 1)), jnp.float32), jnp.asarray([0, 2])
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     variables = jax.tree.map(lambda a: jnp.asarray(RANDOM.uniform(0.1, 1, a.shape), a.dtype), shapes)

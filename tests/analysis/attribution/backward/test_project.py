@@ -349,7 +349,7 @@ def test_however_many_units_at_a_time():
 
 def test_layers_of_a_model_by_name():
     options = dict(widths=(3,), depth=1, head_width=3, norm="layer", downsample="max", dtype=jnp.float64)
-    model = models.all_conv(num_classes=3, **options)
+    model = models.AllConv(num_classes=3, **options)
     image = image_of(8, 8, 3)
     shapes = jax.eval_shape(model.init, jax.random.key(0), image[None])
     variables = jax.tree.map(lambda leaf: kernel(*leaf.shape) if leaf.ndim > 1 else jnp.ones(leaf.shape), shapes)
@@ -395,7 +395,7 @@ def test_a_gradient_needs_no_rectifier(activation):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(layer="frist"), "no layer 'frist': perhaps first"),
+        (dict(layer="frist"), "layer='frist' is unknown; .*perhaps you meant first"),
         (dict(layer=None), "returns 3 activations: name the layer"),
         (dict(layer="total"), r"'total' has shape \(\).*no units"),
         (dict(unit=4), r"no unit \(4,\): from 0 and below \(4,\)"),

@@ -310,7 +310,7 @@ class FastVariance(nn.Module):
 
 
 def test_places_are_named():
-    model = models.all_conv(num_classes=3, widths=(2, 3), depth=1, head_width=2, norm="layer", downsample="max")
+    model = models.AllConv(num_classes=3, widths=(2, 3), depth=1, head_width=2, norm="layer", downsample="max")
     images = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     report = rectifiers(model.apply, variables, images)
