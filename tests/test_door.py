@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
 from cnnjax import ops
 from cnnjax.door import checked
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, NotFiniteError
 
 IMAGE = np.arange(24, dtype=np.float32).reshape(1, 3, 4, 2)
 
@@ -198,6 +198,12 @@ def test_what_does_not_fit_is_refused_in_one_line(annotation, given, message):
         reading(annotation)(given)
     assert str(refused.value).endswith(message)
     assert "\n" not in str(refused.value)
+
+
+def test_an_error_is_a_sentence():
+    assert str(InputError("k=0 must be positive")) == "k=0 must be positive."
+    assert str(InputError("is k=0 meant?")) == "is k=0 meant?"
+    assert str(pickle.loads(pickle.dumps(NotFiniteError("a")))) == "a."
 
 
 def test_a_class_of_a_package_that_is_not_imported_is_known_by_its_name():

@@ -27,7 +27,7 @@ def test_canvas_too_small_names_all_three_numbers_and_both_remedies(name):
 
 
 def test_canvas_must_hold_the_image_even_at_rest():
-    with pytest.raises(InputError, match=r"canvas of 16 pixels .* images of 20 pixels; use data.canvas 20 or more$"):
+    with pytest.raises(InputError, match=r"canvas of 16 pixels .* images of 20 pixels; use data.canvas 20 or more\.$"):
         load(DataConfig(canvas=16))
 
 

@@ -352,7 +352,7 @@ def test_a_damaged_file_is_refused(content, tmp_path):
 def test_an_absent_file_or_folder_is_named(tmp_path):
     assert error_of(models.load_weights, "resnet18", tmp_path / "a") == f"there is no file {tmp_path / 'a'}"
     message = error_of(models.save_weights, "resnet18", tmp_path / "absent" / "a", {})
-    assert message == f"there is no folder {tmp_path / 'absent'} to write a to"
+    assert message == f"there is no folder {tmp_path / 'absent'} to write a to."
 
 
 def test_variables_of_another_network_are_not_written(tmp_path):

@@ -34,7 +34,7 @@ def saliency(
     With another `rule` at the rectifiers (`with_relu_rule`) it is the deconvnet's or guided backpropagation's picture,
     of a signal of 1 at the unit. The usual saliency map, without channels, is `strength(result.maps)`.
 
-    `f`, `images`, `layer`, `unit` and errors are those of `UnitScores`: the default is each image's most probable class.
+    `f`, `images`, `layer`, `unit` and errors are those of `UnitScores`: by default each image's most probable class.
     Source: Simonyan, Vedaldi & Zisserman 2014, section 3.
     """
     scores = UnitScores(f, images, layer, unit, value_range=value_range, rule=rule, batch_size=batch_size)
