@@ -12,7 +12,16 @@ from jaxtyping import Array, Num
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.ops.padding import Padding, ResolvedPadding, beyond, fill_border, per_axis, resolve_padding, spatial_shape
+from cnnjax.ops.padding import (
+    Fill,
+    Padding,
+    ResolvedPadding,
+    beyond,
+    fill_border,
+    per_axis,
+    resolve_padding,
+    spatial_shape,
+)
 from cnnjax.ops.windows import Parts, Slide, blocks, first_maximum, fold, reduce_window
 
 
@@ -153,7 +162,7 @@ def resolve_slides(
     *,
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
-) -> tuple[list[Slide], str]:
+) -> tuple[list[Slide], Fill]:
     """Check the arguments; the windows along each spatial axis, and what fills the border."""
     rank = len(input_size)
     window = per_axis(window, rank, name="window")
