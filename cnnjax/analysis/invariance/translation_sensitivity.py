@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,10 +11,9 @@ from jaxtyping import Array, Float
 from cnnjax.analysis.inputs.images import Images, finite_images
 from cnnjax.analysis.inputs.norms import norm
 from cnnjax.analysis.invariance.orbit_activations import Leaves, OrbitActivations
-from cnnjax.analysis.transforms.orbits import shifts
+from cnnjax.analysis.transforms.orbits import OrbitFill, shifts
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.ops import Fill
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class TranslationSensitivity:
 
 @checked("max_shift")
 def translation_sensitivity_map(
-    f: Callable[[Array], Any], images: Images, *, max_shift: int, fill: Literal[Fill, "crop"] = "zero"
+    f: Callable[[Array], Any], images: Images, *, max_shift: int, fill: OrbitFill = "zero"
 ) -> Any:
     """The `TranslationSensitivity` of every array that `f` returns, as a tree like `f`'s result.
 

@@ -18,6 +18,9 @@ from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.ops import Fill
 
+OrbitFill = Literal[Fill, "crop"]
+"""What comes in; with "crop" nothing does, for a window moves over the image."""
+
 MOST = 10_000
 """Transforms in an orbit, for every image is evaluated under each of them."""
 
@@ -38,7 +41,7 @@ class Orbit:
 
 
 @checked("max_shift")
-def shifts(max_shift: int, *, fill: Literal[Fill, "crop"] = "zero") -> Orbit:
+def shifts(max_shift: int, *, fill: OrbitFill = "zero") -> Orbit:
     """Every integer shift of up to `max_shift` pixels along both axes: (2 max_shift + 1)² − 1 transforms.
 
     `fill` is what comes in, as in `ops.shift`; with "crop" nothing does: a window smaller than the image by 2 max_shift
