@@ -121,7 +121,7 @@ def test_carried_pictures(source, channels):
         (("--model", "alexnet", "--side", "16"), "alexnet cannot take images of 16×16 pixels: layer "),
         (("--model", "mlp", "--side", "-1"), "side=-1 must not be negative"),
         (("--model", "lenet5", "--layer", "c2"), "lenet5: layer='c2' is unknown; use one of"),
-        (("--model", "lenet5", "--layer", "s4", "--unit", "9", "9"), "lenet5 has no such unit in s4: unit=(9, 9)"),
+        (("--model", "lenet5", "--layer", "s4", "--unit", "9", "9"), "lenet5 has no such unit in s4: position=(9, 9)"),
         (
             ("--model", "lenet5", "--image", "absent.jpg"),
             "absent.jpg is no image file; give the path of one, or one of",
