@@ -95,7 +95,7 @@ class TestWhereAFunctionFails:
     @checked()
     def first_plus_one(x: Float[Array, "batch height width 3"], y: Int[Array, " batch"]) -> Any:
         if x.ndim == 2:
-            raise InputError("my own words")
+            raise InputError("my own words.")
         return {(4, 3): x[y]}[x.ndim, x.shape[-1]]
 
     @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ class TestWhereAFunctionFails:
         [
             (np.ones(3, np.float32), r"x has shape (3,); expected (batch, height, width, 3)."),
             (np.ones((1, 1, 1, 2), np.float32), r"x has shape (1, 1, 1, 2); expected (batch, height, width, 3)."),
-            (np.ones((1, 3), np.float32), "my own words"),
+            (np.ones((1, 3), np.float32), "my own words."),
             (np.ones((1, 1, 3), np.uint8), "x is uint8; it must be floating point. Divide images of 0 to 255 by 255."),
         ],
     )

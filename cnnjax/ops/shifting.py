@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Num, Shaped
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
@@ -41,8 +41,8 @@ def shift(
 
 @checked()
 def fourier_shift(
-    x: Float[Array, "batch *space channels"], offset: ArrayLike | PerAxis
-) -> Float[Array, "batch *space channels"]:
+    x: Num[Array, "batch *space channels"], offset: ArrayLike | PerAxis
+) -> Num[Array, "batch *space channels"]:
     """Move the content of each image by any real `offset`, circularly, by the phase theorem.
 
     `Y[k] = exp(−2πi k · offset / n) X[k]`, but `cos(π · offset)` at the Nyquist frequency of an even n, for y is real:

@@ -28,7 +28,7 @@ def cut_from_padded(x, corner, size, fill):
     """NumPy pads as far as any window reaches, and a slice takes the window."""
     margin = 25
     width = [(0, 0), *[(margin, margin)] * (x.ndim - 2), (0, 0)]
-    filled = np.pad(x, width, fill={"zero": "constant", "circular": "wrap", "reflect": "reflect"}[fill])
+    filled = np.pad(x, width, mode={"zero": "constant", "circular": "wrap", "reflect": "reflect"}[fill])
     spans = [[slice(c + margin, c + margin + n) for c, n in zip(at, size, strict=True)] for at in corner]
     return np.stack([image[tuple(span)] for image, span in zip(filled, spans, strict=True)])
 
