@@ -95,7 +95,7 @@ class TestWhereAFunctionFails:
     @checked()
     def first_plus_one(x: Float[Array, "batch height width 3"], y: Int[Array, " batch"]) -> Any:
         if x.ndim == 2:
-            raise InputError("my own words.")
+            raise InputError("my own words")
         return {(4, 3): x[y]}[x.ndim, x.shape[-1]]
 
     @pytest.mark.parametrize(
