@@ -41,7 +41,7 @@ class Level(NamedTuple):
     energies: list[float]
     number: int = 1
     """Which level, from the coarsest, of so many."""
-    count: int = 1
+    levels: int = 1
 
 
 @checked()
@@ -96,7 +96,7 @@ def inpaint(
             patch_size=patch_size,
             rounds=_ROUNDS[min(number, len(_ROUNDS) - 1)],
         )
-        level = level._replace(image=level.image[:, :, :channels], number=number + 1, count=len(levels))
+        level = level._replace(image=level.image[:, :, :channels], number=number + 1, levels=len(levels))
         filled = level.image
         on_level(level)
     return np.where(hole[:, :, None], filled, given.astype(np.float32)).reshape(np.shape(image))

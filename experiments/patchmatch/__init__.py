@@ -77,9 +77,9 @@ def run(config: Config) -> Path:
             def seen(level: Level) -> None:
                 levels.append(level)
                 size = f"{level.image.shape[1]}×{level.image.shape[0]}"
-                progress.advance(level.number, level.count, f"level of {size}")
+                progress.advance(level.number, level.levels, f"level of {size}")
                 progress.note(
-                    f"  level {level.number} of {level.count}, {size}: energy {level.energies[0]:.4g} to "
+                    f"  level {level.number} of {level.levels}, {size}: energy {level.energies[0]:.4g} to "
                     f"{level.energies[-1]:.4g}"
                 )
                 directory.log(level=level.number, size=size, first_energy=level.energies[0], energy=level.energies[-1])

@@ -132,7 +132,7 @@ def perturbations(subject: Subject, rows: Int[np.ndarray, " n"], maps: str, prog
         progress.advance(done, len(methods), f"taking pixels away, {name}")
         order = importance()
         for kind in (analysis.deletion, analysis.insertion):
-            curve = kind(f, images, order, labels, LOGITS, background=background)
+            curve = kind(f, images, order, labels, logits=LOGITS, background=background)
             found[f"{name}/{kind.__name__}"] = curve.auc
     return found
 

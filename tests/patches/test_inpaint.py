@@ -115,7 +115,7 @@ def test_a_constant_stays_constant():
 def test_the_energy_never_rises_within_a_level():
     levels = []
     fill(texture(2), on_level=levels.append)
-    assert [(level.number, level.count) for level in levels] == [(n + 1, len(levels)) for n in range(len(levels))]
+    assert [(level.number, level.levels) for level in levels] == [(n + 1, len(levels)) for n in range(len(levels))]
     assert len(levels) > 1
     for level in levels:
         energies = np.asarray(level.energies)
