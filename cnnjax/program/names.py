@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 from jax.tree_util import KeyPath, keystr
-from jaxtyping import PyTree
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
@@ -24,7 +23,7 @@ def path_name(path: KeyPath, *, otherwise: str = "output") -> str:
 
 
 @checked()
-def by_name(result: PyTree) -> dict[str, Any]:
+def by_name(result: Any) -> dict[str, Any]:
     """The entries of a result like f's by layer: by key, "conv1", or where several have it by path, "1/conv1".
 
     So `by_name(receptive_field(f, images))["conv1"]` beside `cost(f, images).layers["conv1"]`: every analysis takes
