@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cnnjax import jigsaw
+from tests.repeats import repeated
 
 RANDOM = np.random.default_rng(0)
 PIECES = RANDOM.random((5, 6, 6, 3)).astype(np.float32)
@@ -120,7 +121,7 @@ def test_lab_against_scikit_image():
     np.testing.assert_allclose(jigsaw.rgb_to_lab(jnp.asarray(PIECES)), color.rgb2lab(PIECES), atol=2e-3)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", repeated([jnp.bfloat16, jnp.float16]))
 @pytest.mark.parametrize("dissimilarity", [jigsaw.mahalanobis_gradient, jigsaw.gradient_and_prediction])
 def test_halves_are_compared_as_the_floats_they_are(dissimilarity, dtype):
     pieces = jnp.asarray(PIECES, dtype)

@@ -7,6 +7,7 @@ import pytest
 
 from cnnjax import jigsaw
 from cnnjax.errors import InputError
+from tests.repeats import repeated
 
 KEY = jax.random.key(0)
 SIDE = 8
@@ -77,7 +78,7 @@ def test_diagnosis_of_an_easy_puzzle(solved):
     assert diagnosis.best_buddies > 0.5
 
 
-@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize("rotate", repeated([True, False]))
 def test_relabelled_pieces_give_the_relabelled_answer(rotate):
     # Noise: what is found is far from the truth, and would be another for any dependence on the numbers.
     pieces = jax.random.uniform(jax.random.key(5), (30, SIDE, SIDE, 3))

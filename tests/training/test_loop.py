@@ -19,6 +19,7 @@ from cnnjax.training import (
     save_tree,
     train,
 )
+from tests.repeats import repeated
 from tests.training.conftest import assert_equal
 
 CONFIG = TrainConfig(epochs=4, batch_size=30, learning_rate=0.05)
@@ -37,7 +38,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing may catch it."""
 
 
-@pytest.mark.parametrize("after", [1, 3, 6])
+@pytest.mark.parametrize("after", repeated([3, 1, 6]))
 def test_a_killed_training_ends_with_the_same_bits(problem, spec, strengths, tmp_path, monkeypatch, after):
     monkeypatch.setattr(loop, "CHUNK", 2)  # chunks of 2 and 1 steps: checkpoints inside epochs too
     whole = train(spec, CONFIG, *problem, strengths, seeds=[3, 5])
