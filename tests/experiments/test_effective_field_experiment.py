@@ -114,7 +114,7 @@ def test_interrupted_it_goes_on_to_the_same_summary(whole, tmp_path, monkeypatch
 
     # Killed while it measured the trained network, it does not train again.
     (out / "cells" / "training" / "fields.safetensors").unlink()
-    monkeypatch.setattr("experiments.common.cell.train_together", None)
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
     effective_field.run(config)
     assert (out / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
 
