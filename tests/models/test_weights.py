@@ -16,6 +16,7 @@ from torchvision_scheme import RESNETS, VGGS, alexnet_shapes, resnet_shapes, vgg
 from cnnjax import InputError, models
 from cnnjax.models import published, torch_layout
 from tests.drawn import KEY
+from tests.repeats import repeated
 
 NARROW = dict(depth=(2, 1, 1, 1), widths=(2, 3, 4, 5))
 
@@ -42,27 +43,30 @@ def error_of(call, *arguments, **keywords):
 # As torchvision's documentation of each network gives them.
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [
-        ("alexnet", 61_100_840),
-        ("resnet18", 11_689_512),
-        ("resnet34", 21_797_672),
-        ("resnet50", 25_557_032),
-        ("resnet101", 44_549_160),
-        ("resnet152", 60_192_808),
-        ("resnext50_32x4d", 25_028_904),
-        ("resnext101_32x8d", 88_791_336),
-        ("resnext101_64x4d", 83_455_272),
-        ("wide_resnet50_2", 68_883_240),
-        ("wide_resnet101_2", 126_886_696),
-        ("vgg11", 132_863_336),
-        ("vgg11_bn", 132_868_840),
-        ("vgg13", 133_047_848),
-        ("vgg13_bn", 133_053_736),
-        ("vgg16", 138_357_544),
-        ("vgg16_bn", 138_365_992),
-        ("vgg19", 143_667_240),
-        ("vgg19_bn", 143_678_248),
-    ],
+    repeated(
+        [
+            ("alexnet", 61_100_840),
+            ("resnet18", 11_689_512),
+            ("resnext50_32x4d", 25_028_904),
+            ("vgg11", 132_863_336),
+            ("vgg11_bn", 132_868_840),
+            ("resnet34", 21_797_672),
+            ("resnet50", 25_557_032),
+            ("resnet101", 44_549_160),
+            ("resnet152", 60_192_808),
+            ("resnext101_32x8d", 88_791_336),
+            ("resnext101_64x4d", 83_455_272),
+            ("wide_resnet50_2", 68_883_240),
+            ("wide_resnet101_2", 126_886_696),
+            ("vgg13", 133_047_848),
+            ("vgg13_bn", 133_053_736),
+            ("vgg16", 138_357_544),
+            ("vgg16_bn", 138_365_992),
+            ("vgg19", 143_667_240),
+            ("vgg19_bn", 143_678_248),
+        ],
+        quick=5,
+    ),
 )
 def test_names_and_shapes_are_torchvisions(name, parameters):
     network = published.published(name)
@@ -112,7 +116,7 @@ def test_pixels_are_standardised_as_on_imagenet_unless_told_otherwise(tmp_path):
     assert (model.mean, model.std, model.padding) == ((0.5,), (0.5,), "circular")
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+@pytest.mark.parametrize("dtype", repeated([ml_dtypes.bfloat16, np.float16, np.float64]))
 def test_other_floats_become_float32(dtype, tmp_path):
     arrays = {key: array.astype(dtype) if array.ndim else array for key, array in narrow("resnet18").items()}
     save_file(arrays, tmp_path / "a.safetensors")
@@ -213,7 +217,9 @@ def test_half_a_head_and_the_body_of_another_network_are_refused_all_the_same(tm
     assert "unexpected (36): layer1.0.bn3.bias, " in error_of(models.load_weights, "resnet18", path, **NARROW)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.", "state_dict.", "module._orig_mod.", "layer1.0."])
+@pytest.mark.parametrize(
+    "prefix", repeated(["module._orig_mod.", "layer1.0.", "module.", "model.", "state_dict."], quick=2)
+)
 def test_what_stands_before_all_names_is_left_out(prefix, tmp_path):
     path = tmp_path / "a.safetensors"
     arrays = narrow("resnet18")
