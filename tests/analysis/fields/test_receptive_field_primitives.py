@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 
 from cnnjax import analysis, ops
+from tests.repeats import repeated
 
 N = 12
 
@@ -162,9 +163,12 @@ def reached(f, n=N, draws=4):
     return found
 
 
+def field_of(f):
+    return analysis.receptive_field(f, jax.ShapeDtypeStruct((1, N, 1), jnp.float32))
+
+
 def check(f, *, equal):
-    field = analysis.receptive_field(f, jax.ShapeDtypeStruct((1, N, 1), jnp.float32))
-    truth = reached(f)
+    field, truth = field_of(f), reached(f)
     reads = np.broadcast_to(field.reads[0], truth.shape)
     assert not (truth & ~reads).any()
     if equal:
@@ -176,9 +180,17 @@ def check(f, *, equal):
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_primitives_that_keep_the_axis(name):
     f, row = FOLLOWED[name]
-    field = check(f, equal=True)
+    field = field_of(f)
     assert (field.size[0], field.stride[0], field.padding[0]) == row
-    assert (field.exact, field.selected) == ((True,), False)
+    assert (field.exact, field.selected, field.unfollowed) == ((True,), False, ())
+
+
+EVERY_THIRD_FIRST = sorted(FOLLOWED, key=lambda name: [*FOLLOWED].index(name) % 3 > 0)
+
+
+@pytest.mark.parametrize("name", repeated(EVERY_THIRD_FIRST, quick=len(FOLLOWED) // 3))
+def test_what_they_read_is_what_derivatives_reach(name):
+    check(FOLLOWED[name][0], equal=True)
 
 
 # A derivative follows one winner of a maximum and one side of a rectifier, so it may reach less.
