@@ -11,7 +11,7 @@ import pytest
 from cnnjax import analysis
 from tests.repeats import repeated
 
-HALF = pytest.mark.parametrize("half", [jnp.float16, jnp.bfloat16], ids=lambda dtype: dtype.__name__)
+HALF = pytest.mark.parametrize("half", repeated([jnp.bfloat16, jnp.float16]), ids=lambda dtype: dtype.__name__)
 
 
 def at_scales(small, large):
