@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnjax import layers
 from cnnjax.kernels import channels
 from cnnjax.kernels.channel_calls import call_moments, call_sums
+from tests.drawn_cases import drawn_cases
 
 
 def drawn(shape, seed, mean=0.0):
@@ -38,7 +39,7 @@ def assert_near(made, expected, scale):
     width=st.sampled_from([1, 2, 3, 8, 16, 19, 24, 37, 64, 100, 160]),
     once=st.integers(0, 7),
 )
-@settings(deadline=None, max_examples=15)
+@drawn_cases(15)
 def test_drawn_maps_against_numpy(copies, positions, width, once):
     # Any of the three operands may be one that all copies share.
     leads = [1 if once >> bit & 1 else copies for bit in range(3)]

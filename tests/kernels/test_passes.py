@@ -11,6 +11,7 @@ from numpy_passes import passes
 from cnnjax.kernels import Geometry
 from cnnjax.kernels.calls import call
 from tests.drawn_cases import drawn_cases
+from tests.repeats import repeated
 
 PASSES = ("forward", "input", "weights")
 
@@ -47,24 +48,27 @@ def image(height, width, channels, features, window=(3, 3), padding=((1, 1), (1,
 
 @pytest.mark.parametrize(
     "geometry",
-    [
-        image(8, 8, 32, 32),
-        image(9, 13, 3, 16, (3, 5), ((1, 0), (2, 3))),
-        image(9, 13, 16, 3, stride=(2, 3)),
-        image(11, 40, 16, 16, padding=((2, 2), (2, 2)), dilation=(2, 2)),
-        image(7, 7, 17, 100),
-        image(7, 6, 100, 5, (1, 1), ((0, 0), (0, 0)), (2, 2)),
-        image(23, 23, 3, 16, (11, 11), ((2, 2), (2, 2)), (4, 4)),
-        image(5, 5, 4, 4, padding=((7, 6), (9, 8))),
-        image(6, 6, 4, 4, padding=((-1, 0), (0, -2))),
-        image(9, 9, 8, 12, groups=4),
-        image(9, 9, 12, 12, groups=12),
-        image(9, 10, 37, 37, groups=37, stride=(2, 3)),
-        image(9, 10, 64, 64, (5, 5), ((4, 4), (4, 4)), groups=64, dilation=(2, 1)),
-        image(7, 70, 24, 20),
-        Geometry((30,), 6, 9, (4,), (1,), ((2, 1),), (1,)),
-        Geometry((33,), 20, 20, (5,), (2,), ((2, 2),), (2,), groups=20),
-    ],
+    repeated(
+        [
+            image(9, 13, 3, 16, (3, 5), ((1, 0), (2, 3))),
+            image(11, 40, 16, 16, padding=((2, 2), (2, 2)), dilation=(2, 2)),
+            image(7, 6, 100, 5, (1, 1), ((0, 0), (0, 0)), (2, 2)),
+            image(6, 6, 4, 4, padding=((-1, 0), (0, -2))),
+            image(9, 9, 8, 12, groups=4),
+            image(9, 10, 37, 37, groups=37, stride=(2, 3)),
+            Geometry((30,), 6, 9, (4,), (1,), ((2, 1),), (1,)),
+            image(8, 8, 32, 32),
+            image(9, 13, 16, 3, stride=(2, 3)),
+            image(7, 7, 17, 100),
+            image(23, 23, 3, 16, (11, 11), ((2, 2), (2, 2)), (4, 4)),
+            image(5, 5, 4, 4, padding=((7, 6), (9, 8))),
+            image(9, 9, 12, 12, groups=12),
+            image(9, 10, 64, 64, (5, 5), ((4, 4), (4, 4)), groups=64, dilation=(2, 1)),
+            image(7, 70, 24, 20),
+            Geometry((33,), 20, 20, (5,), (2,), ((2, 2),), (2,), groups=20),
+        ],
+        quick=7,
+    ),
     ids=lambda geometry: geometry.name,
 )
 def test_every_pass_against_numpy(geometry):
@@ -89,7 +93,7 @@ def test_drawn_convolutions_against_numpy(size, numbers, window, channels, maps)
     assert_right(geometry, maps)
 
 
-@pytest.mark.parametrize("mapped", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("mapped", repeated([((True, False),), ((True, True),), ((False, True),)]))
 @pytest.mark.parametrize("geometry", [image(6, 7, 5, 18), image(6, 7, 16, 16, groups=16)], ids=("plain", "depthwise"))
 def test_copies_are_so_many_convolutions(geometry, mapped):
     x, kernel, cotangent = operands(geometry, 2, lead=(3,))
@@ -101,7 +105,7 @@ def test_copies_are_so_many_convolutions(geometry, mapped):
             np.testing.assert_array_equal(got, one)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", repeated([jnp.bfloat16, jnp.float16]))
 def test_narrow_numbers_are_added_up_in_float32(dtype):
     geometry = image(6, 7, 64, 16)
     narrow = operands(geometry, 2, dtype=dtype)

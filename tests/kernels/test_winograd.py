@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy_passes import passes
 
 from cnnjax import ops
 from cnnjax.kernels import Geometry, calls, choice
 from cnnjax.kernels.calls import call
+from tests.drawn_cases import drawn_cases
+from tests.repeats import repeated
 
 PASSES = ("forward", "input")
 
@@ -42,14 +44,17 @@ def assert_right(geometry, maps):
 
 @pytest.mark.parametrize(
     "geometry",
-    [
-        image(8, 8, 32, 32),
-        image(7, 9, 5, 18, ((0, 0), (0, 0))),
-        image(9, 6, 17, 100, ((2, 0), (0, 1))),
-        image(3, 3, 4, 4, ((5, 4), (7, 6))),
-        image(6, 7, 4, 3, ((-1, 1), (0, -2))),
-        image(1, 1, 8, 80),
-    ],
+    repeated(
+        [
+            image(9, 6, 17, 100, ((2, 0), (0, 1))),
+            image(6, 7, 4, 3, ((-1, 1), (0, -2))),
+            image(1, 1, 8, 80),
+            image(8, 8, 32, 32),
+            image(7, 9, 5, 18, ((0, 0), (0, 0))),
+            image(3, 3, 4, 4, ((5, 4), (7, 6))),
+        ],
+        quick=3,
+    ),
     ids=lambda geometry: geometry.name,
 )
 def test_tiles_against_numpy(geometry):
@@ -62,14 +67,14 @@ def test_tiles_against_numpy(geometry):
     channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     maps=st.integers(1, 4),
 )
-@settings(deadline=None, max_examples=10)
+@drawn_cases(10)
 def test_drawn_tiles_against_numpy(size, padding, channels, maps):
     assert_right(
         image(size[0], size[1], channels[0], channels[1], ((padding[0], padding[1]), (padding[2], padding[3]))), maps
     )
 
 
-@pytest.mark.parametrize("mapped", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("mapped", repeated([((True, False),), ((True, True),), ((False, True),)]))
 def test_copies_are_so_many_convolutions(mapped):
     geometry = image(6, 7, 5, 18)
     x, kernel, cotangent = operands(geometry, 2, lead=(3,))
@@ -80,7 +85,7 @@ def test_copies_are_so_many_convolutions(mapped):
             np.testing.assert_array_equal(got, one)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", repeated([jnp.bfloat16, jnp.float16]))
 def test_narrow_numbers_are_added_up_in_float32(dtype):
     geometry = image(6, 7, 24, 16)
     x, kernel, cotangent = operands(geometry, 2, dtype=dtype)
@@ -135,7 +140,7 @@ def test_error_is_smaller_than_that_of_direct_sums():
         assert tiled < direct < 1e-6 * np.sqrt(np.mean(expected**2))
 
 
-@pytest.mark.parametrize("copies", [False, True], ids=("one kernel", "four kernels"))
+@pytest.mark.parametrize("copies", repeated([True, False]), ids=("four kernels", "one kernel"))
 def test_devices_share_tiles_without_gathering(monkeypatch, copies):
     if jax.device_count() < 4:
         pytest.skip("needs four devices")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnnjax import analysis, ops
+from tests.repeats import repeated
 
 RNG = np.random.default_rng(0)
 FIRST, SECOND, HEAD = (jnp.asarray(RNG.normal(size=size), jnp.float32) for size in ((3, 3, 1, 4), (3, 3, 4, 4), (4, 5)))
@@ -55,9 +56,12 @@ def expected():
     return analysis.lie_attribution(network, IMAGES, "rotation")
 
 
-@pytest.mark.parametrize("f", COPIES.values(), ids=COPIES)
-def test_the_split_of_an_error_is_seen_at_the_logits(f, expected):
-    found = analysis.lie_attribution(f, IMAGES, "rotation")
+FIRST_COPIES = "channels first", "all in a call", "parts of channels", "logits reshaped"
+
+
+@pytest.mark.parametrize("name", repeated([*FIRST_COPIES, *(n for n in COPIES if n not in FIRST_COPIES)], quick=4))
+def test_the_split_of_an_error_is_seen_at_the_logits(name, expected):
+    found = analysis.lie_attribution(COPIES[name], IMAGES, "rotation")
     assert list(found) == ["a", "b", "logits"]
     for name, part in found.items():
         assert part.share == pytest.approx(expected[name].share, abs=1e-5)
