@@ -42,7 +42,7 @@ Regularization = Literal["none", "dropout", "augmentation", "both"]
 class Config:
     """Options of the alexnet experiment."""
 
-    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="colored_shapes"))
+    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="coloured_shapes"))
     kinds: tuple[Kind, ...] = ("two_towers", "no_exchange", "one_tower")
     """Networks: the paper's; towers that meet only in the logits; every map reads every map before it."""
     regularizations: tuple[Regularization, ...] = ("none", "dropout", "augmentation", "both")
@@ -111,7 +111,7 @@ def run(config: Config) -> Path:
             if (channels := dataset.train.images.shape[-1]) != 3:
                 raise InputError(
                     f"the images of {dataset.name} have {channels} channel: the colour of filters needs red, green and "
-                    "blue; use data.name colored_shapes, or cifar10"
+                    "blue; use data.name coloured_shapes, or cifar10"
                 )
             config.train.steps_per_epoch(len(dataset.train.images))
             plans = [_plan(cell, config, dataset) for cell in cells]

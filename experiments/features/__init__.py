@@ -39,7 +39,7 @@ from experiments.features.cells import CELL, Extent, measure_all
 class Config:
     """Options of the features experiment."""
 
-    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="colored_shapes"))
+    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="coloured_shapes"))
     network: NetworkConfig = dataclasses.field(default_factory=lambda: NetworkConfig(depth=2))
     train: TrainConfig = dataclasses.field(
         default_factory=lambda: TrainConfig(epochs=4, batch_size=32, learning_rate=0.05)

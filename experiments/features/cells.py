@@ -112,7 +112,7 @@ def tasks(dataset: Dataset) -> dict[str, tuple[Int[np.ndarray, " train"], Int[np
     """What probes tell apart: labels of training and test; of coloured shapes hue and kind on their own, too."""
     train, test = dataset.train.labels, dataset.test.labels
     kinds = len(shapes.KINDS)
-    if len(dataset.class_names) != kinds * len(colored.HUES) or dataset.name != "colored_shapes":
+    if len(dataset.class_names) != kinds * len(colored.HUES) or dataset.name != "coloured_shapes":
         return {"class": (train, test)}
     return {"class": (train, test), "hue": (train // kinds, test // kinds), "kind": (train % kinds, test % kinds)}
 

@@ -86,7 +86,7 @@ def test_whole_numbers_of_any_kind_are_taken():
     "config",
     [
         DataConfig("shapes", train_images=10**12),
-        DataConfig("colored_shapes", test_images=2**62),
+        DataConfig("coloured_shapes", test_images=2**62),
         DataConfig("digits", size=8, canvas=2**14),
     ],
 )

@@ -24,7 +24,7 @@ FLAGS = (
     *("--kinds", "two_towers", "one_tower", "--regularizations", "none"),
 )
 TINY = alexnet.Config(
-    data=DataConfig(name="colored_shapes", size=16, train_images=48, test_images=24),
+    data=DataConfig(name="coloured_shapes", size=16, train_images=48, test_images=24),
     kinds=("two_towers", "one_tower"),
     regularizations=("none",),
     widths=(8, 4, 4, 4, 4),

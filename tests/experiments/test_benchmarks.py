@@ -140,9 +140,9 @@ def test_cells_side_by_side_end_to_end(tmp_path):
 def test_projections_beside_captums(tmp_path, monkeypatch):
     pytest.importorskip("captum", reason="the benchmark's peer is captum")
     pytest.importorskip("torch").set_num_threads(1)
-    from experiments.benchmarks import visualize
+    from experiments.benchmarks import visualise
 
-    monkeypatch.setattr(visualize, "interleave", functools.partial(measure.interleave, rounds=1))
-    path = visualize.run(visualize.Config(side=63, sample=1, seconds=0.001, out=tmp_path / "run"))
+    monkeypatch.setattr(visualise, "interleave", functools.partial(measure.interleave, rounds=1))
+    path = visualise.run(visualise.Config(side=63, sample=1, seconds=0.001, out=tmp_path / "run"))
     table = (path / "throughput.md").read_text(encoding="utf-8").splitlines()
-    assert [line.split("|")[1].strip() for line in table[2:5]] == list(visualize.NAMES.values())
+    assert [line.split("|")[1].strip() for line in table[2:5]] == list(visualise.NAMES.values())

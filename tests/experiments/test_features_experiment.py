@@ -29,7 +29,7 @@ FLAGS = (
     *("--seeds", "2", "--images", "30", "--probe-images", "60", "--top", "3"),
 )
 TINY = features.Config(
-    data=DataConfig(name="colored_shapes", size=16, train_images=72, test_images=48),
+    data=DataConfig(name="coloured_shapes", size=16, train_images=72, test_images=48),
     network=NetworkConfig(widths=(4, 8), depth=1),
     train=TrainConfig(epochs=1, batch_size=24),
     seeds=2,

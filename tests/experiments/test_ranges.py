@@ -14,7 +14,7 @@ from cnnjax.sweep.network import NetworkConfig, prove_size
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import RANGES, check_ranges
 from cnnjax.training import TrainConfig
-from experiments import alexnet, augmentation, depth, jigsaw, receptive_field, visualize
+from experiments import alexnet, augmentation, depth, jigsaw, receptive_field, visualise
 from experiments.modules import experiments
 from tests.sweep import tiny_sweep
 
@@ -98,7 +98,7 @@ def test_what_is_out_of_range_names_the_option_and_the_bound():
         (lambda: jigsaw.Config(rotate="false"), "rotate='false' must be True or False"),
         (lambda: augmentation.Config(flip="0.5"), "flip='0.5' must be a number from 0 to 1"),
         (lambda: augmentation.Config(seeds=True), "seeds=True must be a number"),
-        (lambda: visualize.Config(crop=10**6), "crop=1000000 must be at most"),
+        (lambda: visualise.Config(crop=10**6), "crop=1000000 must be at most"),
     ],
 )
 def test_values_that_make_no_sense(make, message):

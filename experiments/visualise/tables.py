@@ -11,7 +11,7 @@ from cnnjax.stats.intervals import over_images
 from experiments.shared.strongest import chance_purity, purity
 from experiments.shared.subject import Subject
 from experiments.shared.unit_checks import RULES
-from experiments.visualize.found import Arrays, Found
+from experiments.visualise.found import Arrays, Found
 
 RESPONSES = "What the maps of each layer respond to"
 ROBUST = "What of the pictures survives other weights"

@@ -23,13 +23,13 @@ from cnnjax.sweep.describe import describe
 from cnnjax.sweep.kept import Folder
 from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, load_tree, read_arrays
-from experiments import visualize
+from experiments import visualise
 from experiments.borders.red_green import RedGreenNet
 from experiments.shared import kept_networks
-from experiments.shared import strongest as visualize_layers
+from experiments.shared import strongest as visualise_layers
 from experiments.shared import subject as subjects
-from experiments.shared import unit_checks as visualize_checks
-from experiments.visualize import Config
+from experiments.shared import unit_checks as visualise_checks
+from experiments.visualise import Config
 from tests.experiments.conftest import environment
 
 ROOT = Path(__file__).parents[2]
@@ -52,14 +52,14 @@ TABLES = ("summary.csv", "checks.csv", "table.md")
 
 
 def command(monkeypatch, *flags):
-    monkeypatch.setattr(sys, "argv", ["visualize", *map(str, flags)])
-    cli.main(visualize.Config, visualize.run, prog="visualize")
+    monkeypatch.setattr(sys, "argv", ["visualise", *map(str, flags)])
+    cli.main(visualise.Config, visualise.run, prog="visualise")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """One uninterrupted run."""
-    return visualize.run(dataclasses.replace(TINY, out=tmp_path_factory.mktemp("whole") / "run"))
+    return visualise.run(dataclasses.replace(TINY, out=tmp_path_factory.mktemp("whole") / "run"))
 
 
 def test_networks_of_earlier_runs_are_found_where_they_are_now():
@@ -129,7 +129,7 @@ def test_what_is_finished_is_not_done_again_and_gives_the_same_tables(whole, tmp
     for name in TABLES:
         (out / name).unlink()
     monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
-    monkeypatch.setattr(visualize_layers, "strongest", None)
+    monkeypatch.setattr(visualise_layers, "strongest", None)
     command(monkeypatch, *FLAGS, "--out", out)
     assert capsys.readouterr().err.count("finished earlier") == 9
     for name in TABLES:
@@ -140,7 +140,7 @@ def test_what_is_finished_is_not_done_again_and_gives_the_same_tables(whole, tmp
 def test_killed_it_goes_on_to_the_same_tables(whole, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.visualize", *FLAGS, "--out", str(out)],
+        [sys.executable, "-m", "experiments.visualise", *FLAGS, "--out", str(out)],
         cwd=ROOT,
         env=environment(tmp_path),
         stdout=subprocess.DEVNULL,
@@ -155,7 +155,7 @@ def test_killed_it_goes_on_to_the_same_tables(whole, tmp_path, monkeypatch, caps
     monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)  # what was finished is not done again
     command(monkeypatch, *FLAGS, "--out", out)
     assert "training: finished earlier" in capsys.readouterr().err
-    monkeypatch.setattr(visualize_layers, "strongest", None)
+    monkeypatch.setattr(visualise_layers, "strongest", None)
     command(monkeypatch, *FLAGS, "--out", out)
     assert capsys.readouterr().err.count("finished earlier") == 9
     for name in TABLES:
@@ -172,7 +172,7 @@ def test_a_network_of_a_run_and_a_folder_of_images(whole, tmp_path, monkeypatch)
     seen = []
     for name in ("cascades", "recoveries", "perturbations", "pointing"):  # tested above
         monkeypatch.setattr(
-            visualize_checks,
+            visualise_checks,
             name,
             lambda subject, *rest, name=name: (
                 seen.append(subject) or dict(read_arrays(whole / "cells" / CELLS[name] / "arrays.safetensors")[0])
@@ -210,8 +210,8 @@ def test_a_folder_whose_images_have_changed_is_refused_on_resume(tmp_path):
     config = dataclasses.replace(TINY, train=train, snapshots=(0,), images=tmp_path / "photos")
 
     def begin():
-        with open_run("visualize", config, out=tmp_path / "run") as run, Progress(1) as progress:
-            visualize._subject(run, config, progress)
+        with open_run("visualise", config, out=tmp_path / "run") as run, Progress(1) as progress:
+            visualise._subject(run, config, progress)
 
     begin()
     begin()
@@ -237,12 +237,12 @@ def test_weights_from_elsewhere(tmp_path):
 def test_extent_and_purity():
     picture = np.zeros((9, 9, 1))
     picture[4, 2:7, 0] = 1, -1, 1, -1, 1
-    assert visualize_layers.extent(picture) == pytest.approx(4)
-    assert np.isnan(visualize_layers.extent(0 * picture))
+    assert visualise_layers.extent(picture) == pytest.approx(4)
+    assert np.isnan(visualise_layers.extent(0 * picture))
     labels = np.array([0, 1, 2, 0, 1, 2, 2])
-    assert visualize_layers.purity(np.array([[0, 3, 1], [2, 5, 6]]), labels).tolist() == [2 / 3, 1]
+    assert visualise_layers.purity(np.array([[0, 3, 1], [2, 5, 6]]), labels).tolist() == [2 / 3, 1]
     # Two of four, of two classes of two: the same class in 2 of 6 pairs.
-    assert visualize_layers.chance_purity(np.array([0, 0, 1, 1]), 2) == pytest.approx(2 / 3, abs=0.02)
+    assert visualise_layers.chance_purity(np.array([0, 0, 1, 1]), 2) == pytest.approx(2 / 3, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,9 @@ def test_bad_input_about_a_run(whole, flags, message, tmp_path, monkeypatch, cap
 
 def test_an_unreadable_image_and_a_network_that_is_not_finite(whole, tmp_path):
     (tmp_path / "torn.png").write_bytes(b"\x89PNG no more")
-    with pytest.raises(visualize.InputError, match=r"torn.png cannot be read"):
+    with pytest.raises(visualise.InputError, match=r"torn.png cannot be read"):
         kept_networks.folder_images(tmp_path, side=8, channels=1)
     subject = kept_networks.of_cell(Folder(whole / "cells" / "training"), 0, _digits(), title="")
     broken = jax.tree.map(lambda a: a * jnp.nan, subject.variables)
-    with pytest.raises(visualize.InputError, match=r"the weights .* contain NaN or infinity"):
+    with pytest.raises(visualise.InputError, match=r"the weights .* contain NaN or infinity"):
         dataclasses.replace(subject, variables=broken)

@@ -20,8 +20,8 @@ from cnnjax.figures.pictures import (
 from experiments.shared.montage import montage
 from experiments.shared.subject import Subject, even
 from experiments.shared.unit_checks import KEPT, LOGITS, RULES
-from experiments.visualize.found import Arrays, Found
-from experiments.visualize.tables import cascade_layers
+from experiments.visualise.found import Arrays, Found
+from experiments.visualise.tables import cascade_layers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

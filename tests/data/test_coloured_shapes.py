@@ -16,7 +16,7 @@ def hue_of(pixels):
 
 @pytest.fixture(scope="module")
 def data():
-    return load(DataConfig("colored_shapes", train_images=960, test_images=240))
+    return load(DataConfig("coloured_shapes", train_images=960, test_images=240))
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +76,16 @@ def test_a_formula_reads_the_hue_of_most_pictures(data):
 
 
 def test_the_first_pictures_do_not_depend_on_how_many(data):
-    few = load(DataConfig("colored_shapes", train_images=30, test_images=10))
+    few = load(DataConfig("coloured_shapes", train_images=30, test_images=10))
     np.testing.assert_array_equal(few.train.images, data.train.images[:30])
     np.testing.assert_array_equal(few.test.labels, data.test.labels[:10])
     assert not np.array_equal(few.train.images[:10], few.test.images)
 
 
 def test_another_size_and_one_too_small(data):
-    assert load(DataConfig("colored_shapes", size=16, train_images=8, test_images=8)).train.images.shape[1:3] == (
+    assert load(DataConfig("coloured_shapes", size=16, train_images=8, test_images=8)).train.images.shape[1:3] == (
         16,
         16,
     )
     with pytest.raises(InputError, match=r"pictures of 10 pixels; use data.size 11 or more"):
-        load(DataConfig("colored_shapes", size=10))
+        load(DataConfig("coloured_shapes", size=10))

@@ -6,10 +6,10 @@ features under translation, scale and rotation. And beside the pictures what the
 survives when the weights are drawn anew, how much of them is a copy of the image, whether they find what decides the
 class. Figures, tables and one self-contained page, `page.html`.
 
-    python -m experiments.visualize                                   trains a small network on digits first
-    python -m experiments.visualize --data.name mnist
-    python -m experiments.visualize --run runs/augmentation/ID --cell augmentation=none --layer stage2_conv1
-    python -m experiments.visualize --weights resnet34.safetensors --model resnet34 --images photos
+    python -m experiments.visualise                                   trains a small network on digits first
+    python -m experiments.visualise --data.name mnist
+    python -m experiments.visualise --run runs/augmentation/ID --cell augmentation=none --layer stage2_conv1
+    python -m experiments.visualise --weights resnet34.safetensors --model resnet34 --images photos
 
 A run is that of any experiment whose cells keep `weights.safetensors`; weights from elsewhere are files with the names
 of torchvision (`models.load_weights`).
@@ -51,8 +51,8 @@ from experiments.shared import subject as subjects
 from experiments.shared import unit_checks as checks
 from experiments.shared.growing_fields import shown
 from experiments.shared.subject import Images, Subject
-from experiments.visualize import page, views
-from experiments.visualize.found import Found
+from experiments.visualise import page, views
+from experiments.visualise.found import Found
 
 TRAINING = "training"
 Arrays = dict[str, np.ndarray]
@@ -94,14 +94,14 @@ class Config:
     flip: float = 0.0
     """Probability of mirroring left to right in training."""
     out: Path | None = None
-    """The run directory (by default runs/visualize/, under a name that follows from the options)."""
+    """The run directory (by default runs/visualise/, under a name that follows from the options)."""
 
 
 def run(config: Config) -> Path:
     """Find or train the network, measure, draw, write the page, and return the run directory."""
     _check(config)
     runtime.configure()
-    with open_run("visualize", config, out=config.out) as directory:
+    with open_run("visualise", config, out=config.out) as directory:
         with Progress(_count(config)) as progress:
             subject, fields = _subject(directory, config, progress)
             names = list(config.layer) or shown(fields)

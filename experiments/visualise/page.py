@@ -11,9 +11,9 @@ from cnnjax.runs import Picture, RunDirectory, Section, Table, read_config, writ
 from cnnjax.sweep.run_sections import making_section, settings_section
 from cnnjax.sweep.tables import show_tables
 from experiments.shared.subject import Subject
-from experiments.visualize.figures import figures
-from experiments.visualize.found import Found
-from experiments.visualize.tables import (
+from experiments.visualise.figures import figures
+from experiments.visualise.found import Found
+from experiments.visualise.tables import (
     CAPTIONS,
     POINTING,
     RESPONSES,

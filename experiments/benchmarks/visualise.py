@@ -8,7 +8,7 @@ two must agree. Time is taken by the wall and by the processor: the second says 
 keep the cores busy.
 
     pip install captum torch
-    python -m experiments.benchmarks.visualize
+    python -m experiments.benchmarks.visualise
 
 Expected: about a minute on two free cores. The aim, ten times both peers, holds only against captum: a unit's way back
 is 130 million multiply-adds even in its windows, a forward pass 655 million.
@@ -48,7 +48,7 @@ class Config:
     seconds: float = 60.0
     """How long to measure, all programs together."""
     out: Path | None = None
-    """The run directory (by default runs/benchmarks_visualize/, under a name that follows from the options)."""
+    """The run directory (by default runs/benchmarks_visualise/, under a name that follows from the options)."""
 
 
 def run(config: Config) -> Path:
@@ -59,7 +59,7 @@ def run(config: Config) -> Path:
     if config.side < 63:
         raise InputError(f"side={config.side} leaves no map behind AlexNet's pools: give at least 63")
     runtime.configure()
-    with open_run("benchmarks_visualize", config, out=config.out) as directory:
+    with open_run("benchmarks_visualise", config, out=config.out) as directory:
         image = np.random.default_rng(0).random((config.side, config.side, 3), np.float32)
         model = models.alexnet_one_tower(
             num_classes=10, dense_widths=(8, 8), kernel_init=jax.nn.initializers.he_normal()
@@ -158,4 +158,4 @@ def _captum(params: Any, image: np.ndarray, units: np.ndarray) -> Callable[[], l
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.visualize")
+    main(Config, run, prog="python -m experiments.benchmarks.visualise")
