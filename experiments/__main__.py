@@ -1,4 +1,4 @@
-"""The experiments, each with its question and the time that its default takes.
+"""The experiments, each with its question and how long its default takes.
 
 python -m experiments
 """
@@ -11,7 +11,7 @@ from cnnjax.ending import one_line_endings
 from experiments.modules import Module, experiments
 
 AFTER = """\
---help after a command tells its options; times are on two cores.
+--help after a command tells its options.
 python -m experiments.report RUN... makes a page of runs."""
 
 
@@ -20,7 +20,7 @@ def listing(modules: list[Module], width: int) -> str:
     parts = []
     for module in modules:
         question = textwrap.fill(module.question, width, initial_indent="    ", subsequent_indent="    ")
-        parts.append(f"python -m {module.name}{f'  ({module.time})' if module.time else ''}\n{question}")
+        parts.append(f"python -m {module.name}{f'  ({module.takes})' if module.takes else ''}\n{question}")
     return "\n".join([*parts, "", AFTER])
 
 

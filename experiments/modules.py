@@ -7,10 +7,6 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 
-WHERE = r"(?:on (?:two|one)(?: free)? cores?|of processor time)"
-TIME = re.compile(rf"(?:\bin|\bwithin|Expected:) ((?:(?!\bin\b)[^,:;()])+?) {WHERE}\b")
-"""How long something takes, in a docstring's sentence about it."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Module:
@@ -19,8 +15,8 @@ class Module:
     name: str
     question: str
     """The docstring's first sentence."""
-    time: str
-    """How long the default takes, from "Expected ..., in about two minutes on two cores"; may be empty."""
+    takes: str
+    """How long the default takes, and on what: the file's `TAKES`; may be empty."""
 
 
 def experiments(folder: Path = FOLDER) -> list[Module]:
@@ -37,9 +33,9 @@ def read_module(file: Path, folder: Path = FOLDER) -> Module | None:
         return None
     text = " ".join((ast.get_docstring(tree) or "").split())
     sentence = re.match(r".*?[?.](?= |$)", text)
-    time = TIME.search(text)
+    constants = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
     return Module(
         name=".".join(["experiments", *file.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__"),
         question=sentence.group() if sentence else text,
-        time=time.group(1) if time else "",
+        takes=ast.literal_eval(constants["TAKES"]) if "TAKES" in constants else "",
     )

@@ -14,7 +14,7 @@ import tyro
 from cnnjax.errors import InputError
 from cnnjax.files import printable, read_file
 from cnnjax.runs import main, read_config, write_page
-from cnnjax.sweep.run_sections import sections_of
+from cnnjax.runs.sections import sections_of
 from experiments.modules import experiments
 
 MARK = '<meta name="generator" content="cnnjax">'

@@ -50,7 +50,7 @@ ROOMS = {
     ],
     "patches": [],
     "jigsaw": [],
-    "runs": ["stats"],
+    "runs": ["training", "stats"],
     "figures": ["stats", "analysis"],
     "sweep": ["layers", "models", "data", "training", "analysis", "stats", "runs"],
 }

@@ -10,6 +10,7 @@ from cnnjax.runs.progress import Progress
 from cnnjax.runs.records import RunWarning, read_config, read_metrics, read_summary
 from cnnjax.runs.run_directory import RunDirectory, open_run
 from cnnjax.runs.table import format_interval, markdown, print_table
+from cnnjax.runs.tables import show_tables
 
 __all__ = [
     "Cell",
@@ -29,5 +30,6 @@ __all__ = [
     "read_config",
     "read_metrics",
     "read_summary",
+    "show_tables",
     "write_page",
 ]

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import math
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,17 +23,23 @@ _SMALLEST = 1e-30  # of float32, with room for squares of what is near 1
 def main(config_class: type[C], run: Callable[[C], Path], *, prog: str, presets: Mapping[str, C] | None = None) -> None:
     """Read a frozen `config_class` from the command line, call `run` on it, print the path it returns as the last line.
 
-    The docstring of the module that defines `run` is the description. With `presets`, configurations by name, such as
+    The docstring of the module that defines `run` is the description; its `TAKES`, such as "two minutes on two cores",
+    says how long the default takes, where there is one. With `presets`, configurations by name, such as
     `{"paper": Config(epochs=164)}`, `--preset NAME` takes its defaults from one of them, and every other option still
     changes them. Exits with status 2 and suggestions for an unknown option or a wrong choice, and otherwise as
     `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at SIGTERM.
     """
     with one_line_endings():
         _check_arguments(sys.argv[1:])
-        config = _read(config_class, prog, inspect.cleandoc(sys.modules[run.__module__].__doc__ or ""), presets or {})
+        config = _read(config_class, prog, _description(sys.modules[run.__module__]), presets or {})
         check_numbers(config)
         path = run(config)
         print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _description(module: types.ModuleType) -> str:
+    takes = getattr(module, "TAKES", "")
+    return inspect.cleandoc(module.__doc__ or "") + (f"\n\nBy default it takes {takes}." if takes else "")
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

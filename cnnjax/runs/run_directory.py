@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import re
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.files import remove_partial, write_atomic
+from cnnjax.runs.folder import Folder
+from cnnjax.runs.progress import Progress
 from cnnjax.runs.provenance import changes, provenance
 from cnnjax.runs.records import RunWarning, encode_record, mend_metrics, read_config
 from cnnjax.runs.settings import identity, readable_id, safe_name, to_json
@@ -27,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class RunDirectory:
-    """An open run, made by `open_run`: config.json, metrics.jsonl, summary.csv, figures/ and cells/.
+    """An open run, made by `open_run`: config.json, metrics.jsonl, tables, figures/ and cells/.
 
-    `path` is its absolute path; a cell keeps what it needs, such as checkpoints, in its own directory `cell(name)`.
+    `path` is its absolute path; a cell keeps what it needs, such as checkpoints, in its own folder `cell(name)`.
     `identity` names the experiment and its settings: what a cell keeps is marked with it, lest another run takes it.
     """
 
@@ -43,11 +46,31 @@ class RunDirectory:
         self._undo = undo
         self._metrics = os.open(path / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
-    def cell(self, name: str) -> Path:
-        """The directory `cells/<name>`, made if need be; raises InputError for a name unfit for a file."""
+    def cell(self, name: str) -> Folder:
+        """The folder `cells/<name>`, made if need be; raises InputError for a name unfit for a file."""
         if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._=,+-]*", name):
             raise InputError(f"The cell name {name!r} is unfit for a file; use letters, digits and ._=,+- only.")
-        return self._made("cells", name)
+        return Folder(self._made("cells", name), f"{self.identity}/{name}")
+
+    def once(
+        self, cell: str, name: str, measure: Callable[[], Any], *, progress: Progress, title: str | None = None
+    ) -> Any:
+        """What `measure()` returns, from the file `name` of a cell where it was measured earlier.
+
+        It is JSON where `name` ends in .json, and arrays by their names where it ends in .safetensors. `progress` is
+        told of it as `title`, by default the cell. Raises InputError for a damaged file, or another's.
+        """
+        folder, title = self.cell(cell), cell if title is None else title
+        plain = name.endswith(".json")
+        if folder.has(name):
+            progress.skip(title)
+        else:
+            progress.cell(title)
+            began = time.perf_counter()
+            value = measure()
+            self.log(cell=title, seconds=time.perf_counter() - began)
+            (folder.save_json if plain else folder.save)(name, value)
+        return folder.json(name) if plain else folder.arrays(name)
 
     @property
     def figures(self) -> Path:
@@ -69,11 +92,14 @@ class RunDirectory:
             fault = fault or errno.ENOENT
             raise OSError(fault, os.strerror(fault), str(self.path / "metrics.jsonl"))
 
-    def write_summary(self, frame: "pandas.DataFrame") -> None:
-        """Write summary.csv, one row per cell and seed: equal tables are equal files, numbers with all their digits."""
+    def write_table(self, name: str, frame: "pandas.DataFrame") -> None:
+        """Write the table `<name>.csv`: equal tables are equal files, numbers with all their digits.
+
+        The one called summary, which `read_summary` reads, has one row for each cell and seed.
+        """
         narrow = frame.select_dtypes(["float16", "float32"]).columns
         text = frame.astype(dict.fromkeys(narrow, "float64")).to_csv(index=False, lineterminator="\n")
-        write_atomic(self.path / "summary.csv", text)
+        write_atomic(self.path / f"{name}.csv", text)
 
     def close(self) -> None:
         """Let the directory go; another process may then open it.

@@ -19,9 +19,9 @@ from jaxtyping import PyTree
 from cnnjax.analysis import NotFiniteError
 from cnnjax.data import Augmentation, Dataset, apply_augmentation
 from cnnjax.errors import InputError
+from cnnjax.runs.folder import Folder
 from cnnjax.sweep.describe import describe
-from cnnjax.sweep.kept import Folder
-from cnnjax.sweep.protocol import ProtocolConfig, measure
+from cnnjax.sweep.protocol import ProtocolConfig, Task, measure, tasks
 from cnnjax.training import (
     DivergedError,
     StepSpec,
@@ -135,7 +135,7 @@ def compute(
             (folder.path / file).write_bytes(content)
         own = plan.of(dataset)
         (result,) = train_cells([plan], [folder], own, seeds, watch)
-        conclude(plan, folder, result, own, protocol, watch)
+        conclude(plan, folder, result, own, tasks(protocol, own), watch)
         return {file.name: file.read_bytes() for file in sorted(folder.path.iterdir())}, records
 
 
@@ -222,7 +222,7 @@ def conclude(
     folder: Folder,
     networks: "list[PyTree] | DivergedError",
     dataset: Dataset,
-    protocol: ProtocolConfig | None,
+    todo: Mapping[str, Task],
     watch: Watch,
 ) -> Outcome:
     """Measure what was trained, or note why it was not, and keep that as the end of the cell."""
@@ -230,7 +230,7 @@ def conclude(
         if isinstance(networks, DivergedError):
             raise networks
         watch.compiling("the measurements", plan.model)
-        arrays = measure(protocol, dataset, plan.model, networks, progress=watch.advance)
+        arrays = measure(todo, dataset, plan.model, networks, progress=watch.advance)
     except (DivergedError, NotFiniteError) as error:
         folder.save_json(FAILURE, str(error))
         folder.remove(STATE)  # of a training that comes to the same end wherever it is begun

@@ -1,121 +1,173 @@
 """The sweep of an experiment: every cell trained and measured once, whatever was killed in between."""
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 from jaxtyping import PyTree
 
 from cnnjax.data import Dataset
+from cnnjax.door import checked
+from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, RunDirectory
+from cnnjax.runs.folder import Folder
 from cnnjax.sweep import cluster
 from cnnjax.sweep.cell import (
     FAILURE,
     PREDICTIONS,
     STATE,
+    WEIGHTS,
     CellPlan,
     Outcome,
     Watch,
     conclude,
     outcome,
+    read_networks,
     side_by_side,
     train_cells,
 )
-from cnnjax.sweep.kept import Folder, folder_of
-from cnnjax.sweep.protocol import ProtocolConfig
+from cnnjax.sweep.protocol import ProtocolConfig, Task, prove, tasks
 from cnnjax.training import DivergedError
+
+MOST_SEEDS = 1000
 
 Engine = Literal["process", "ray"]
 """Where cells are computed: in this process, or on the workers of a Ray cluster."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The cells of a run with what they have in common, and what became of them: what its report is made of."""
+
+    run: RunDirectory
+    plans: Sequence[CellPlan]
+    dataset: Dataset
+    protocol: ProtocolConfig | None
+    seeds: int
+    """Networks of a cell whose plan does not name its own seeds."""
+    tasks: Mapping[str, Task]
+    """What the protocol measures, by name."""
+    outcomes: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
+    """By cell, in order."""
+
+    @property
+    def predictions(self) -> dict[str, dict[str, np.ndarray]]:
+        """Those of each cell that did not fail (see `protocol.measure`)."""
+        return {name: found.predictions for name, found in self.outcomes.items() if found.predictions is not None}
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for each cell that failed, why."""
+        return [f"{name} failed: {found.failure}" for name, found in self.outcomes.items() if found.failure]
+
+    def networks(self, plan: CellPlan, name: str = WEIGHTS) -> list[PyTree]:
+        """The variables of each of a cell's networks, trained or as they were at a `snapshot`."""
+        return read_networks(plan, self.run.cell(plan.name), name, self.dataset, range(self.seeds))
+
+    def check_any(self) -> None:
+        """Raise `InputError` where every cell failed."""
+        if not self.predictions:
+            raise InputError(f"every cell failed, so there is nothing to report. {'; '.join(self.failures)}")
+
+
+@checked()
 def sweep(
     run: RunDirectory,
     plans: Sequence[CellPlan],
     dataset: Dataset,
-    protocol: ProtocolConfig | None,
+    protocol: ProtocolConfig | None = None,
     *,
-    seeds: int,
+    seeds: Positive,
     progress: Progress,
     engine: Engine = "process",
-) -> dict[str, Outcome]:
-    """Train and measure every cell that is not finished, and return the outcome of each by name, in order.
+) -> Sweep:
+    """Train and measure every cell that is not finished, and return the sweep with the outcome of each.
 
     On an accelerator, cells that differ only in numbers train side by side in one program. See `cell` for what a cell
-    keeps, and so for what a killed run goes on from.
+    keeps, and so for what a killed run goes on from. Raises `InputError`, before anything is trained, where a network
+    cannot take what the protocol shows it, for cells of one name, and for other images than those that the run began
+    with.
+
+    Args:
+        run: The open run, which keeps each cell in its folder.
+        plans: The cells, each with a name of its own.
+        dataset: The images; a plan may change them for its cell.
+        protocol: What is measured beside the accuracy over all test images; None: nothing.
+        seeds: Networks of each cell whose plan does not name its own; at most 1000.
+        progress: Is told of each cell, and of the work in it.
+        engine: Where cells are computed.
     """
+    names = [plan.name for plan in plans]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"the cells are called {', '.join(names) or 'nothing'}: give at least one, each its own name")
+    if seeds > MOST_SEEDS:
+        raise InputError(f"seeds={seeds} must be at most {MOST_SEEDS}")
+    found = Sweep(run, plans, dataset, protocol, seeds, tasks(protocol, dataset))
+    for model in dict.fromkeys(plan.model for plan in plans):
+        prove(found.tasks, model, dataset)
     if engine == "ray":
         cluster.connect(plans)
     check_same_data(run, dataset)
-    outcomes = {plan.name: _outcome(run, plan, dataset, range(seeds)) for plan in plans}
+    outcomes = {plan.name: _outcome(found, plan) for plan in plans}
     todo = [plan for plan in plans if outcomes[plan.name] is None]
     for plan in plans:
         if outcomes[plan.name] is not None:
-            folder_of(run, plan.name).remove(STATE)  # which a kill may have left
+            run.cell(plan.name).remove(STATE)  # which a kill may have left
             progress.skip(plan.name)
     if todo:
         compute = _on_cluster if engine == "ray" else _in_this_process
-        for name, found in compute(run, todo, dataset, protocol, range(seeds), progress):
-            outcomes[name] = found
-            if found.failure:
-                progress.note(f"{name} failed: {found.failure}")
-    return {name: found for name, found in outcomes.items() if found is not None}
+        for name, outcome in compute(found, todo, progress):
+            outcomes[name] = outcome
+            if outcome.failure:
+                progress.note(f"{name} failed: {outcome.failure}")
+    return dataclasses.replace(found, outcomes=outcomes)
 
 
-def _in_this_process(
-    run: RunDirectory,
-    plans: Sequence[CellPlan],
-    dataset: Dataset,
-    protocol: ProtocolConfig | None,
-    seeds: Sequence[int],
-    progress: Progress,
-) -> Iterator[tuple[str, Outcome]]:
-    watch = Watch(run.log, progress.advance, progress.status)
-    for group in side_by_side(plans, dataset, seeds):
+def _in_this_process(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -> Iterator[tuple[str, Outcome]]:
+    watch, seeds = Watch(of.run.log, progress.advance, progress.status), range(of.seeds)
+    for group in side_by_side(plans, of.dataset, seeds):
         progress.cell(group[0].name)
         if len(group) > 1:
             progress.note(f"  trained in one program with {', '.join(plan.name for plan in group[1:])}")
-        own = group[0].of(dataset)
-        folders = [folder_of(run, plan.name) for plan in group]
+        own = group[0].of(of.dataset)
+        todo = of.tasks if own is of.dataset else tasks(of.protocol, own)
+        folders = [of.run.cell(plan.name) for plan in group]
         results = train_cells(group, folders, own, seeds, watch)
         for plan, folder, networks in zip(group, folders, results, strict=True):
             if plan is not group[0]:
                 progress.cell(plan.name)
-            yield plan.name, conclude(plan, folder, networks, own, protocol, watch)
+            yield plan.name, conclude(plan, folder, networks, own, todo, watch)
 
 
-def _on_cluster(
-    run: RunDirectory,
-    plans: Sequence[CellPlan],
-    dataset: Dataset,
-    protocol: ProtocolConfig | None,
-    seeds: Sequence[int],
-    progress: Progress,
-) -> Iterator[tuple[str, Outcome]]:
-    folders = {plan.name: folder_of(run, plan.name) for plan in plans}
+def _on_cluster(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -> Iterator[tuple[str, Outcome]]:
+    folders = {plan.name: of.run.cell(plan.name) for plan in plans}
     begun = {
         name: (folder.of, {file.name: file.read_bytes() for file in folder.path.iterdir() if file.is_file()})
         for name, folder in folders.items()
     }
-    for name, (files, records) in cluster.compute_all(plans, dataset, protocol, seeds, begun, note=progress.note):
+    cells = cluster.compute_all(plans, of.dataset, of.protocol, range(of.seeds), begun, note=progress.note)
+    for name, (files, records) in cells:
         folder = folders[name]
         for record in records:
-            run.log(**record)
+            of.run.log(**record)
         # What says that a cell is finished comes last.
         for file in sorted(files, key=lambda file: file in (PREDICTIONS, FAILURE)):
             write_atomic(folder.path / file, files[file])
         folder.remove(STATE)
         progress.finished(name)
-        found = _outcome(run, next(plan for plan in plans if plan.name == name), dataset, seeds)
+        found = _outcome(of, next(plan for plan in plans if plan.name == name))
         assert found is not None, f"the cell {name} came back from the cluster unfinished"
         yield name, found
 
 
-def _outcome(run: RunDirectory, plan: CellPlan, dataset: Dataset, seeds: Sequence[int]) -> Outcome | None:
-    return outcome(folder_of(run, plan.name), networks=len(plan.seeds or seeds), classes=len(dataset.class_names))
+def _outcome(of: Sweep, plan: CellPlan) -> Outcome | None:
+    networks, classes = len(plan.seeds or range(of.seeds)), len(of.dataset.class_names)
+    return outcome(of.run.cell(plan.name), networks=networks, classes=classes)
 
 
 def trained(
@@ -130,7 +182,7 @@ def trained(
     Raises `InputError` where a loss is not finite.
     """
     watch = Watch(run.log, progress.advance, progress.status)
-    (result,) = train_cells([plan], [folder_of(run, plan.name)], dataset, seeds, watch)
+    (result,) = train_cells([plan], [run.cell(plan.name)], dataset, seeds, watch)
     if isinstance(result, DivergedError):
         raise InputError(f"the training failed, so there is nothing to look at: {result}") from result
     return result

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 
 NAMESPACES = {"nn": nn, "jnp": jnp, "jax.nn": jax.nn}
@@ -34,13 +35,15 @@ def describe(model: nn.Module) -> dict[str, Any]:
     }
 
 
+@checked()
 def build_described(description: Any, *, packages: Collection[str] = ()) -> nn.Module:
     """The network that `describe` described.
 
     Its class is looked for in modules that are imported already, and in those of `cnnjax` and of `packages`: nothing
     else is imported. Raises InputError for what is no description of such a network.
     """
-    if not isinstance(description, Mapping) or {"class", "fields"} - set(description):
+    whole = isinstance(description, Mapping) and "class" in description
+    if not whole or not isinstance(description.get("fields"), Mapping):
         raise InputError("there is no description of the network beside the weights: make the run anew")
     module, _, name = str(description["class"]).partition(":")
     try:

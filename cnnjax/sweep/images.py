@@ -1,11 +1,13 @@
 """The images of an experiment, said before it trains on them."""
 
 from cnnjax.data import DataConfig, Dataset, load
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress
 from cnnjax.sweep.ranges import check_memory
 
 
+@checked()
 def load_images(config: DataConfig, progress: Progress, *, max_shift: int = 0) -> Dataset:
     """Read the images that `config` names, and print which they are and how many each class has.
 

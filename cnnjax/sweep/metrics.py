@@ -16,4 +16,5 @@ def read_trainings(run: RunDirectory, cells: Sequence[str]) -> "pd.DataFrame | N
     if metrics.empty:
         warnings.warn(f"{run.path / 'metrics.jsonl'} is empty: there is nothing to show of the training", stacklevel=3)
         return None
-    return metrics.query("cell in @cells")
+    # Beside records of other kinds, whole numbers are read as floats.
+    return metrics.query("cell in @cells").astype({"seed": "int64", "step": "int64"})

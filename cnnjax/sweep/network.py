@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from cnnjax import models
 from cnnjax.data import Dataset
+from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample, NormName
 from cnnjax.sweep.ranges import check_memory
@@ -77,6 +78,7 @@ OWN = {
 """The other fields that a network has; what it does not have would change a run's name and nothing else."""
 
 
+@checked()
 def build(config: NetworkConfig, dataset: Dataset, *, default: NetworkConfig | None = None) -> nn.Module:
     """The network for a dataset, proven on its image shape without running it.
 

@@ -3,11 +3,12 @@
 import collections
 from collections.abc import Sequence
 
-from cnnjax.files import write_atomic
+from cnnjax.door import checked
 from cnnjax.runs import RunDirectory, read_summary
 from cnnjax.stats import compare_summary
 
 
+@checked()
 def write_comparisons(run: RunDirectory, scores: Sequence[str], pairs: Sequence[tuple[str, str]]) -> None:
     """Write `comparisons.csv`, for each of `scores` in the run's summary a row for each of `pairs`: cell and against.
 
@@ -21,4 +22,4 @@ def write_comparisons(run: RunDirectory, scores: Sequence[str], pairs: Sequence[
     known = [score for score in scores if score in summary]
     if possible and known:
         table = compare_summary(finished, known, pairs=possible)
-        write_atomic(run.path / "comparisons.csv", table.to_csv(index=False, lineterminator="\n"))
+        run.write_table("comparisons", table)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -16,7 +16,7 @@ from cnnjax import analysis
 from cnnjax.data import Dataset, shapes
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
-from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.traced import shapes_of
 
 OrbitName = Literal["shift_zero", "shift_circular", "rotation", "shift_subpixel", "shift_crop"]
@@ -37,10 +37,7 @@ class ProtocolConfig:
 
     def __post_init__(self):
         check_ranges(self, "protocol.")
-        if self.images < 1:
-            raise InputError(f"protocol.images={self.images} must be at least 1")
-        if not self.orbits:
-            raise InputError(f"protocol.orbits is empty: name at least one of {', '.join(get_args(OrbitName))}")
+        check_named(self, "orbits", prefix="protocol.")
         analysis.shifts(self.max_shift)
         analysis.rotations(self.rotation_step)
 
@@ -51,14 +48,24 @@ class Task:
 
     orbit: analysis.Orbit
     examples: Any
+    resized: bool = False
+    """Whether it shows images of another size than the dataset's."""
+    like: str = ""
+    """The task that shows the same images; empty where there is none."""
+
+    def fits(self, model: nn.Module) -> bool:
+        """Whether a network can take it: one that flattens its input or its last map takes images of one size only."""
+        return not self.resized or (hasattr(model, "padding") and getattr(model, "head", None) != "dense")
 
 
-def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[str, Task]:
-    """Every measurement that makes sense for this dataset and network, by name.
+def tasks(config: ProtocolConfig | None, dataset: Dataset) -> dict[str, Task]:
+    """The measurements of a dataset by name, none without a `config`.
 
-    Rendered shapes move by rendering them elsewhere, so that no pixel is resampled. A network that flattens its input
-    or its last map cannot take crops, which are smaller.
+    Rendered shapes move by rendering them elsewhere, so that no pixel is resampled. Circular shifts show the images of
+    zero-filled ones where an empty margin leaves nothing to wrap around.
     """
+    if config is None:
+        return {}
     test = dataset.test
     pixels = jnp.asarray(test.images[: config.images], jnp.float32) / 255
     zero, rotation = analysis.shifts(config.max_shift, fill="zero"), analysis.rotations(config.rotation_step)
@@ -68,24 +75,27 @@ def tasks(config: ProtocolConfig, dataset: Dataset, model: nn.Module) -> dict[st
         canvas = test.images.shape[1]
         zero = dataclasses.replace(zero, apply=_rendered_shift(canvas), resampler="rendered")
         rotation = dataclasses.replace(rotation, apply=_rendered_rotation(canvas), resampler="rendered")
-    circular = analysis.shifts(config.max_shift, fill="circular")
+    circular, crop = (analysis.shifts(config.max_shift, fill=fill) for fill in ("circular", "crop"))
+    subpixel = analysis.subpixel_shifts()
+    same = dataset.test.scenes is None and dataset.margin >= config.max_shift
     found = {
         zero.name: Task(zero, moved),
-        circular.name: Task(circular, pixels),
+        circular.name: Task(circular, pixels, like=zero.name if same else ""),
         rotation.name: Task(rotation, moved),
+        subpixel.name: Task(subpixel, pixels),
+        crop.name: Task(crop, pixels, resized=True),
     }
-    subpixel = analysis.subpixel_shifts()
-    found[subpixel.name] = Task(subpixel, pixels)
-    if hasattr(model, "padding") and getattr(model, "head", None) != "dense":
-        crop = analysis.shifts(config.max_shift, fill="crop")
-        found[crop.name] = Task(crop, pixels)
     return {name: task for name, task in found.items() if name in config.orbits}
 
 
-def prove(todo: dict[str, Task], model: nn.Module, dataset: Dataset) -> None:
+def prove(todo: Mapping[str, Task], model: nn.Module, dataset: Dataset) -> None:
     """Raise `InputError` where the network cannot take what an orbit gives, without running either."""
+    if not todo:
+        return
     _, variables = shapes_of(model, dataset.test.images.shape[1:])
     for name, task in todo.items():
+        if not task.fits(model):
+            continue
         images = jax.eval_shape(task.orbit.apply, task.examples, task.orbit.identity)
         try:
             jax.eval_shape(model.apply, variables, images)
@@ -94,11 +104,6 @@ def prove(todo: dict[str, Task], model: nn.Module, dataset: Dataset) -> None:
             raise InputError(
                 f"{name} shows the network images of {height}×{width} pixels, and {error} Or lower protocol.max_shift."
             ) from error
-
-
-def same_images(config: ProtocolConfig, dataset: Dataset) -> bool:
-    """Whether circular and zero shifts give the same pixels: a margin leaves nothing to wrap around."""
-    return dataset.test.scenes is None and dataset.margin >= config.max_shift
 
 
 @functools.lru_cache(maxsize=8)
@@ -112,7 +117,7 @@ def classifier(model: nn.Module, variables: PyTree) -> Partial:
 
 
 def measure(
-    config: ProtocolConfig | None,
+    todo: Mapping[str, Task],
     dataset: Dataset,
     model: nn.Module,
     networks: list[PyTree],
@@ -122,18 +127,17 @@ def measure(
     """Every prediction the scores need, for each network: arrays by `orbit/what`, with a leading seed axis.
 
     `orbit/classes` is `(seeds, transforms + 1, images)`, `orbit/total_variation` `(seeds, transforms, images)`, and
-    `test/classes` `(seeds, images)` over the whole test set, which is all that there is without a `config`.
+    `test/classes` `(seeds, images)` over the whole test set, which is all that there is where nothing is `todo`.
     """
-    todo = tasks(config, dataset, model) if config is not None else {}
-    copies = config is not None and same_images(config, dataset)
+    todo = {name: task for name, task in todo.items() if task.fits(model)}
     found: dict[str, list[np.ndarray]] = {}
     total = len(networks) * (len(todo) + 1)
     for seed, variables in enumerate(networks):
         seen: dict[str, analysis.Predictions] = {}
         for index, (name, task) in enumerate(todo.items()):
             progress(seed * (len(todo) + 1) + index, total, f"measuring {name}")
-            if name == "shift_circular" and copies:
-                seen[name] = seen["shift_zero"]
+            if task.like in seen:
+                seen[name] = seen[task.like]
             else:
                 seen[name] = analysis.predict(classifier(model, variables), task.examples, task.orbit)
             found.setdefault(f"{name}/classes", []).append(seen[name].classes.astype(np.uint16))

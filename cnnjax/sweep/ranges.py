@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import typing
-from typing import Any
+from typing import Any, Literal
 
 from cnnjax.errors import InputError
 
@@ -67,6 +67,17 @@ def check_ranges(config: Any, prefix: str = "") -> None:
             if not least <= number <= most:
                 bound = f"at least {least}" if number < least else f"at most {most}"
                 raise InputError(f"{name}={value} must be {bound}")
+
+
+def check_named(config: Any, *options: str, prefix: str = "") -> None:
+    """Raise `InputError` for an option of several values that names none, and list what it chooses from."""
+    kinds = typing.get_type_hints(type(config))
+    for name in options:
+        if not getattr(config, name):
+            parts = _parts(kinds[name])
+            choices = [one for part in parts for one in typing.get_args(part) if typing.get_origin(part) is Literal]
+            among = f" of {', '.join(choices)}" if choices else ""
+            raise InputError(f"{prefix}{name} is empty: name at least one{among}")
 
 
 def _parts(kind: Any) -> list[Any]:

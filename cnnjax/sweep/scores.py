@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.data import Dataset
+from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import RunDirectory
 from cnnjax.stats import Interval, over_images, over_seeds
-from cnnjax.sweep.cell import Outcome
-from cnnjax.sweep.protocol import Task
+from cnnjax.sweep.cells import Sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,13 +27,10 @@ Border and aliasing are told apart by other networks, trained with circular padd
 """
 
 
+@checked()
 def write_scores(
-    run: RunDirectory,
-    outcomes: Mapping[str, Outcome],
-    todo: Mapping[str, Task],
-    dataset: Dataset,
+    of: Sweep,
     *,
-    seeds: int,
     parts: Mapping[str, Parts] | None = None,
     more: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> dict[str, dict[str, Columns]]:
@@ -49,49 +43,54 @@ def write_scores(
     import pandas as pd
 
     parts, more = parts or {}, more or {}
-    done = {name: outcome.predictions for name, outcome in outcomes.items() if outcome.predictions is not None}
-    columns = {name: _columns(arrays, todo, dataset, parts.get(name, {})) for name, arrays in done.items()}
-    run.write_summary(_summary(outcomes, columns, seeds, more))
-    if not done:
-        failures = "; ".join(f"{name}: {outcome.failure}" for name, outcome in outcomes.items())
-        raise InputError(f"every cell failed, so there is nothing to measure. {failures}")
+    columns = {name: _columns(arrays, of, parts.get(name, {})) for name, arrays in of.predictions.items()}
+    of.run.write_table("summary", _summary(of, columns, more))
+    of.check_any()
     table = pd.DataFrame([row for name, found in columns.items() for row in _intervals(name, found)])
-    write_atomic(run.path / "scores.csv", table.to_csv(index=False, lineterminator="\n"))
+    of.run.write_table("scores", table)
     return columns
 
 
 def score(columns: Mapping[str, Columns], name: str) -> np.ndarray | None:
-    """A score such as `rotation.mean_accuracy` of each seed, `(seeds,)`; None where its orbit was not measured."""
+    """A score such as `rotation.mean_accuracy` of each seed, `(seeds,)`; None where its orbit was not measured.
+
+    Raises InputError for one that there is not.
+    """
     orbit, _, key = name.partition(".")
-    return _scores(orbit, _means(columns[orbit]))[key] if orbit in columns else None
+    if orbit not in columns:
+        return None
+    found = _scores(orbit, _means(columns[orbit]))
+    if key not in found:
+        raise InputError(f"there is no score {name!r}; there are {', '.join(f'{orbit}.{key}' for key in found)}")
+    return found[key]
 
 
-def interval(columns: Mapping[str, Columns], name: str) -> Interval | None:
+@checked()
+def score_interval(columns: Mapping[str, Columns], name: str) -> Interval | None:
     """The interval over seeds of a score that is a mean over images; None where its orbit was not measured."""
     if (values := score(columns, name)) is None:
         return None
     return over_seeds(values, images=columns[name.partition(".")[0]]["correct"].shape[1])
 
 
-def _columns(
-    arrays: Mapping[str, np.ndarray], todo: Mapping[str, Task], dataset: Dataset, parts: Parts
-) -> dict[str, Columns]:
+def _columns(arrays: Mapping[str, np.ndarray], of: Sweep, parts: Parts) -> dict[str, Columns]:
     """Per-image columns of every orbit, of its parts, and of the exact and the interpolated rotations apart."""
+    test, todo = of.dataset.test, {name: task for name, task in of.tasks.items() if f"{name}/classes" in arrays}
 
     def stacked(name: str, among: np.ndarray | None = None) -> Columns:
         answers, variation = arrays[f"{name}/classes"], arrays[f"{name}/total_variation"]
-        labels = dataset.test.labels[: answers.shape[-1]]
+        labels = test.labels[: answers.shape[-1]]
         each = [
             analysis.image_columns(analysis.Predictions(a, v), labels, todo[name].orbit, among=among)
             for a, v in zip(answers, variation, strict=True)
         ]
         return {key: np.stack([seed[key] for seed in each]) for key in each[0]}
 
-    found = {"test": {"correct": (arrays["test/classes"] == dataset.test.labels).astype(np.float64)}}
+    found = {"test": {"correct": (arrays["test/classes"] == test.labels).astype(np.float64)}}
     found |= {name: stacked(name) for name in todo}
     if "rotation" in todo:
         quarter = analysis.quarter_turns(todo["rotation"].orbit)
-        _, height, width, _ = dataset.test.images.shape
+        _, height, width, _ = test.images.shape
         if height == width and quarter.any() and not quarter.all():
             found["rotation_interpolated"] = stacked("rotation", ~quarter)
             found["quarter_turn"] = stacked("rotation", quarter)
@@ -113,16 +112,13 @@ def _gap(means: Columns) -> np.ndarray:
 
 
 def _summary(
-    outcomes: Mapping[str, Outcome],
-    columns: Mapping[str, Mapping[str, Columns]],
-    seeds: int,
-    more: Mapping[str, Mapping[str, np.ndarray]],
+    of: Sweep, columns: Mapping[str, Mapping[str, Columns]], more: Mapping[str, Mapping[str, np.ndarray]]
 ) -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
-    for cell, outcome in outcomes.items():
-        for seed in range(seeds):
+    for cell, outcome in of.outcomes.items():
+        for seed in range(of.seeds):
             row: dict[str, object] = {"cell": cell, "seed": seed, "status": outcome.failure or "ok"}
             for name, part in columns.get(cell, {}).items():
                 means = {key: values[seed].mean() for key, values in part.items()}

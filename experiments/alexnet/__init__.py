@@ -11,9 +11,9 @@ the network without towers. The network with two towers is also trained without 
     python -m experiments.alexnet --data.name cifar10            CIFAR-10, from tensorflow-datasets
     python -m experiments.alexnet --preset paper                 CIFAR-10, wider and for longer, for an accelerator
 
-Expected on the default data, in about ten minutes of processor time: towers separate in chroma, with the exchange and
-without, by about 0.4 in the mean over seeds where halves by chance come to 0.19, but not in every network; halves of
-the network without towers do not. In so few epochs augmentation costs a little accuracy, and dropout much of it.
+Expected on the default data: towers separate in chroma, with the exchange and without, by about 0.4 in the mean over
+seeds where halves by chance come to 0.19, but not in every network; halves of the network without towers do not. In so
+few epochs augmentation costs a little accuracy, and dropout much of it.
 
 The same command goes on where a killed one was. The run directory holds every filter's values, summary and figures.
 """
@@ -30,9 +30,11 @@ from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import prove_size
-from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments.alexnet import report
+
+TAKES = "about ten minutes of processor time"
 
 Kind = Literal["two_towers", "no_exchange", "one_tower"]
 Regularization = Literal["none", "dropout", "augmentation", "both"]
@@ -115,11 +117,8 @@ def run(config: Config) -> Path:
                 )
             config.train.steps_per_epoch(len(dataset.train.images))
             plans = [_plan(cell, config, dataset) for cell in cells]
-            outcomes = sweep(
-                directory, plans, dataset, None, seeds=config.seeds, progress=progress, engine=config.engine
-            )
-        treatments = {cell.name: dataclasses.asdict(cell.config) for cell in cells}
-        report.write(directory, treatments, outcomes, dataset, seeds=config.seeds, splits=config.splits)
+            swept = sweep(directory, plans, dataset, seeds=config.seeds, progress=progress, engine=config.engine)
+        report.write(swept, {cell.name: dataclasses.asdict(cell.config) for cell in cells}, splits=config.splits)
         return directory.path
 
 
@@ -152,11 +151,5 @@ def _plan(cell: Cell[Treatment], config: Config, dataset: Dataset) -> CellPlan:
 
 
 def _check(config: Config) -> None:
-    if not config.kinds:
-        raise InputError("kinds is empty: name at least one of two_towers, no_exchange, one_tower")
-    for name in ("seeds", "splits"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name}={getattr(config, name)} must be at least 1")
-    if config.crop < 0 or not 0 <= config.flip <= 1:
-        raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
     check_ranges(config)
+    check_named(config, "kinds")

@@ -7,16 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.data import Dataset
-from cnnjax.errors import InputError
 from cnnjax.figures import save, training_curves
-from cnnjax.files import write_atomic
-from cnnjax.runs import RunDirectory, Table
+from cnnjax.runs import Table, show_tables
 from cnnjax.stats import compare_summary, holm, over_seeds
-from cnnjax.sweep.cell import WEIGHTS, Outcome
-from cnnjax.sweep.kept import folder_of
+from cnnjax.sweep.cell import WEIGHTS
+from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.metrics import read_trainings
-from cnnjax.sweep.tables import show_tables
 from experiments.alexnet import figures as tower_figures
 from experiments.alexnet.separation import Separation, separation
 
@@ -37,15 +33,7 @@ SEPARATION = (
 )
 
 
-def write(
-    run: RunDirectory,
-    treatments: Mapping[str, Mapping[str, Any]],
-    outcomes: Mapping[str, Outcome],
-    dataset: Dataset,
-    *,
-    seeds: int,
-    splits: int,
-) -> None:
+def write(of: Sweep, treatments: Mapping[str, Mapping[str, Any]], *, splits: int) -> None:
     """Print the tables and write them, `summary.csv`, `filters.csv`, `comparisons.csv` and the figures.
 
     The summary has a row for each cell and seed, filters one for each of their filters, comparisons one for each cell
@@ -53,18 +41,17 @@ def write(
     """
     import pandas as pd
 
-    done = [name for name, outcome in outcomes.items() if outcome.predictions is not None]
+    run, dataset, done = of.run, of.dataset, [*of.predictions]
     if not done:
-        run.write_summary(_summary(treatments, outcomes, {}, dataset, seeds))
-        failures = "; ".join(f"{name}: {outcome.failure}" for name, outcome in outcomes.items())
-        raise InputError(f"every cell failed, so there is nothing to measure. {failures}")
-    kernels = {name: folder_of(run, name).arrays(WEIGHTS)[KERNEL] for name in done}
+        run.write_table("summary", _summary(of, treatments, {}))
+        of.check_any()
+    kernels = {name: run.cell(name).arrays(WEIGHTS)[KERNEL] for name in done}
     filters = pd.concat([_filters(name, treatments[name], kernels[name]) for name in done], ignore_index=True)
-    write_atomic(run.path / "filters.csv", filters.to_csv(index=False, lineterminator="\n"))
+    run.write_table("filters", filters)
     cells = {name: pd.DataFrame(filters[filters["cell"] == name]) for name in done}
     apart = {name: {what: _separation(cell, what, splits) for what in PROPERTIES} for name, cell in cells.items()}
-    summary = _summary(treatments, outcomes, apart, dataset, seeds)
-    run.write_summary(summary)
+    summary = _summary(of, treatments, apart)
+    run.write_table("summary", summary)
     images = len(dataset.test.labels)
     accuracies = [
         {"network": treatments[name]["network"], "training": treatments[name]["regularization"]}
@@ -75,11 +62,11 @@ def write(
         Table(_shown(_separations(treatments, filters, apart)), "Do the towers separate?", SEPARATION, digits=2),
         Table(accuracies, "Accuracy, in percent", f"{dataset.note}.", percent=True),
     ]
-    show_tables(run, tables, outcomes)
-    if len(done) > 1 and seeds > 1:
+    show_tables(run, tables, notes=of.failures)
+    if len(done) > 1 and of.seeds > 1:
         finished = pd.DataFrame(summary[summary["status"] == "ok"])
         compared = compare_summary(finished, ["test.accuracy"], baseline=done[0])
-        write_atomic(run.path / "comparisons.csv", compared.to_csv(index=False, lineterminator="\n"))
+        run.write_table("comparisons", compared)
     # Of each network the first cell, which is the one that the others are compared under.
     first = {treatments[name]["network"]: name for name in reversed(done)}
     shown = {name: treatments[name]["network"] for name in done if first[treatments[name]["network"]] == name}
@@ -121,20 +108,18 @@ def _separation(filters: "pd.DataFrame", what: str, splits: int) -> Separation:
 
 
 def _summary(
-    treatments: Mapping[str, Mapping[str, Any]],
-    outcomes: Mapping[str, Outcome],
-    apart: Mapping[str, Mapping[str, Separation]],
-    dataset: Dataset,
-    seeds: int,
+    of: Sweep, treatments: Mapping[str, Mapping[str, Any]], apart: Mapping[str, Mapping[str, Separation]]
 ) -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
-    for name, outcome in outcomes.items():
-        for seed in range(seeds):
+    for name, outcome in of.outcomes.items():
+        for seed in range(of.seeds):
             row: dict[str, Any] = {"cell": name, **treatments[name], "seed": seed, "status": outcome.failure or "ok"}
             if outcome.predictions is not None:
-                row["test.accuracy"] = float(np.mean(outcome.predictions["test/classes"][seed] == dataset.test.labels))
+                row["test.accuracy"] = float(
+                    np.mean(outcome.predictions["test/classes"][seed] == of.dataset.test.labels)
+                )
                 for what, found in apart[name].items():
                     row[f"{what}.separation"] = float(found.observed[seed])
                     row[f"{what}.by_chance"] = float(found.by_chance[seed].mean())

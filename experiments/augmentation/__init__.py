@@ -16,9 +16,8 @@ what each network costs, and how accurate it is inside and outside the range of 
 sampling (Chaman & Dokmanić 2021), with about as many parameters each, in four minutes of one core: p4 keeps outside the
 trained range what the plain network loses there, for more multiply-adds; polyphase sampling needs no shifted image.
 
-Expected on the default data, in about two minutes on two cores: without augmentation, accuracy collapses under
-rotation and, less, under shifts; with rotations it recovers; crops flatten the accuracy over translations; both
-together do both, for twice the epochs.
+Expected on the default data: without augmentation, accuracy collapses under rotation and, less, under shifts; with
+rotations it recovers; crops flatten the accuracy over translations; both together do both, for twice the epochs.
 
 The same command goes on where a killed one was. The run directory holds the configuration, every prediction, the
 summary and the figures.
@@ -26,7 +25,7 @@ summary and the figures.
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
@@ -37,11 +36,13 @@ from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
-from cnnjax.sweep.protocol import ProtocolConfig, prove, tasks
-from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.protocol import ProtocolConfig
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments.augmentation import invariance_report, reach_report
 from experiments.augmentation.reach_report import Reach
+
+TAKES = "about two minutes on two cores"
 
 Kind = Literal["none", "crop", "rotation", "both"]
 Architecture = Literal["plain", "p4", "p4m", "polyphase"]
@@ -161,22 +162,19 @@ def run(config: Config) -> Path:
             config.train.steps_per_epoch(len(dataset.train.images))
             networks = {c.config.network(config.network) for c in cells}
             models = {network: build(network, dataset, default=NETWORK) for network in networks}
-            for model in models.values():
-                prove(tasks(config.protocol, dataset, model), model, dataset)
             plans = [
                 CellPlan(
                     c.name, models[c.config.network(config.network)], _train(config, c, dataset), c.config.strengths()
                 )
                 for c in cells
             ]
-            outcomes = sweep(
-                directory, plans, dataset, config.protocol, seeds=config.seeds, progress=progress, engine=config.engine
-            )
+            options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+            swept = sweep(directory, plans, dataset, config.protocol, **options)
         if grown:
             reaches = [Reach(p, c.settings, c.config.architecture) for p, c in zip(plans, cells, strict=True)]
-            reach_report.write(directory, reaches, outcomes, dataset, config.protocol, seeds=config.seeds)
+            reach_report.write(swept, reaches)
         else:
-            invariance_report.write(directory, outcomes, dataset, config.protocol, plans[0].model, seeds=config.seeds)
+            invariance_report.write(swept)
         return directory.path
 
 
@@ -212,9 +210,8 @@ def _cells(config: Config) -> list[Cell[Treatment]]:
 
 
 def _check(config: Config) -> None:
-    for name in ("strengths", "architectures"):
-        if not getattr(config, name):
-            raise InputError(f"{name} is empty: name at least one")
+    check_ranges(config)
+    check_named(config, "augmentations", "strengths", "architectures")
     if not all(strength > 0 for strength in config.strengths):
         raise InputError(f"strengths={config.strengths} must be positive; the augmentation none is that of strength 0")
     cropped = {"crop", "both"} & set(config.augmentations) and config.crop > 0
@@ -225,15 +222,3 @@ def _check(config: Config) -> None:
         )
     if config.network.name == "mlp" and (config.depths or config.downsamples or config.architectures != ("plain",)):
         raise InputError("network.name=mlp has no depth, maps or orientations to vary: choose all_conv or resnet")
-    if config.longer < 1:
-        raise InputError(f"longer={config.longer} must be at least 1: as many epochs as under one augmentation")
-    if config.seeds < 1:
-        raise InputError(f"seeds={config.seeds}: train at least 1 network in each cell, 5 for an interval worth having")
-    if not config.augmentations:
-        raise InputError("augmentations is empty: name at least one of none, crop, rotation, both")
-    if config.crop < 0 or config.rotation < 0 or not 0 <= config.flip <= 1:
-        raise InputError(
-            f"crop={config.crop} and rotation={config.rotation} must not be negative, "
-            f"and flip={config.flip} must lie in [0, 1]"
-        )
-    check_ranges(config)

@@ -3,19 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import flax.linen as nn
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.data import Dataset
 from cnnjax.figures import angle_curves, colors, save, score_dots, training_curves, translation_maps
-from cnnjax.files import write_atomic
-from cnnjax.runs import RunDirectory, Table, read_summary
-from cnnjax.sweep.cell import Outcome
+from cnnjax.runs import Table, read_summary, show_tables
+from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.metrics import read_trainings
-from cnnjax.sweep.protocol import ProtocolConfig, Task, tasks
-from cnnjax.sweep.scores import Columns, interval, write_scores
-from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.scores import Columns, score_interval, write_scores
 from experiments.augmentation.comparisons import compare_cells
 
 if TYPE_CHECKING:
@@ -41,15 +36,7 @@ DOTS = {
 }
 
 
-def write(
-    run: RunDirectory,
-    outcomes: Mapping[str, Outcome],
-    dataset: Dataset,
-    protocol: ProtocolConfig,
-    model: nn.Module,
-    *,
-    seeds: int,
-) -> None:
+def write(of: Sweep) -> None:
     """Write `summary.csv`, `scores.csv`, `comparisons.csv`, `table.md` and `figures/`, and print the table.
 
     For the first two see `write_scores`; the comparisons have a row for each cell against the first, and score of the
@@ -57,24 +44,18 @@ def write(
     """
     import pandas as pd
 
-    todo = tasks(protocol, dataset, model)
-    columns = write_scores(run, outcomes, todo, dataset, seeds=seeds)
+    run = of.run
+    columns = write_scores(of)
     if len(columns) > 1:
         shown = [name for name in TABLE.values() if name.partition(".")[0] in next(iter(columns.values()))]
         comparisons = compare_cells(read_summary(run.path), columns, shown)
-        write_atomic(run.path / "comparisons.csv", comparisons.to_csv(index=False, lineterminator="\n"))
-    _tabulate(run, columns, outcomes, dataset, protocol)
-    done = {name: outcome.predictions for name, outcome in outcomes.items() if outcome.predictions is not None}
-    _draw(run, done, pd.read_csv(run.path / "scores.csv"), todo, dataset)
+        run.write_table("comparisons", comparisons)
+    _tabulate(of, columns)
+    _draw(of, pd.read_csv(run.path / "scores.csv"))
 
 
-def _draw(
-    run: RunDirectory,
-    done: Mapping[str, Mapping[str, np.ndarray]],
-    table: "pd.DataFrame",
-    todo: Mapping[str, Task],
-    dataset: Dataset,
-) -> None:
+def _draw(of: Sweep, table: "pd.DataFrame") -> None:
+    run, done, todo, dataset = of.run, of.predictions, of.tasks, of.dataset
     palette = colors(list(done))
     first = next(iter(done.values()))
     seeds, _, images = first[f"{next(iter(todo))}/classes"].shape
@@ -115,18 +96,14 @@ def accuracy_map(right: np.ndarray, shift: analysis.Orbit) -> np.ndarray:
     return grid
 
 
-def _tabulate(
-    run: RunDirectory,
-    columns: Mapping[str, Mapping[str, Columns]],
-    outcomes: Mapping[str, Outcome],
-    dataset: Dataset,
-    protocol: ProtocolConfig,
-) -> None:
+def _tabulate(of: Sweep, columns: Mapping[str, Mapping[str, Columns]]) -> None:
+    dataset, protocol = of.dataset, of.protocol
+    assert protocol is not None
     rows = []
     for cell, parts in columns.items():
         row: dict[str, object] = {cell.partition("=")[0]: cell.partition("=")[2]}
         for title, name in TABLE.items():
-            if (found := interval(parts, name)) is not None:
+            if (found := score_interval(parts, name)) is not None:
                 row[title] = found
         rows.append(row)
     measured = min(protocol.images, len(dataset.test.images))
@@ -138,4 +115,5 @@ def _tabulate(
     )
     if dataset.margin < protocol.max_shift and dataset.test.scenes is None:
         caption += " The margin is smaller than the shift: content leaves the frame."
-    show_tables(run, [Table(rows, "Invariance by augmentation, in percent", caption, percent=True)], outcomes)
+    table = Table(rows, "Invariance by augmentation, in percent", caption, percent=True)
+    show_tables(of.run, [table], notes=of.failures)

@@ -10,13 +10,12 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.figures import colors, save
 from cnnjax.figures.style import frame, seeds_note, styled, tidy
-from cnnjax.files import write_atomic
-from cnnjax.runs import RunDirectory, Table, read_summary
-from cnnjax.sweep.cell import CellPlan, Outcome
+from cnnjax.runs import RunDirectory, Table, read_summary, show_tables
+from cnnjax.sweep.cell import CellPlan
+from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.metrics import read_trainings
-from cnnjax.sweep.protocol import ProtocolConfig, Task, tasks
-from cnnjax.sweep.scores import Parts, interval, write_scores
-from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.protocol import Task
+from cnnjax.sweep.scores import Parts, score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
 from experiments.augmentation.comparisons import compare_cells
 
@@ -57,32 +56,27 @@ ACCURACIES = {
 COMPARED = ("test.accuracy", "rotation.mean_accuracy", "shift_zero.mean_accuracy")
 
 
-def write(
-    run: RunDirectory,
-    cells: Sequence[Reach],
-    outcomes: Mapping[str, Outcome],
-    dataset: Dataset,
-    protocol: ProtocolConfig,
-    *,
-    seeds: int,
-) -> None:
+def write(of: Sweep, cells: Sequence[Reach]) -> None:
     """Print the tables and write them, `summary.csv`, `scores.csv`, `comparisons.csv` and the figure.
 
     The comparisons are with the first cell.
     """
-    todo = tasks(protocol, dataset, cells[0].plan.model)
-    parts = {cell.plan.name: parts_inside_and_outside(cell, todo) for cell in cells}
-    columns = write_scores(run, outcomes, todo, dataset, seeds=seeds, parts=parts)
+    run, dataset, protocol = of.run, of.dataset, of.protocol
+    assert protocol is not None
+    parts = {cell.plan.name: parts_inside_and_outside(cell, of.tasks) for cell in cells}
+    columns = write_scores(of, parts=parts)
     done = [cell for cell in cells if cell.plan.name in columns]
     compared = [name for name in COMPARED if name.partition(".")[0] in columns[done[0].plan.name]]
     if len(done) > 1:
         comparisons = compare_cells(read_summary(run.path), columns, compared)
-        write_atomic(run.path / "comparisons.csv", comparisons.to_csv(index=False, lineterminator="\n"))
+        run.write_table("comparisons", comparisons)
     labels = [_labels(cell) for cell in done]
     reach, cost = [], []
     times = milliseconds(run, [cell.plan.name for cell in done])
     for cell, label in zip(done, labels, strict=True):
-        reach.append(label | {title: interval(columns[cell.plan.name], name) for title, name in ACCURACIES.items()})
+        reach.append(
+            label | {title: score_interval(columns[cell.plan.name], name) for title, name in ACCURACIES.items()}
+        )
     for cell, label in zip(done, labels, strict=True):
         fixed = {name: value for name, value in label.items() if name not in ("augmentation", "trained on")}
         if fixed not in [{name: row[name] for name in fixed} for row in cost]:
@@ -99,9 +93,8 @@ def write(
         Table(reach, "Invariance inside and outside the trained range, in percent", about, percent=True),
         Table(cost, "What each network costs", price),
     ]
-    show_tables(run, tables, outcomes)
-    predictions = {name: outcome.predictions for name, outcome in outcomes.items() if outcome.predictions is not None}
-    save(reach_figure(done, predictions, todo, dataset), run.figures / "reach.png")
+    show_tables(run, tables, notes=of.failures)
+    save(reach_figure(done, of.predictions, of.tasks, dataset), run.figures / "reach.png")
 
 
 def parts_inside_and_outside(cell: Reach, todo: Mapping[str, Task]) -> Parts:

@@ -9,7 +9,7 @@ Arguments: every public function with an argument that is wrong (see `wrong_argu
     python -m experiments.benchmarks.faults --trials 20
     python -m experiments.benchmarks.faults --kinds calls --trials 10000  # every wrong argument of every function
 
-Expected, in a quarter of an hour on two cores: nothing in the column `other`. Most of the time is that of the kills.
+Expected: nothing in the column `other`. Most of the time is that of the kills.
 """
 
 import contextlib
@@ -34,14 +34,15 @@ import numpy as np
 from cnnjax import runtime
 from cnnjax.data import DataConfig, load
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, main, markdown, open_run, print_table, read_config, read_metrics, read_summary
+from cnnjax.runs import Progress, Table, main, open_run, read_config, read_metrics, read_summary, show_tables
 from cnnjax.runs.cli import check_numbers
 from cnnjax.sweep.network import NetworkConfig
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation, report
+
+TAKES = "a quarter of an hour on two cores"
 
 if TYPE_CHECKING:
     from experiments.benchmarks.wrong_arguments.matrix import Outcome
@@ -130,8 +131,7 @@ def run(config: Config) -> Path:
                 many = -(-config.trials // 10) if kind in ("kills", "calls") else config.trials
                 counts.append(trial[kind](whole, Path(folder), random.Random(config.seed), many))
         rows = [dataclasses.asdict(count) for count in counts]
-        print_table(rows, title="What became of faults")
-        write_atomic(directory.path / "table.md", markdown(rows))
+        show_tables(directory, [Table(rows, "What became of faults")])
         return directory.path
 
 

@@ -7,8 +7,8 @@ timed. How long it takes to export the module and to trace the function, each th
 
     python -m experiments.benchmarks.from_torch
 
-Expected, in about two minutes on one core: at most 1.15 of the time of the library's own for 16 images or bound
-weights. Needs PyTorch: pip install torch==2.13.0
+Expected: at most 1.15 of the time of the library's own for 16 images or bound weights.
+Needs PyTorch: pip install torch==2.13.0
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ import numpy as np
 
 from cnnjax import models, runtime
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, main, markdown, open_run, print_table
-from cnnjax.sweep.kept import measured_once
+from cnnjax.runs import Progress, Table, main, open_run, show_tables
 from experiments.benchmarks.measure import check_cpu, interleave, speed_ratio
 from experiments.benchmarks.networks import CASES
 from experiments.benchmarks.train import Network
+
+TAKES = "about two minutes on one core"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +61,14 @@ def run(config: Config) -> Path:
         with Progress(len(config.batches)) as progress:
             for batch in config.batches:
                 measure = functools.partial(_measured, config.network, batch, torchs, config.seconds)
-                rows += measured_once(directory, progress, f"{batch}_images", measure)
-        directory.write_summary(pandas.DataFrame(rows))
+                rows += directory.once(f"{batch}_images", "result.json", measure, progress=progress)
+        directory.write_table("summary", pandas.DataFrame(rows))
         caption = (
             f"{config.network}: the time through from_torch over that of the library's own network, median (quartiles) "
             f"over rounds in turn; below 1 from_torch is faster. jax {jax.__version__}, "
             f"PyTorch {torchs.torch.__version__}."
         )
-        print_table(rows, title="Networks of PyTorch against the library's own", caption=caption, digits=2)
-        write_atomic(directory.path / "table.md", markdown(rows, caption=caption, digits=2))
+        show_tables(directory, [Table(rows, "Networks of PyTorch against the library's own", caption, digits=2)])
         return directory.path
 
 

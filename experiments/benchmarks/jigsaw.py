@@ -7,9 +7,8 @@ to 512. Before that, how often the true neighbour is the best fit under each dis
     python -m experiments.benchmarks.jigsaw
     python -m experiments.benchmarks.jigsaw --types 1 --seeds 2 --images chelsea coffee
 
-Expected, in about a quarter of an hour on two cores: type 1 with more than 93 % of the neighbours right. What is
-missing are pieces that nothing tells apart (retina's black corners) and hubble's stars on noise. The same command goes
-on where a killed one was.
+Expected: type 1 with more than 93 % of the neighbours right. What is missing are pieces that nothing tells apart
+(retina's black corners) and hubble's stars on noise. The same command goes on where a killed one was.
 """
 
 import dataclasses
@@ -23,11 +22,11 @@ import numpy as np
 
 from cnnjax import jigsaw, runtime
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, main, markdown, open_run, print_table
+from cnnjax.runs import Progress, Table, main, open_run, show_tables
 from cnnjax.stats import over_seeds
-from cnnjax.sweep.kept import measured_once
 from experiments.shared.puzzles import DISSIMILARITIES, best_neighbors, measures, photograph
+
+TAKES = "about a quarter of an hour on two cores"
 
 IMAGES = (
     "astronaut",
@@ -76,12 +75,12 @@ def run(config: Config) -> Path:
         with Progress(len(DISSIMILARITIES) + len(cells)) as progress:
             for number, (name, dissimilarity) in enumerate(DISSIMILARITIES.items()):
                 alone = partial(_alone, name, dissimilarity, photographs, config.piece)
-                best.append(measured_once(directory, progress, f"dissimilarity{number}", alone))
+                best.append(directory.once(f"dissimilarity{number}", "result.json", alone, progress=progress))
             for name, kind, seed in cells:
                 label = f"{Path(name).stem}-type{kind}-seed{seed}"
                 about = {"image": Path(name).stem, "type": kind, "seed": seed}
                 solve = partial(solve_once, photographs[name], config.piece, seed, rotate=kind == 2, progress=progress)
-                rows.append(about | measured_once(directory, progress, label, solve))
+                rows.append(about | directory.once(label, "result.json", solve, progress=progress))
         _report(directory, rows, best, config)
         return directory.path
 
@@ -119,13 +118,14 @@ def _report(directory: Any, rows: list[dict[str, Any]], best: list[dict[str, Any
     import pandas as pd
 
     frame: Any = pd.DataFrame(rows)
-    directory.write_summary(frame)
-    tables: list[tuple[str, list[dict[str, Any]], str]] = [
-        (
-            "Right best neighbours",
+    directory.write_table("summary", frame)
+    tables = [
+        Table(
             best,
+            "Right best neighbours",
             f"In percent; {len(config.images)} images, each counting alike; one mixing. Seconds for the costs of all "
             "pairs, at the right and below, compilation aside.",
+            percent=True,
         )
     ]
     about = (
@@ -149,11 +149,9 @@ def _report(directory: Any, rows: list[dict[str, Any]], best: list[dict[str, Any
                 "seconds": f"{means['seconds'].mean():.1f}",
             }
         )
-        tables.append((f"Type {kind}: {'mixed and turned' if kind == 2 else 'mixed'}", table, about))
-    for title, table, caption in tables:
-        print_table(table, title=title, caption=caption, percent=True)
-    texts = [f"{title}\n\n{markdown(table, caption=caption, percent=True)}" for title, table, caption in tables]
-    write_atomic(directory.path / "table.md", "\n".join(texts))
+        title = f"Type {kind}: {'mixed and turned' if kind == 2 else 'mixed'}"
+        tables.append(Table(table, title, about, percent=True))
+    show_tables(directory, tables)
 
 
 _COLUMNS = {

@@ -9,7 +9,7 @@ with the others' results. `--xla onednn` and others choose XLA's options.
 
     python -m experiments.benchmarks.ops
 
-Expected: about six minutes on two cores. Above 1 cnnjax is faster. Needs PyTorch: pip install torch==2.13.0
+Above 1 cnnjax is faster. Needs PyTorch: pip install torch==2.13.0
 """
 
 import dataclasses
@@ -25,8 +25,7 @@ import numpy as np
 
 from cnnjax import ops, runtime
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, main, markdown, open_run, print_table
+from cnnjax.runs import Progress, Table, main, open_run, show_tables
 from experiments.benchmarks.measure import (
     Ratio,
     check_cpu,
@@ -37,6 +36,8 @@ from experiments.benchmarks.measure import (
 )
 from experiments.benchmarks.named import NAMED, Named
 from experiments.benchmarks.shapes import SHAPES, ConvShape
+
+TAKES = "about six minutes on two cores"
 
 POOLS = ((128, 32, 32, 2, 2, 0), (64, 32, 64, 3, 2, 1), (16, 55, 96, 3, 2, 0), (16, 112, 64, 3, 2, 1))
 """Batch, size, channels, window, stride, padding: a small network's, a stem's, AlexNet's first, ResNet's at 224 px."""
@@ -98,7 +99,7 @@ def run(config: Config) -> Path:
             for one in named:
                 progress.cell(f"{one.name}: {one.what}")
                 rows += _named(one, peer, config)
-        directory.write_summary(pandas.DataFrame([_flat(row) for row in rows]))
+        directory.write_table("summary", pandas.DataFrame([_flat(row) for row in rows]))
         shown = [
             {key: str(value) if isinstance(value, Ratio) else value for key, value in row.items()}
             for row in rows + _means(rows)
@@ -108,8 +109,7 @@ def run(config: Config) -> Path:
             f"XLA / cnnjax: the same of cnnjax without its kernels, compiler options: {config.xla}. "
             f"{threads} threads; jax {jax.__version__}, PyTorch {peer.torch.__version__}."
         )
-        print_table(shown, title="Operations against PyTorch", caption=caption, digits=2)
-        write_atomic(directory.path / "table.md", markdown(shown, caption=caption, digits=2))
+        show_tables(directory, [Table(shown, "Operations against PyTorch", caption, digits=2)])
         return directory.path
 
 

@@ -7,9 +7,9 @@ come to the same weights.
 
     python -m experiments.benchmarks.parallel_cells
 
-Expected, in about a minute on two cores: which of them is quickest depends on the network and the backend;
-`cnnjax.training.execution` decides which of them a backend is given, and says by what figures. Strengths that networks
-share are skipped where they are 0; of their own, both ways are computed.
+Expected: which of them is quickest depends on the network and the backend; `cnnjax.training.execution` decides which of
+them a backend is given, and says by what figures. Strengths that networks share are skipped where they are 0; of their
+own, both ways are computed.
 """
 
 import dataclasses
@@ -25,10 +25,11 @@ import numpy as np
 from cnnjax import models, runtime
 from cnnjax.data import Augmentation, apply_augmentation
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, main, markdown, open_run, print_table
+from cnnjax.runs import Progress, Table, main, open_run, show_tables
 from cnnjax.training import StepSpec, TrainConfig, init_states, run_steps, stack
 from experiments.benchmarks.measure import interleave, speed_ratio
+
+TAKES = "about a minute on two cores"
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mlp": lambda: models.mlp(num_classes=10, widths=(64,)),
@@ -81,8 +82,7 @@ def run(config: Config) -> Path:
             "network, one after the other. Ratios: the time of one after the other over that side by side, median "
             "(quartiles) over rounds in turn; above 1 side by side is faster."
         )
-        print_table(rows, title="Cells side by side", caption=caption, digits=2)
-        write_atomic(directory.path / "table.md", markdown(rows, caption=caption, digits=2))
+        show_tables(directory, [Table(rows, "Cells side by side", caption, digits=2)])
         return directory.path
 
 

@@ -9,8 +9,7 @@ count), and coherence, the mean distance of the hole's patches to the nearest kn
 
     python -m experiments.benchmarks.priors
 
-Expected: some ten minutes on two cores, most of it the exact searches; the same command goes on where a killed one
-was. Needs pip install scikit-image opencv-python-headless PyPatchMatch
+The same command goes on where a killed one was. Needs pip install scikit-image opencv-python-headless PyPatchMatch
 """
 
 import dataclasses
@@ -28,9 +27,9 @@ import numpy as np
 from cnnjax import data, patches, runtime
 from cnnjax.data.require import require
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, main, markdown, open_run, print_table
-from cnnjax.sweep.kept import measured_once
+from cnnjax.runs import Progress, Table, main, open_run, show_tables
+
+TAKES = "some ten minutes on two cores, most of it the exact searches"
 
 PAIRS = (("motorcycle_right", "motorcycle", 0), ("astronaut", "astronaut", 7), ("flower", "china", 0))
 """Source, target, and the exclusion radius."""
@@ -64,16 +63,16 @@ def run(config: Config) -> Path:
 
     programs = _programs()
     runtime.configure()
-    texts = []
+    tables = []
     with open_run("benchmarks_priors", config, out=config.out) as directory:
         with Progress(config.pairs + len(config.images)) as progress:
             searches, fillings = [], []
             for pair in PAIRS[: config.pairs]:
                 search = partial(_search, *pair, repeats=config.repeats)
-                searches += measured_once(directory, progress, f"search-{pair[1]}", search)
+                searches += directory.once(f"search-{pair[1]}", "result.json", search, progress=progress)
             for name in config.images:
                 fill = partial(_fill, name, programs, config.repeats)
-                fillings += measured_once(directory, progress, f"fill-{Path(name).stem}", fill)
+                fillings += directory.once(f"fill-{Path(name).stem}", "result.json", fill, progress=progress)
         if searches:
             about = (
                 f"Mean RMS distance after {_ITERATIONS} iterations over the exact one's; {_PATCH}×{_PATCH} patches, "
@@ -81,25 +80,20 @@ def run(config: Config) -> Path:
                 f"second, with what prepares the images, compilation aside; of further ones: of {_FURTHER} "
                 f"iterations after these, by themselves. {jax.default_backend()}, jax {jax.__version__}."
             )
-            texts.append(_show("PatchMatch", searches, about, digits=3))
+            tables.append(Table(searches, "PatchMatch", about, digits=3))
         table = pd.DataFrame(fillings)
-        directory.write_summary(table)
+        directory.write_table("summary", table)
         about = (
             f"Mean over {len(config.images)} images of {_SIDE}², hole of {_BOTTOM - _TOP}², and its mean ± standard "
             f"deviation over {config.repeats} keys; seconds: mean over the images of the median of the keys after a "
             f"first run, by the clock and of all processors; the first took cnnjax {fillings[0]['first']:.0f} s."
         )
-        texts.append(_show("A hole filled", _over_keys(table), about, digits=2))
+        tables.append(Table(_over_keys(table), "A hole filled", about, digits=2))
         about = "Mean distance of the hole's patches to the nearest known, in grey levels, and over the keys."
         coherence = table.pivot_table("coherence", "image", "program", sort=False).reset_index()
-        texts.append(_show("Coherence", coherence.to_dict("records"), about, digits=2))
-        write_atomic(directory.path / "table.md", "\n".join(texts))
+        tables.append(Table(coherence.to_dict("records"), "Coherence", about, digits=2))
+        show_tables(directory, tables)
         return directory.path
-
-
-def _show(title: str, rows: list[dict[str, Any]], about: str, *, digits: int) -> str:
-    print_table(rows, title=title, caption=about, digits=digits)
-    return f"{title}\n\n{markdown(rows, caption=about, digits=digits)}"
 
 
 def _search(source_name: str, target_name: str, exclusion: int, *, repeats: int) -> list[dict[str, Any]]:

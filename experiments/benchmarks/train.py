@@ -9,7 +9,7 @@ same weights; logits and the losses of the first two steps must agree before any
     python -m experiments.benchmarks.train
     taskset -c 0 python -m experiments.benchmarks.train      on one core
 
-Expected, in about ten minutes on two cores: above 1 cnnjax is faster. Needs PyTorch: pip install torch==2.13.0
+Above 1 cnnjax is faster. Needs PyTorch: pip install torch==2.13.0
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ import numpy as np
 
 from cnnjax import runtime
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, main, markdown, open_run, print_table
-from cnnjax.sweep.kept import measured_once
+from cnnjax.runs import Progress, Table, main, open_run, show_tables
 from cnnjax.training import StepSpec, TrainConfig, init_state, train_step
 from experiments.benchmarks.measure import Ratio, check_cpu, geometric_mean, interleave, speed_ratio, without_kernels
 from experiments.benchmarks.networks import CASES, Case
+
+TAKES = "about ten minutes on two cores"
 
 Network = Literal["ResNet-20", "ResNet-18", "max pooling", "LeNet", "depthwise", "AlexNet", "ResNet-50"]
 LEARNING_RATE, WEIGHT_DECAY = 0.01, 5e-4
@@ -70,8 +70,8 @@ def run(config: Config) -> Path:
         with Progress(len(config.networks)) as progress:
             for name in config.networks:
                 measure = functools.partial(_measured, name, CASES[name], peers, config.seconds, reason is None)
-                rows += measured_once(directory, progress, name.replace(" ", "_"), measure)
-        directory.write_summary(pandas.DataFrame([_flat(row) for row in rows]))
+                rows += directory.once(name.replace(" ", "_"), "result.json", measure, progress=progress)
+        directory.write_table("summary", pandas.DataFrame([_flat(row) for row in rows]))
         passes = list(dict.fromkeys(row["pass"] for row in rows))
         shown = [_shown(row) for row in rows] + [_mean(rows, name) for name in passes]
         caption = (
@@ -80,8 +80,7 @@ def run(config: Config) -> Path:
             + ("" if reason is None else f"No torch.compile: {reason}. ")
             + f"{threads} threads; jax {jax.__version__}, PyTorch {peers.torch.__version__}."
         )
-        print_table(shown, title="Training steps against PyTorch", caption=caption, digits=2)
-        write_atomic(directory.path / "table.md", markdown(shown, caption=caption, digits=2))
+        show_tables(directory, [Table(shown, "Training steps against PyTorch", caption, digits=2)])
         return directory.path
 
 

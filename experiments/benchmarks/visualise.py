@@ -10,8 +10,8 @@ keep the cores busy.
     pip install captum torch
     python -m experiments.benchmarks.visualise
 
-Expected: about a minute on two free cores. The aim, ten times both peers, holds only against captum: a unit's way back
-is 130 million multiply-adds even in its windows, a forward pass 655 million.
+The aim, ten times both peers, holds only against captum: a unit's way back is 130 million multiply-adds even in its
+windows, a forward pass 655 million.
 """
 
 import dataclasses
@@ -27,9 +27,10 @@ import numpy as np
 
 from cnnjax import analysis, models, runtime
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import main, markdown, open_run, print_table
+from cnnjax.runs import Table, main, open_run, show_tables
 from experiments.benchmarks.measure import interleave, speed_ratio
+
+TAKES = "about a minute on two free cores"
 
 LAYER = "conv5"
 NAMES = {"projector": "Projector", "captum": "captum", "forward": "a forward pass for each unit"}
@@ -105,8 +106,7 @@ def run(config: Config) -> Path:
             f"{LAYER}, batches of {config.batch_size}. "
             f"Ratios: median (quartiles) over {len(each['captum'])} rounds in turn. CPU time is that of all threads."
         )
-        print_table(rows, title="Units mapped back to pixels", caption=caption)
-        write_atomic(directory.path / "throughput.md", markdown(rows, caption=caption))
+        show_tables(directory, [Table(rows, "Units mapped back to pixels", caption)])
         return directory.path
 
 

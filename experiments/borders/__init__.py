@@ -9,10 +9,10 @@ right on both, what goes by place is right on the first and wrong on the second.
     python -m experiments.borders                        a third of the published training, 3 seeds
     python -m experiments.borders --preset paper         the published training, 10 seeds
 
-Expected, in about eight minutes of processor time: without padding (valid) networks go by place alone: all right, then
-all wrong. With zeros around the map (same) nearly so. Full padding cuts nothing off anywhere, so that an image and the
-one moved by 16 pixels, a multiple of the stride, cause exactly the same scores: both accuracies are equal for every
-seed. The published accuracies are over images that were trained on; new ones show what was learnt.
+Expected: without padding (valid) networks go by place alone: all right, then all wrong. With zeros around the map
+(same) nearly so. Full padding cuts nothing off anywhere, so that an image and the one moved by 16 pixels, a multiple of
+the stride, cause exactly the same scores: both accuracies are equal for every seed. The published accuracies are over
+images that were trained on; new ones show what was learnt.
 
 The same command goes on where a killed one was. The run directory holds every prediction, the summary and the figures.
 """
@@ -26,10 +26,12 @@ from cnnjax.errors import InputError
 from cnnjax.runs import Progress, grid, open_run
 from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import Engine, sweep
-from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments.borders import red_green, report
 from experiments.borders.red_green import RedGreenNet
+
+TAKES = "about eight minutes of processor time"
 
 Kind = Literal["valid", "same", "full", "circular", "reflect"]
 
@@ -85,23 +87,19 @@ def run(config: Config) -> Path:
         with Progress(len(cells)) as progress:
             dataset = red_green.red_green(config.images, config.test_images)
             plans = [CellPlan(cell.name, RedGreenNet(cell.config.padding), config.train) for cell in cells]
-            outcomes = sweep(
-                directory, plans, dataset, None, seeds=config.seeds, progress=progress, engine=config.engine
-            )
-        paddings = {cell.name: cell.config.padding for cell in cells}
-        report.write(directory, outcomes, paddings, dataset, seeds=config.seeds)
+            swept = sweep(directory, plans, dataset, seeds=config.seeds, progress=progress, engine=config.engine)
+        report.write(swept, {cell.name: cell.config.padding for cell in cells})
         return directory.path
 
 
 def _check(config: Config) -> None:
-    if not config.paddings:
-        raise InputError("paddings is empty: name at least one of valid, same, full, circular, reflect")
-    for name, least in (("images", 2), ("test_images", 2), ("seeds", 1)):
-        if getattr(config, name) < least:
-            raise InputError(f"{name}={getattr(config, name)} must be at least {least}")
+    check_ranges(config)
+    check_named(config, "paddings")
+    for name in ("images", "test_images"):
+        if getattr(config, name) < 2:
+            raise InputError(f"{name}={getattr(config, name)} must be at least 2")
     if config.test_images > config.images:
         raise InputError(
             f"test_images={config.test_images} of {config.images} training images: two test sets are training images, "
             "so give at most as many"
         )
-    check_ranges(config)

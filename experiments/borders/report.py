@@ -8,15 +8,13 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.errors import InputError
 from cnnjax.figures import save
 from cnnjax.figures.style import FAINT, INK, colors, frame, styled, tidy
 from cnnjax.ops import Padding
-from cnnjax.runs import RunDirectory, Table
+from cnnjax.runs import Table, show_tables
 from cnnjax.stats import over_seeds
-from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.paired import write_comparisons
-from cnnjax.sweep.tables import show_tables
 from cnnjax.sweep.traced import activations_of, shapes_of
 from experiments.borders.red_green import SIDE, TEST_SETS, RedGreenNet, ceiling
 
@@ -29,18 +27,17 @@ PUBLISHED_IMAGES = 1000
 TITLE = "Accuracy where the class was seen in training and where only the other was, by padding"
 
 
-def write(
-    run: RunDirectory, outcomes: Mapping[str, Outcome], paddings: Mapping[str, str], dataset: Dataset, *, seeds: int
-) -> None:
+def write(of: Sweep, paddings: Mapping[str, str]) -> None:
     """Print and write the table; write `summary.csv`, a row for each cell and seed, `comparisons.csv`, and the figure.
 
     Raises InputError if every cell failed.
     """
     import pandas as pd
 
+    run, dataset, seeds = of.run, of.dataset, of.seeds
     labels = dataset.test.labels.reshape(len(TEST_SETS), -1)
     rows, accuracies = [], {}
-    for cell, outcome in outcomes.items():
+    for cell, outcome in of.outcomes.items():
         padding = paddings[cell]
         if outcome.predictions is not None:
             answers = outcome.predictions["test/classes"].reshape(seeds, *labels.shape)
@@ -48,11 +45,10 @@ def write(
         for seed in range(seeds):
             each = {name: float(values[seed]) for name, values in accuracies.get(padding, {}).items()}
             rows.append({"cell": cell, "seed": seed, "status": outcome.failure or "ok", "padding": padding, **each})
-    run.write_summary(pd.DataFrame(rows))
-    cells = [*outcomes]
+    run.write_table("summary", pd.DataFrame(rows))
+    cells = [*of.outcomes]
     write_comparisons(run, TEST_SETS, [(cell, other) for i, other in enumerate(cells) for cell in cells[i + 1 :]])
-    if not accuracies:
-        raise InputError(f"every cell failed, so there is nothing to show. {next(iter(outcomes.values())).failure}")
+    of.check_any()
     bound = ceiling(last_field("full"))
     caption = (
         f"{dataset.note}; each accuracy over {labels.shape[1]:,}. Similar: class 0 above and class 1 below, as in "
@@ -64,7 +60,7 @@ def write(
     )
     rows = [_row(padding, values, labels.shape[1]) for padding, values in accuracies.items()]
     table = Table(rows, TITLE, caption, percent=True)
-    show_tables(run, [table], outcomes)
+    show_tables(run, [table], notes=of.failures)
     save(figure(accuracies, dataset, bound=bound), run.figures / "borders.png")
 
 

@@ -20,10 +20,9 @@ more often, but is not trained for a shorter time. Images are drawn anew for eac
 their number allows, the same for every network; a draw also fixes initialisation and order. All networks have one
 recipe; none is tuned to the number of images. Pixels are standardised by mean and deviation of the whole set.
 
-Expected, in about twelve minutes of processor time: the MLP does not notice that pixels change places, for its first
-layer's weights are drawn alike for every pixel, so that another order of them is a training that is just as likely. The
-CNN leads, the more the more images there are, and loses that lead when pixels change places. The ViT needs more images
-and steps than any of these.
+Expected: the MLP does not notice that pixels change places, for its first layer's weights are drawn alike for every
+pixel, so that another order of them is a training that is just as likely. The CNN leads, the more the more images there
+are, and loses that lead when pixels change places. The ViT needs more images and steps than any of these.
 
 The same command goes on where a killed one was. The run directory holds every prediction, the summary and the figures.
 """
@@ -45,11 +44,13 @@ from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
-from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments.data_efficiency import report
 from experiments.data_efficiency.local_network import LocalNetwork
 from experiments.data_efficiency.report import Costs
+
+TAKES = "about twelve minutes of processor time"
 
 Kind = Literal["mlp", "local", "cnn", "vit"]
 
@@ -158,10 +159,10 @@ def run(config: Config) -> Path:
             cells = treatments(config, len(dataset.train.images))
             models = {key: network(config, *key, dataset) for key in dict.fromkeys(map(_key, cells))}
             plans = [_plan(cell, models[_key(cell)], config.train) for cell in cells]
-            outcomes = sweep(directory, plans, dataset, None, seeds=1, progress=progress, engine=config.engine)
+            swept = sweep(directory, plans, dataset, seeds=1, progress=progress, engine=config.engine)
         costs: dict[tuple[str, float], Costs] = {key: _costs(model, dataset) for key, model in models.items()}
         about = {cell.name: cell.config for cell in cells}
-        report.write(directory, outcomes, about, costs, dataset)
+        report.write(swept, about, costs)
         return directory.path
 
 
@@ -228,16 +229,10 @@ def _costs(model: nn.Module, dataset: Dataset) -> Costs:
 
 
 def _check(config: Config) -> None:
-    for name in ("networks", "images"):
-        if not getattr(config, name):
-            raise InputError(f"{name} is empty: name at least one")
-    if min(config.images) < 1 or config.draws < 1:
-        raise InputError(f"images={config.images} and draws={config.draws} must be at least 1")
-    if config.move < 0:
-        raise InputError(f"move={config.move} must not be negative")
+    check_ranges(config)
+    check_named(config, "networks", "images")
     if min(config.widths, default=1) <= 0:
         raise InputError(f"widths={config.widths} must be positive")
     for name, kinds in (("mlp", ("mlp",)), ("cnn", ("all_conv", "resnet")), ("vit", ("vit",))):
         if getattr(config, name).name not in kinds:
             raise InputError(f"{name}.name={getattr(config, name).name} must be {' or '.join(kinds)}")
-    check_ranges(config)

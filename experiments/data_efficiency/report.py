@@ -5,16 +5,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from cnnjax.data import Dataset
-from cnnjax.errors import InputError
 from cnnjax.figures import save
 from cnnjax.figures.style import colors, frame, styled, tidy
-from cnnjax.files import write_atomic
-from cnnjax.runs import RunDirectory, Table
+from cnnjax.runs import Table, show_tables
 from cnnjax.stats import compare
 from cnnjax.stats.intervals import over_seeds
-from cnnjax.sweep.cell import Outcome
-from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.cells import Sweep
 from experiments.shared.large_numbers import short
 
 if TYPE_CHECKING:
@@ -46,21 +42,16 @@ class Cell(Protocol):
     def draw(self) -> int: ...
 
 
-def write(
-    run: RunDirectory,
-    outcomes: Mapping[str, Outcome],
-    cells: Mapping[str, Cell],
-    costs: Mapping[tuple[str, float], Costs],
-    dataset: Dataset,
-) -> None:
+def write(of: Sweep, cells: Mapping[str, Cell], costs: Mapping[tuple[str, float], Costs]) -> None:
     """Print and write the tables; write `summary.csv`, a row for each cell, `comparisons.csv` and the figures.
 
     Raises InputError if every cell failed.
     """
     import pandas as pd
 
+    run, dataset = of.run, of.dataset
     rows = []
-    for name, outcome in outcomes.items():
+    for name, outcome in of.outcomes.items():
         cell = cells[name]
         accuracy = None
         if outcome.predictions is not None:
@@ -79,12 +70,11 @@ def write(
             }
         )
     summary: Any = pd.DataFrame(rows)
-    run.write_summary(summary)
+    run.write_table("summary", summary)
+    of.check_any()
     done = summary.dropna(subset=["accuracy"])
-    if done.empty:
-        raise InputError(f"every cell failed, so there is nothing to show. {summary['status'].iloc[0]}")
     comparisons = _comparisons(done)
-    write_atomic(run.path / "comparisons.csv", comparisons.to_csv(index=False, lineterminator="\n"))
+    run.write_table("comparisons", comparisons)
     everything = len(dataset.train.labels)
     note = f"{dataset.name}: {len(dataset.test.labels):,} test images"
     tables = [
@@ -107,7 +97,7 @@ def write(
             percent=True,
         ),
     ]
-    show_tables(run, tables, outcomes)
+    show_tables(run, tables, notes=of.failures)
     save(by_images(done, note=note), run.figures / "images.png")
     save(
         by_cost(done[done["images"].eq(everything) & done["pixels"].eq("ordered")], note=note), run.figures / "cost.png"

@@ -8,10 +8,10 @@ how much the answers depend on where the image lies.
     python -m experiments.depth                      handwritten digits of 8 pixels, no download
     python -m experiments.depth --preset paper       He et al.'s widths, depths and recipe on CIFAR-10
 
-Expected on the default data, in about six minutes on one core: degradation. The training error of plain
-networks rises with depth, from next to nothing at 8 layers to more than one image in ten at 32, and with it the test
-error; that of residual networks stays at nothing. It is no overfitting, for the training error itself rises, and the
-receptive field is not what is missing, for it is the same in both.
+Expected on the default data: degradation. The training error of plain networks rises with depth, from next to nothing
+at 8 layers to more than one image in ten at 32, and with it the test error; that of residual networks stays at nothing.
+It is no overfitting, for the training error itself rises, and the receptive field is not what is missing, for it is the
+same in both.
 
 The paper's test errors of residual networks on CIFAR-10 are 8.75, 7.51, 7.17, 6.97 and 6.43 % at 20, 32, 44, 56 and 110
 layers (He et al. 2016, table 6). The preset has its 64,000 steps, in whole epochs; its weight decay leaves out biases
@@ -23,7 +23,7 @@ and the figures.
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cnnjax import runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
@@ -33,11 +33,13 @@ from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, blocks_of, build
-from cnnjax.sweep.protocol import ProtocolConfig, prove, tasks
-from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.protocol import ProtocolConfig
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments.depth import report
 from experiments.depth.cells import DepthPlan, measure_depth
+
+TAKES = "about six minutes on one core"
 
 Kind = Literal["plain", "residual"]
 
@@ -119,23 +121,11 @@ def run(config: Config) -> Path:
                 raise InputError(f"images={config.images} of {count} training images: give fewer")
             config.train.steps_per_epoch(count)
             plans = [_plan(cell, config, dataset) for cell in cells]
-            todo = tasks(config.protocol, dataset, plans[0].cell.model)
-            for plan in plans:
-                prove(todo, plan.cell.model, dataset)
-            outcomes = sweep(
-                directory,
-                [plan.cell for plan in plans],
-                dataset,
-                config.protocol,
-                seeds=config.seeds,
-                progress=progress,
-                engine=config.engine,
-            )
-            done = [plan for plan in plans if outcomes[plan.cell.name].predictions is not None]
-            results = measure_depth(
-                directory, done, dataset, images=config.images, seeds=config.seeds, progress=progress
-            )
-        report.write(directory, plans, outcomes, results, dataset, config.protocol, seeds=config.seeds)
+            cells = [plan.cell for plan in plans]
+            options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+            swept = sweep(directory, cells, dataset, config.protocol, **options)
+            results = measure_depth(swept, images=config.images, progress=progress)
+        report.write(swept, plans, results)
         return directory.path
 
 
@@ -156,14 +146,7 @@ def _plan(cell: Cell[Treatment], config: Config, dataset: Dataset) -> DepthPlan:
 
 
 def _check(config: Config) -> None:
-    for name in ("depths", "kinds"):
-        if not getattr(config, name):
-            raise InputError(f"{name} is empty: name at least one")
+    check_ranges(config)
+    check_named(config, "depths", "kinds")
     for depth in config.depths:
         blocks_of(depth, option="depths")
-    for name in ("images", "moments", "seeds"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name}={getattr(config, name)} must be at least 1")
-    if config.crop < 0 or not 0 <= config.flip <= 1:
-        raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
-    check_ranges(config)

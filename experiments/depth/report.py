@@ -10,15 +10,12 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.figures import colors, save, training_curves
 from cnnjax.figures.style import frame, seeds_note, styled, tidy
-from cnnjax.files import write_atomic
-from cnnjax.runs import RunDirectory, Table
+from cnnjax.runs import RunDirectory, Table, show_tables
 from cnnjax.stats import Interval, over_seeds
-from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.metrics import read_trainings
 from cnnjax.sweep.paired import write_comparisons
-from cnnjax.sweep.protocol import ProtocolConfig, tasks
-from cnnjax.sweep.scores import interval, score, write_scores
-from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.scores import score, score_interval, write_scores
 from cnnjax.sweep.traced import activations_of, cost_of, shapes_of
 from experiments.depth.cells import DepthPlan, DepthResult
 from experiments.shared import learning_signal_figures
@@ -30,16 +27,7 @@ if TYPE_CHECKING:
 Results = Mapping[str, DepthResult]
 
 
-def write(
-    run: RunDirectory,
-    plans: Sequence[DepthPlan],
-    outcomes: Mapping[str, Outcome],
-    results: Results,
-    dataset: Dataset,
-    protocol: ProtocolConfig,
-    *,
-    seeds: int,
-) -> None:
+def write(of: Sweep, plans: Sequence[DepthPlan], results: Results) -> None:
     """Print the tables and write them, `summary.csv`, `scores.csv`, `comparisons.csv`, `signal.csv` and the figures.
 
     The comparisons are of residual with plain networks of the same depth, and of each network with the least deep of
@@ -47,9 +35,10 @@ def write(
     """
     import pandas as pd
 
-    todo = tasks(protocol, dataset, plans[0].cell.model)
+    run, dataset, protocol, seeds = of.run, of.dataset, of.protocol, of.seeds
+    assert protocol is not None
     more = {name: _numbers(found) for name, found in results.items()}
-    columns = write_scores(run, outcomes, todo, dataset, seeds=seeds, more=more)
+    columns = write_scores(of, more=more)
     write_comparisons(run, COMPARED, _pairs(plans))
     done = [plan for plan in plans if plan.cell.name in results]
     about_cell = {
@@ -58,7 +47,7 @@ def write(
     signals = pd.DataFrame(
         [row for name, about in about_cell.items() for row in summary_rows(results[name].signal, about)]
     )
-    write_atomic(run.path / "signal.csv", signals.to_csv(index=False, lineterminator="\n"))
+    run.write_table("signal", signals)
 
     measured = min(protocol.images, len(dataset.test.images))
     about = (
@@ -73,7 +62,7 @@ def write(
     if changes := _changes(done, results, columns):
         tables.append(Table(changes, "What depth does to the error", change, percent=True))
     tables.append(Table(learning, "The learning signal, before and after training", explained, digits=2))
-    show_tables(run, tables, outcomes)
+    show_tables(run, tables, notes=of.failures)
     _draw(run, done, results, columns, dataset, seeds)
 
 
@@ -116,14 +105,14 @@ def _error_row(plan: DepthPlan, found: DepthResult, columns: Mapping[str, Any], 
     for title, key in shown.items():
         if (error := _error(columns, f"shift_zero.{key}")) is not None:
             row[title] = error
-    if (same := interval(columns, "shift_zero.consistency")) is not None:
+    if (same := score_interval(columns, "shift_zero.consistency")) is not None:
         row["consistency"] = same
     return row
 
 
 def _error(columns: Mapping[str, Any], accuracy: str) -> Interval | None:
     """One less an accuracy."""
-    if (found := interval(columns, accuracy)) is None:
+    if (found := score_interval(columns, accuracy)) is None:
         return None
     return found._replace(mean=1 - found.mean, low=1 - found.high, high=1 - found.low)
 

@@ -11,15 +11,16 @@ grows as √n (Luo et al. 2016). Two measurements of it:
     python -m experiments.effective_field
     python -m experiments.effective_field --network.name all_conv --network.depth 3
 
-Expected, in two minutes on two cores: with equal weights the theory to the last digit, 4σ / r = .664 at n = 5 and .255
-at n = 40; with random weights it is the mean square of the derivative that follows the theory, the absolute value
-spreads up to √2 as far. Luo et al. saw training widen the field, on CIFAR-10 and on street scenes; on these digits it
-makes it about a tenth narrower.
+Expected: with equal weights the theory to the last digit, 4σ / r = .664 at n = 5 and .255 at n = 40; with random
+weights it is the mean square of the derivative that follows the theory, the absolute value spreads up to √2 as far. Luo
+et al. saw training widen the field, on CIFAR-10 and on street scenes; on these digits it makes it about a tenth
+narrower.
 
 The same command goes on where a killed one was. The run directory holds every map, the summary and the figures.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,15 +39,16 @@ from cnnjax.runs import Progress, RunDirectory, grid, open_run
 from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import check_same_data, trained
 from cnnjax.sweep.images import load_images
-from cnnjax.sweep.kept import folder_of
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.protocol import classifier
-from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.traced import activations_of, shapes_of
 from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
 from experiments.effective_field import report
 from experiments.effective_field import stacks as effective_stacks
 from experiments.effective_field.stacks import Stack, Weights
+
+TAKES = "two minutes on two cores"
 
 TRAINING = "training"
 FIELDS = "fields.safetensors"
@@ -94,35 +96,20 @@ def run(config: Config) -> Path:
             check_same_data(directory, dataset)
             stacks = {}
             for cell in cells:
-                folder = folder_of(directory, cell.name)
-                if folder.has(FIELDS):
-                    progress.skip(cell.name)
-                else:
-                    progress.cell(cell.name)
-                    # Equal weights are not drawn.
-                    seeds = range(1 if cell.config.weights == "equal" else config.seeds)
-                    maps = []
-                    for seed in seeds:
-                        maps.append(effective_stacks.measure(cell.config, seed))
-                        progress.advance(seed + 1, len(seeds))
-                    folder.save(FIELDS, {"maps": np.stack(maps)})
-                stacks[cell.name] = cell.config, folder.arrays(FIELDS)["maps"]
-            network = _trained_fields(directory, config, dataset, model, list(fields), progress)
+                measure = functools.partial(_stack_fields, cell.config, config.seeds, progress)
+                maps = directory.once(cell.name, FIELDS, measure, progress=progress)["maps"]
+                stacks[cell.name] = cell.config, maps
+            measure = functools.partial(_trained_fields, directory, config, dataset, model, list(fields), progress)
+            network = directory.once(TRAINING, FIELDS, measure, progress=progress)
         report.write(directory, stacks, fields, network, dataset, images=config.images)
         return directory.path
 
 
 def _check(config: Config) -> None:
-    if not config.weights or not config.layers:
-        raise InputError("weights and layers must name at least one each")
+    check_ranges(config)
+    check_named(config, "weights", "layers")
     if config.kernel_size < 3 or config.kernel_size % 2 == 0:
         raise InputError(f"kernel_size={config.kernel_size} must be odd, 3 or more")
-    if min(config.layers) < 2:
-        raise InputError(f"layers={config.layers}: a stack has at least 2")
-    for name in ("channels", "images", "seeds"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name}={getattr(config, name)} must be at least 1")
-    check_ranges(config)
 
 
 def stage_fields(model: nn.Module, dataset: Dataset) -> dict[str, analysis.ReceptiveField]:
@@ -138,6 +125,16 @@ def stage_fields(model: nn.Module, dataset: Dataset) -> dict[str, analysis.Recep
     return {name: fields[name] for name in last.values()}
 
 
+def _stack_fields(stack: Stack, draws: int, progress: Progress) -> dict[str, np.ndarray]:
+    """The effective fields of a stack for each draw of its weights."""
+    seeds = range(1 if stack.weights == "equal" else draws)  # equal weights are not drawn
+    maps = []
+    for seed in seeds:
+        maps.append(effective_stacks.measure(stack, seed))
+        progress.advance(seed + 1, len(seeds))
+    return {"maps": np.stack(maps)}
+
+
 def _trained_fields(
     run: RunDirectory,
     config: Config,
@@ -147,11 +144,6 @@ def _trained_fields(
     progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Effective fields (seeds, height, width) by "before/LAYER" and "after/LAYER", and the test "accuracy" (seeds,)."""
-    folder = folder_of(run, TRAINING)
-    if folder.has(FIELDS):
-        progress.skip(TRAINING)
-        return folder.arrays(FIELDS)
-    progress.cell(TRAINING)
     plan = CellPlan(TRAINING, model, config.train, Augmentation())
     seeds = range(config.seeds)
     after = trained(run, plan, dataset, seeds, progress)
@@ -166,7 +158,6 @@ def _trained_fields(
     for done, (when, networks, layer) in enumerate(todo):
         progress.advance(done, len(todo), f"effective field of {layer}, {when} training")
         arrays[f"{when}/{layer}"] = np.stack([_field(model, variables, images, layer) for variables in networks])
-    folder.save(FIELDS, arrays)
     return arrays
 
 

@@ -8,9 +8,8 @@ import numpy as np
 from cnnjax.analysis import EffectiveField, ReceptiveField
 from cnnjax.data import Dataset
 from cnnjax.figures import save
-from cnnjax.runs import RunDirectory, Table, format_interval
+from cnnjax.runs import RunDirectory, Table, format_interval, show_tables
 from cnnjax.stats import Interval, over_seeds
-from cnnjax.sweep.tables import show_tables
 from experiments.effective_field import figures as effective_field_figures
 from experiments.effective_field.stacks import Stack
 
@@ -39,7 +38,7 @@ def write(
             *(row for layer, field in fields.items() for row in _layer_rows(layer, field, network)),
         ]
     )
-    run.write_summary(summary)
+    run.write_table("summary", summary)
     accuracy = format_interval(over_seeds(network["accuracy"], images=len(dataset.test.labels)))
     training = f"{dataset.name}; test accuracy after training {accuracy} %; {images} test images."
     tables = [

@@ -10,9 +10,9 @@ Trains a convolutional network from several seeds and looks at every layer of it
     python -m experiments.features --data.name cifar10 --network.widths 32 64 128
     python -m experiments.features --preset paper                ResNet-20 on CIFAR-10, for an accelerator
 
-Expected on the default data, in about four minutes on one core: the hue can be read from the first layer on, before any
-training; the kind of shape only as training builds it up, stage by stage, and with it the class. Units come to answer
-few classes towards the end. Layers are like their neighbours, and trained ones less and less like those at the start.
+Expected on the default data: the hue can be read from the first layer on, before any training; the kind of shape only
+as training builds it up, stage by stage, and with it the class. Units come to answer few classes towards the end.
+Layers are like their neighbours, and trained ones less and less like those at the start.
 
 The same command goes on where a killed one was. The run directory holds every unit, every similarity, summary, figures.
 """
@@ -27,12 +27,13 @@ from cnnjax.runs import Progress, open_run
 from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import sweep
 from cnnjax.sweep.images import check_moves, load_images
-from cnnjax.sweep.kept import folder_of
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
 from experiments.features import report
 from experiments.features.cells import CELL, Extent, measure_all
+
+TAKES = "about four minutes on one core"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +91,18 @@ def run(config: Config) -> Path:
             model = build(config.network, dataset)
             augmentation = Augmentation(crop=config.crop, flip=config.flip)
             plan = CellPlan(CELL, model, config.train, augmentation, snapshots=(0,))
-            (outcome,) = sweep(directory, [plan], dataset, None, seeds=config.seeds, progress=progress).values()
-            if outcome.failure:
-                raise InputError(f"the training failed, so there is nothing to look at: {outcome.failure}")
+            swept = sweep(directory, [plan], dataset, seeds=config.seeds, progress=progress)
+            swept.check_any()
             extent = Extent(config.images, config.probe_images, config.cells, config.top)
-            folder = folder_of(directory, CELL)
-            found = measure_all(folder, plan, dataset, extent, seeds=config.seeds, progress=progress)
+            found = measure_all(swept, extent, progress=progress)
         report.write(directory, found, dataset)
         return directory.path
 
 
 def _check(config: Config) -> None:
-    for name, least in (("seeds", 1), ("images", 4), ("probe_images", 2), ("cells", 1), ("top", 1)):
+    check_ranges(config)
+    for name, least in (("images", 4), ("probe_images", 2)):
         if getattr(config, name) < least:
             raise InputError(f"{name}={getattr(config, name)} must be at least {least}")
     if config.top > config.images:
         raise InputError(f"top={config.top} of images={config.images}: give fewer of the first, or more of the second")
-    if config.crop < 0 or not 0 <= config.flip <= 1:
-        raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
-    check_ranges(config)

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from cnnjax import analysis, runtime
 from cnnjax.data import Dataset, colored, shapes
 from cnnjax.runs import Progress
-from cnnjax.sweep.cell import WEIGHTS, CellPlan, read_networks, snapshot
-from cnnjax.sweep.kept import Folder
+from cnnjax.sweep.cell import WEIGHTS, snapshot
+from cnnjax.sweep.cells import Sweep
 
 State = Literal["start", "trained"]
 FILES: dict[State, str] = {"start": snapshot(0), "trained": WEIGHTS}
@@ -64,33 +64,26 @@ class Seen(NamedTuple):
     """Means over cells of the map; of a layer without a map all its values."""
 
 
-def measure_all(
-    folder: Folder, plan: CellPlan, dataset: Dataset, extent: Extent, *, seeds: int, progress: Progress
-) -> Measured:
-    """Measure every network that the cell of `plan` has kept in `folder`, at the start and trained, and compare them.
+def measure_all(of: Sweep, extent: Extent, *, progress: Progress) -> Measured:
+    """Measure every network that the sweep's cell has kept, at the start and trained, and compare them.
 
     Each is kept there when it is measured, in a file that is written whole, and read again by a run that goes on.
     """
+    (plan,), dataset = of.plans, of.dataset
     model = plan.model
     names = layers(model, dataset.train.images.shape[1:])
-    networks: list[tuple[State, int]] = [(state, seed) for state in FILES for seed in range(seeds)]
+    networks: list[tuple[State, int]] = [(state, seed) for state in FILES for seed in range(of.seeds)]
     known: dict[State, list[PyTree]] = {}
 
     def variables(state: State, seed: int) -> PyTree:
         if state not in known:
-            known[state] = read_networks(plan, folder, FILES[state], dataset, range(seeds))
+            known[state] = of.networks(plan, FILES[state])
         return known[state][seed]
 
     def once(name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        file = f"{name}.safetensors"
-        if folder.has(file):
-            progress.skip(name)
-        else:
-            progress.cell(name)
-            folder.save(file, work())
-        return folder.arrays(file)
+        return of.run.once(plan.name, f"{name}.safetensors", work, progress=progress, title=name)
 
-    def of(state: State, seed: int) -> dict[str, np.ndarray]:
+    def look_at(state: State, seed: int) -> dict[str, np.ndarray]:
         done = itertools.count()
         return measure(
             model,
@@ -100,7 +93,7 @@ def measure_all(
             lambda text: progress.advance(next(done), len(names) + 1, text),
         )
 
-    measured = [once(f"features-{state}-{seed}", functools.partial(of, state, seed)) for state, seed in networks]
+    measured = [once(f"features-{state}-{seed}", functools.partial(look_at, state, seed)) for state, seed in networks]
     images = dataset.test.images[: extent.images]
     each = (variables(state, seed) for state, seed in networks)
     matrix = once("similarity", lambda: {"cka": similarity(model, each, names, images, progress)})["cka"]

@@ -6,11 +6,9 @@ import numpy as np
 
 from cnnjax.data import Dataset
 from cnnjax.figures import save, training_curves
-from cnnjax.files import write_atomic
-from cnnjax.runs import RunDirectory, Table, format_interval
+from cnnjax.runs import RunDirectory, Table, format_interval, show_tables
 from cnnjax.stats import Interval, over_seeds
 from cnnjax.sweep.metrics import read_trainings
-from cnnjax.sweep.tables import show_tables
 from experiments.features import figures as feature_figures
 from experiments.features.cells import CELL, Measured
 
@@ -42,11 +40,11 @@ def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
     import pandas as pd
 
     summary = pd.DataFrame([row for index in range(len(found.networks)) for row in _layers(found, index)])
-    run.write_summary(summary)
+    run.write_table("summary", summary)
     units = pd.concat([_units(found, index) for index in range(len(found.networks))])
-    write_atomic(run.path / "units.csv", units.to_csv(index=False, lineterminator="\n"))
+    run.write_table("units", units)
     pairs = pd.DataFrame(_pairs(found))
-    write_atomic(run.path / "similarity.csv", pairs.to_csv(index=False, lineterminator="\n"))
+    run.write_table("similarity", pairs)
     note = f"Images: {dataset.note}."
     about = " ".join(filter(None, [LAYERS, matches(found), note]))
     tables = [

@@ -7,13 +7,13 @@ plain network without normalisation, for each activation from each initialisatio
     python -m experiments.gradients                      handwritten digits of 16 pixels, no download
     python -m experiments.gradients --preset paper       He et al.'s widths and depths 8 to 110 on CIFAR-10
 
-Expected on the default data, in some six minutes on two cores: with batch normalisation the
-gradient of a plain network *grows* towards the input, by about √(π / (π − 1)) ≈ 1.21 in each layer (Yang et al. 2019),
-nearly 10,000 times over 56 layers; shortcuts bring that to 1.05, or 30 times. Without normalisation He's initialisation
-lets a plain network lose a few percent in each layer, and shortcuts let the gradient grow by 2^(1/4), as the maps do:
-the loss explodes. Initialisations for linear layers lose a factor of √2 in each layer of rectifiers, and more at the
-zeros beyond the border: the vanishing gradient. Within a few epochs plain networks with batch normalisation learn the
-worse the deeper they are, residual ones do not; those without normalisation hardly learn at this rate, or diverge.
+Expected on the default data: with batch normalisation the gradient of a plain network *grows* towards the input, by
+about √(π / (π − 1)) ≈ 1.21 in each layer (Yang et al. 2019), nearly 10,000 times over 56 layers; shortcuts bring that
+to 1.05, or 30 times. Without normalisation He's initialisation lets a plain network lose a few percent in each layer,
+and shortcuts let the gradient grow by 2^(1/4), as the maps do: the loss explodes. Initialisations for linear layers
+lose a factor of √2 in each layer of rectifiers, and more at the zeros beyond the border: the vanishing gradient. Within
+a few epochs plain networks with batch normalisation learn the worse the deeper they are, residual ones do not; those
+without normalisation hardly learn at this rate, or diverge.
 
 The same command goes on where a killed one was. The run directory holds every measurement, summary and figures.
 """
@@ -31,11 +31,13 @@ from cnnjax.runs import Cell, Progress, grid, open_run
 from cnnjax.sweep.cells import check_same_data
 from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import NetworkConfig, blocks_of, build
-from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments.gradients import report
 from experiments.gradients.cells import GradientPlan, measure_all
 from experiments.gradients.redraw import Initialization
+
+TAKES = "some six minutes on two cores"
 
 Kind = Literal["plain", "residual"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
@@ -164,9 +166,8 @@ def _plan(
 
 
 def _check(config: Config) -> None:
-    for name in ("depths", "kinds", "norms"):
-        if not getattr(config, name):
-            raise InputError(f"{name} is empty: name at least one")
+    check_ranges(config)
+    check_named(config, "depths", "kinds", "norms", *(["initializations"] if config.activations else []))
     for name, depths in (
         ("depths", config.depths),
         ("train_depths", config.train_depths),
@@ -174,9 +175,3 @@ def _check(config: Config) -> None:
     ):
         for depth in depths:
             blocks_of(depth, option=name)
-    if config.activations and not config.initializations:
-        raise InputError("initializations is empty: name at least one, or no activations")
-    for name in ("images", "seeds", "train_seeds"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name}={getattr(config, name)} must be at least 1")
-    check_ranges(config)

@@ -11,8 +11,8 @@ from jaxtyping import Array, PyTree
 
 from cnnjax.data import Dataset, epoch_order
 from cnnjax.runs import Progress, RunDirectory
+from cnnjax.runs.folder import Folder
 from cnnjax.sweep.cell import STATE
-from cnnjax.sweep.kept import Folder, folder_of
 from cnnjax.training import (
     StepSpec,
     TrainConfig,
@@ -53,7 +53,7 @@ def measure_all(
     )
     found = {}
     for plan in plans:
-        folder = folder_of(run, plan.name)
+        folder = run.cell(plan.name)
         steps = _steps(plan, len(dataset.train.images))
         if folder.has(measured_file(steps[-1])):
             folder.remove(STATE)  # which a kill may have left

@@ -5,9 +5,7 @@ from typing import Any
 
 from cnnjax.data import Dataset
 from cnnjax.figures import save
-from cnnjax.files import write_atomic
-from cnnjax.runs import RunDirectory, Table
-from cnnjax.sweep.tables import show_tables
+from cnnjax.runs import RunDirectory, Table, show_tables
 from experiments.gradients.cells import GradientPlan
 from experiments.shared import learning_signal_figures as figures
 from experiments.shared.learning_signal import (
@@ -31,9 +29,9 @@ def write(run: RunDirectory, plans: Sequence[GradientPlan], results: Mapping[str
 
     about = {plan.name: {"cell": plan.name, "question": plan.question, **plan.settings} for plan in plans}
     summary = [row for plan in plans for row in summary_rows(results[plan.name], about[plan.name])]
-    run.write_summary(pd.DataFrame(summary))
+    run.write_table("summary", pd.DataFrame(summary))
     layers = pd.DataFrame([row for plan in plans for row in _layers(plan, results[plan.name])])
-    write_atomic(run.path / "layers.csv", layers.to_csv(index=False, lineterminator="\n"))
+    run.write_table("layers", layers)
     of: dict[str, list[GradientPlan]] = {}
     for plan in plans:
         of.setdefault(plan.question, []).append(plan)

@@ -7,9 +7,8 @@ networks that never saw it. The measure is the share of borders whose best fit a
 
     python -m experiments.jigsaw_learned
 
-The compared formula, MGC, knows nothing but the two pieces before it. Expected, in some ten minutes on two cores: the
-network knows more neighbours than steps of colour do, and fewer than MGC. The same command goes on where a killed one
-was.
+The compared formula, MGC, knows nothing but the two pieces before it. Expected: the network knows more neighbours than
+steps of colour do, and fewer than MGC. The same command goes on where a killed one was.
 """
 
 import dataclasses
@@ -21,13 +20,13 @@ import jax
 
 from cnnjax import jigsaw, runtime
 from cnnjax.errors import InputError
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, markdown, open_run, print_table
+from cnnjax.runs import Progress, Table, open_run, show_tables
 from cnnjax.stats import over_seeds
-from cnnjax.sweep.kept import measured_once
 from cnnjax.sweep.ranges import check_ranges
 from experiments.jigsaw_learned.border_network import Learned, Spec, train
 from experiments.shared.puzzles import DISSIMILARITIES, best_neighbors, photograph
+
+TAKES = "some ten minutes on two cores"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +49,6 @@ class Config:
 
 def run(config: Config) -> Path:
     """Train on each half, test on the other, print the table, and return the run directory."""
-    if config.seeds < 1 or config.steps < 1:
-        raise InputError(f"seeds={config.seeds} and steps={config.steps} must be at least 1")
     check_ranges(config)
     halves = (config.one_half, config.other_half)
     if not all(halves) or set(config.one_half) & set(config.other_half):
@@ -67,7 +64,7 @@ def run(config: Config) -> Path:
             for tested, seed in cells:
                 label = f"tested-half{tested}-seed{seed}"
                 train_and_test = partial(_cell, photographs, halves, tested, seed, config, progress)
-                learned.append((seed, measured_once(directory, progress, label, train_and_test)))
+                learned.append((seed, directory.once(label, "result.json", train_and_test, progress=progress)))
             progress.cell("formulas")
             formulas = {
                 name: {
@@ -76,7 +73,7 @@ def run(config: Config) -> Path:
                 }
                 for name, dissimilarity in DISSIMILARITIES.items()
             }
-        _report(directory.path / "table.md", learned, formulas, config)
+        show_tables(directory, [_table(learned, formulas, config)])
         return directory.path
 
 
@@ -96,9 +93,7 @@ def _cell(
     return {name: best_neighbors(photographs[name], network, piece=config.piece) for name in halves[tested]}
 
 
-def _report(
-    path: Path, learned: list[tuple[int, dict[str, float]]], formulas: dict[str, dict[str, float]], config: Config
-) -> None:
+def _table(learned: list[tuple[int, dict[str, float]]], formulas: dict[str, dict[str, float]], config: Config) -> Table:
     by_seed: dict[int, dict[str, float]] = {}
     for seed, shares in learned:
         by_seed.setdefault(seed, {}).update(shares)
@@ -122,5 +117,4 @@ def _report(
         f"Borders whose best fit is the true neighbour, in percent, pieces of {config.piece} pixels. Learned: "
         f"networks of {config.steps} steps, tested on photographs that they never saw."
     )
-    print_table(rows, title="Right best neighbours", caption=about, percent=True)
-    write_atomic(path, markdown(rows, caption=about, percent=True))
+    return Table(rows, "Right best neighbours", about, percent=True)

@@ -10,9 +10,9 @@ initialised or run.
     python -m experiments.parameters
     python -m experiments.parameters --models resnet20 vit_tiny --size 64
 
-Expected, in half a minute on two cores: a convolution's weights stay the same while a dense layer's grow with the area,
-but it multiplies k² times as often; 0.3 million parameters see a 32-pixel image through 41 million multiply-adds in
-ResNet-20, 0.9 million through 0.9 million in the MLP.
+Expected: a convolution's weights stay the same while a dense layer's grow with the area, but it multiplies k² times as
+often; 0.3 million parameters see a 32-pixel image through 41 million multiply-adds in ResNet-20, 0.9 million through
+0.9 million in the MLP.
 """
 
 import dataclasses
@@ -26,15 +26,15 @@ import numpy as np
 from cnnjax import analysis, ops
 from cnnjax.errors import InputError
 from cnnjax.figures import save
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, Table, open_run
+from cnnjax.runs import Progress, Table, open_run, show_tables
 from cnnjax.sweep.catalogue import CATALOGUE, Network, find
-from cnnjax.sweep.ranges import check_ranges
-from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.traced import activations_of
 from cnnjax.training import save_tree
 from experiments.parameters import figures as parameter_figures
 from experiments.shared.large_numbers import short
+
+TAKES = "half a minute on two cores"
 
 GROWING = ("mlp", "all_cnn_c")
 
@@ -85,9 +85,9 @@ def run(config: Config) -> Path:
                 progress.cell(f"{side}×{side} pixels")
                 growth += compare(config, side)
         frames = {"layers": pd.DataFrame(layers), "growth": pd.DataFrame(growth)}
-        directory.write_summary(pd.DataFrame(networks))
+        directory.write_table("summary", pd.DataFrame(networks))
         for name, frame in frames.items():
-            write_atomic(directory.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+            directory.write_table(name, frame)
         show_tables(directory, _tables(networks, growth, config))
         matrices = connections(config.signal, config.window)
         save_tree(directory.path / "matrices.safetensors", matrices)
@@ -109,22 +109,19 @@ def run(config: Config) -> Path:
 
 
 def _check(config: Config) -> None:
-    if not config.models or not config.sides:
-        raise InputError("models and sides must name at least one each")
+    check_ranges(config)
+    check_named(config, "models", "sides")
     if twice := {name for name in config.models if config.models.count(name) > 1}:
         raise InputError(f"models has {', '.join(sorted(twice))} more than once: give every name once")
-    for name in ("channels", "features", "kernel_size", "signal", "window"):
+    for name in ("signal", "window"):
         if getattr(config, name) < 1:
             raise InputError(f"{name}={getattr(config, name)} must be at least 1")
     if config.window > config.signal or config.signal > 12:
         raise InputError(
             f"window={config.window} must be at most signal={config.signal}, and that at most 12 for a legible picture"
         )
-    if config.size < 0 or min(config.sides) < 1:
-        raise InputError(f"size={config.size} must not be negative, and sides={config.sides} must be at least 1")
-    check_ranges(config)
-    if max(config.sides) > LARGEST:
-        raise InputError(f"sides={config.sides} must be at most {LARGEST}")
+    if not 1 <= min(config.sides) <= max(config.sides) <= LARGEST:
+        raise InputError(f"sides={config.sides} must be from 1 to {LARGEST}")
 
 
 def count(network: Network) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ outside. No network, no training.
     python -m experiments.patchmatch --image photo.jpg --rectangle 120 40 260 180
     python -m experiments.patchmatch --image photo.jpg --polygon 40 120 180 120 110 260
 
-A mask is an image of the same size, white where the object is. Mark the object generously, with its shadow. Expected,
-in under a minute on two cores, most of it the compiler's: the result, in the run directory or where `result` says,
-and a figure with the hole at every level. Where the rest of the image has nothing that fits, it shows.
+A mask is an image of the same size, white where the object is. Mark the object generously, with its shadow. Expected:
+the result, in the run directory or where `result` says, and a figure with the hole at every level. Where the rest of
+the image has nothing that fits, it shows.
 """
 
 import dataclasses
@@ -29,6 +29,8 @@ from cnnjax.patches.inpainting import Level, check
 from cnnjax.runs import Progress, open_run, print_table
 from cnnjax.sweep.ranges import check_ranges
 from experiments.patchmatch import figures
+
+TAKES = "under a minute on two cores, most of it the compiler's"
 
 ROCKET = (298, 118, 347, 118, 347, 352, 362, 360, 362, 405, 284, 405, 284, 360, 298, 352)
 """The rocket and its gantry, in the default image."""
@@ -94,7 +96,7 @@ def run(config: Config) -> Path:
         print_table(rows, title=f"Levels of {config.image}", caption="Energy: see cnnjax.patches.inpaint.", digits=3)
         import pandas as pd
 
-        directory.write_summary(pd.DataFrame(rows))
+        directory.write_table("summary", pd.DataFrame(rows))
         save(figures.removal(image, hole, filled), directory.figures / "removal.png")
         save(figures.pyramid(levels), directory.figures / "levels.png")
         return directory.path

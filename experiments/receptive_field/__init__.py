@@ -8,8 +8,8 @@ dilation, pooling and attention alike, and nothing is run. And draws the fields 
     python -m experiments.receptive_field --model resnet50 alexnet --image photo.jpg
     python -m experiments.receptive_field --model all_cnn_c --layer stage1_conv3 class_maps --unit 0 0
 
-Expected, in 5 seconds on two cores: a unit of the last block of ResNet-50 reads 427 pixels (S = 32, P = 213) of an
-image of 224, and the blocks from the sixth of stage 3 on are "unproductive": what they read has seen the image already.
+Expected: a unit of the last block of ResNet-50 reads 427 pixels (S = 32, P = 213) of an image of 224, and the blocks
+from the sixth of stage 3 on are "unproductive": what they read has seen the image already.
 
 A layer is called unproductive where the field of its input already exceeds the image along every axis: its kernel
 cannot relate anything that its input has not seen (Richter et al. 2021, "Should You Go Deeper?"). Where branches meet,
@@ -33,15 +33,16 @@ from cnnjax import analysis, runtime
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.figures import save
-from cnnjax.runs import Progress, Table, open_run
+from cnnjax.runs import Progress, Table, open_run, show_tables
 from cnnjax.sweep.catalogue import Network, find
-from cnnjax.sweep.ranges import check_memory, check_ranges
-from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.ranges import check_memory, check_named, check_ranges
 from cnnjax.sweep.traced import activations_of
 from experiments.receptive_field import figures
 from experiments.receptive_field.picture import load_picture
 from experiments.shared.growing_fields import shown
 from experiments.shared.large_numbers import short
+
+TAKES = "5 seconds on two cores"
 
 SMALL = 64
 
@@ -98,7 +99,7 @@ def run(config: Config) -> Path:
                 )
                 rows += found
         # Nothing is written of a command that is refused at its last network.
-        directory.write_summary(pd.DataFrame(rows))
+        directory.write_table("summary", pd.DataFrame(rows))
         show_tables(directory, tables)
         for name, figure in drawn.items():
             save(figure, directory.figures / f"{name}.png")
@@ -106,13 +107,10 @@ def run(config: Config) -> Path:
 
 
 def _check(config: Config) -> None:
-    if not config.model:
-        raise InputError("model must name one network at least")
+    check_ranges(config)
+    check_named(config, "model")
     if twice := {name for name in config.model if config.model.count(name) > 1}:
         raise InputError(f"model has {', '.join(sorted(twice))} more than once: give every name once")
-    if config.side < 0:
-        raise InputError(f"side={config.side} must not be negative")
-    check_ranges(config)
     # As measured, whatever the network.
     check_memory(200 * config.side**2, f"side={config.side}", "give a smaller one")
 

@@ -7,12 +7,13 @@ ever less with it: its amplitude spectrum (random phases), its colours (shuffled
     python -m experiments.self_similarity
     python -m experiments.self_similarity --images photo.jpg another.jpg --side 128
 
-Expected, in about a minute on two cores (some ten minutes at --side 160): a patch has a likeness in its own image, and
-at another size of it, far nearer than in another photograph, and nearer than in an image of the same spectrum. That is
-what convolution, pooling and every patch-based method build on. The same command goes on where a killed one was.
+Expected: a patch has a likeness in its own image, and at another size of it, far nearer than in another photograph, and
+nearer than in an image of the same spectrum. That is what convolution, pooling and every patch-based method build on.
+The same command goes on where a killed one was.
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ import numpy as np
 from cnnjax import data, patches, runtime
 from cnnjax.errors import InputError
 from cnnjax.figures import save
-from cnnjax.files import write_atomic
-from cnnjax.runs import Progress, markdown, open_run, print_table
-from cnnjax.sweep.kept import folder_of
+from cnnjax.runs import Progress, Table, open_run, show_tables
 from cnnjax.sweep.ranges import check_ranges
 from experiments.self_similarity import figures as self_similarity_figures
+
+TAKES = "about a minute on two cores, some ten at --side 160"
 
 SOURCES = {
     "same image": "same image",
@@ -75,18 +76,13 @@ def run(config: Config) -> Path:
     with open_run("self_similarity", config, out=config.out) as directory, Progress(len(images)) as progress:
         rows, counts = [], []
         for number, (name, image) in enumerate(images.items()):
-            folder, file = folder_of(directory, f"{number}"), "distances.json"
-            if folder.has(file):
-                progress.skip(name)
-            else:
-                progress.cell(name)
-                other = images[config.images[(number + 1) % len(images)]]
-                folder.save_json(file, _compare(image, other, config, number, progress))
-            measured = folder.json(file)
+            other = images[config.images[(number + 1) % len(images)]]
+            compare = functools.partial(_compare, image, other, config, number, progress)
+            measured = directory.once(f"{number}", "distances.json", compare, progress=progress, title=name)
             rows.append({"image": Path(name).stem, **{source: m["mean"] for source, m in measured.items()}})
             counts.append({source: np.asarray(m["counts"]) for source, m in measured.items()})
-        directory.write_summary(pd.DataFrame(rows))
-        _report(directory.path / "table.md", rows, config)
+        directory.write_table("summary", pd.DataFrame(rows))
+        show_tables(directory, [_table(rows, config)])
         first, image = Path(config.images[0]).stem, images[config.images[0]]
         figures = {
             "distances": self_similarity_figures.distances(rows, counts, _BINS, SOURCES, patch_size=config.patch_size),
@@ -139,7 +135,7 @@ def _compare(
     return found
 
 
-def _report(path: Path, rows: list[dict[str, Any]], config: Config) -> None:
+def _table(rows: list[dict[str, Any]], config: Config) -> Table:
     mean = {source: float(np.mean([row[source] for row in rows])) for source in SOURCES}
     table = [*rows, {"image": "mean", **mean}]
     caption = (
@@ -147,5 +143,4 @@ def _report(path: Path, rows: list[dict[str, Any]], config: Config) -> None:
         f"levels of 255; {len(rows)} images at {config.side}². Within an image, nearest patches are at least "
         f"{config.patch_size} pixels away."
     )
-    print_table(table, title="How near is the nearest patch?", caption=caption)
-    write_atomic(path, markdown(table, caption=caption))
+    return Table(table, "How near is the nearest patch?", caption)

@@ -18,10 +18,10 @@ from cnnjax.errors import InputError
 from cnnjax.files import printable
 from cnnjax.reporting import Report, silent
 from cnnjax.runs import read_config
+from cnnjax.runs.folder import Folder
 from cnnjax.sweep.catalogue import CATALOGUE
 from cnnjax.sweep.cell import WEIGHTS
 from cnnjax.sweep.describe import build_described
-from cnnjax.sweep.kept import Folder
 from cnnjax.training import unstack
 from experiments.shared.subject import Images, Subject, drawn, of_model
 

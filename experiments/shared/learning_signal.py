@@ -12,8 +12,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
 from cnnjax import analysis
+from cnnjax.runs.folder import Folder
 from cnnjax.stats import Interval, over_seeds
-from cnnjax.sweep.kept import Folder
 
 QUANTITIES = "At maps: the norm of the loss's gradient, over all units and images. At kernels: its root mean square."
 FACTOR = (

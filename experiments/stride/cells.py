@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,9 +14,9 @@ from jaxtyping import Array, PyTree
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
-from cnnjax.runs import Progress, RunDirectory
-from cnnjax.sweep.cell import WEIGHTS, CellPlan, read_networks
-from cnnjax.sweep.kept import folder_of
+from cnnjax.runs import Progress
+from cnnjax.sweep.cell import CellPlan
+from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.traced import activations_of, shapes_of
 
 TERMS = ("total", "aliasing", "border", "content")
@@ -34,14 +34,7 @@ class StridePlan:
 
 
 def measure_terms(
-    run: RunDirectory,
-    plans: Sequence[StridePlan],
-    dataset: Dataset,
-    *,
-    shift: tuple[int, int],
-    images: int,
-    seeds: int,
-    progress: Progress,
+    of: Sweep, *, shift: tuple[int, int], images: int, progress: Progress
 ) -> dict[str, dict[str, np.ndarray]]:
     """`analysis.shift_terms` of the scores of every trained cell, `(seeds,)` by name of cell and term.
 
@@ -49,27 +42,26 @@ def measure_terms(
     image, as behind "valid" padding or strides that do not divide its size: it cannot be shifted round. A cell keeps a
     file, written whole.
     """
+    dataset = of.dataset
     pixels = jnp.asarray(dataset.test.images[:images], jnp.float32) / 255
     moved = analysis.Shift(shift, fill="zero")
     found = {}
-    for plan in plans:
-        cell, folder = plan.cell, folder_of(run, plan.cell.name)
-        title, file = f"{cell.name}: terms", "terms.safetensors"
+    for cell in (plan for plan in of.plans if plan.name in of.predictions):
+        title = f"{cell.name}: terms"
         if reason := _why_none(cell.model, dataset, moved):
             progress.cell(title)
             progress.note(f"  none: {reason}")
             continue
-        if folder.has(file):
-            progress.skip(title)
-        else:
-            progress.cell(title)
+
+        def measure(cell: CellPlan = cell) -> dict[str, np.ndarray]:
             rows = []
-            for seed, variables in enumerate(read_networks(cell, folder, WEIGHTS, dataset, range(seeds))):
-                of = Partial(_scores_and_map(cell.model), variables)
-                rows.append(analysis.shift_terms(of, pixels, moved)["logits"])
-                progress.advance(seed + 1, seeds)
-            folder.save(file, {term: np.asarray([getattr(row, term) for row in rows]) for term in TERMS})
-        found[cell.name] = folder.arrays(file)
+            for seed, variables in enumerate(of.networks(cell)):
+                f = Partial(_scores_and_map(cell.model), variables)
+                rows.append(analysis.shift_terms(f, pixels, moved)["logits"])
+                progress.advance(seed + 1, of.seeds)
+            return {term: np.asarray([getattr(row, term) for row in rows]) for term in TERMS}
+
+        found[cell.name] = of.run.once(cell.name, "terms.safetensors", measure, progress=progress, title=title)
     return found
 
 

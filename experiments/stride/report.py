@@ -9,14 +9,12 @@ from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.figures import colors, save
 from cnnjax.figures.style import GRID, INK, frame, styled, tidy
-from cnnjax.runs import RunDirectory, Table
+from cnnjax.runs import Table, show_tables
 from cnnjax.stats import Interval, over_seeds
 from cnnjax.stats.intervals import describe_methods, method_over_seeds
-from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.paired import write_comparisons
-from cnnjax.sweep.protocol import ProtocolConfig, tasks
-from cnnjax.sweep.scores import interval, score, write_scores
-from cnnjax.sweep.tables import show_tables
+from cnnjax.sweep.scores import score, score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
 from experiments.stride.cells import StridePlan
 
@@ -39,23 +37,15 @@ SCORES = {
 SPLIT = ("aliasing", "border", "content")
 
 
-def write(
-    run: RunDirectory,
-    plans: Sequence[StridePlan],
-    outcomes: Mapping[str, Outcome],
-    terms: Terms,
-    dataset: Dataset,
-    protocol: ProtocolConfig,
-    *,
-    seeds: int,
-) -> None:
+def write(of: Sweep, plans: Sequence[StridePlan], terms: Terms) -> None:
     """Print the tables and write them, `summary.csv`, `scores.csv`, `comparisons.csv` and the figures.
 
     The comparisons are of each way to downsample with the maximum pool, under the same padding and augmentation.
     """
-    todo = tasks(protocol, dataset, plans[0].cell.model)
+    run, dataset, protocol = of.run, of.dataset, of.protocol
+    assert protocol is not None
     more = {cell: {f"terms.{term}": values for term, values in found.items()} for cell, found in terms.items()}
-    columns = write_scores(run, outcomes, todo, dataset, seeds=seeds, more=more)
+    columns = write_scores(of, more=more)
     pooled = {(plan.padding, plan.augmentation): plan.cell.name for plan in plans if plan.downsample == "max"}
     pairs = [(plan.cell.name, pooled.get((plan.padding, plan.augmentation))) for plan in plans]
     write_comparisons(run, [*SCORES.values()], [(cell, pool) for cell, pool in pairs if pool not in (None, cell)])
@@ -76,7 +66,7 @@ def write(
             "network, as a part of the pooled one's."
         )
         tables.append(Table(replaced, "What a stride in place of pooling costs", cost, percent=True))
-    show_tables(run, tables, outcomes, note=_exact(done, columns))
+    show_tables(run, tables, notes=[_exact(done, columns), *of.failures])
     save(scores_figure(rows, note=f"{dataset.note}."), run.figures / "scores.png")
     if terms:
         save(terms_figure(rows, note=f"{dataset.note}."), run.figures / "terms.png")
@@ -85,7 +75,7 @@ def write(
 def _row(plan: StridePlan, columns: Mapping[str, Any], terms: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"padding": plan.padding, "downsample": plan.downsample, "augmentation": plan.augmentation}
     for title, name in SCORES.items():
-        row[title] = interval(columns, name)
+        row[title] = score_interval(columns, name)
     return row | {term: None if terms is None else over_seeds(terms[term]) for term in SPLIT}
 
 

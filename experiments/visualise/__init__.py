@@ -14,11 +14,11 @@ class. Figures, tables and one self-contained page, `page.html`.
 A run is that of any experiment whose cells keep `weights.safetensors`; weights from elsewhere are files with the names
 of torchvision (`models.load_weights`).
 
-Expected on the default data, in about two minutes of processor time on one core: units of later layers see and fill
-more of the image, and their nine strongest images are more often of one class, and more so than those of an untrained
-network. Drawing the last layer anew changes the gradient's picture altogether, and the deconvnet's and guided
-backpropagation's little; drawing all anew leaves a quarter to a third of their rank correlation. The deconvnet's
-strongest pixel lies on what is asked for no more often than by chance.
+Expected on the default data: units of later layers see and fill more of the image, and their nine strongest images are
+more often of one class, and more so than those of an untrained network. Drawing the last layer anew changes the
+gradient's picture altogether, and the deconvnet's and guided backpropagation's little; drawing all anew leaves a
+quarter to a third of their rank correlation. The deconvnet's strongest pixel lies on what is asked for no more often
+than by chance.
 
 The same command goes on where a killed one was.
 """
@@ -41,7 +41,6 @@ from cnnjax.runs import Progress, RunDirectory, open_run
 from cnnjax.sweep.cell import WEIGHTS, CellPlan
 from cnnjax.sweep.cells import check_same, check_same_data, trained
 from cnnjax.sweep.images import check_moves, load_images
-from cnnjax.sweep.kept import folder_of
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
@@ -53,6 +52,8 @@ from experiments.shared.growing_fields import shown
 from experiments.shared.subject import Images, Subject
 from experiments.visualise import page, views
 from experiments.visualise.found import Found
+
+TAKES = "about two minutes on one core"
 
 TRAINING = "training"
 Arrays = dict[str, np.ndarray]
@@ -108,13 +109,7 @@ def run(config: Config) -> Path:
             rows = np.arange(min(config.check_images, len(subject.images.pixels)))
 
             def kept(name: str, measure: Callable[[], Arrays]) -> Arrays:
-                folder, file = folder_of(directory, name), "arrays.safetensors"
-                if folder.has(file):
-                    progress.skip(name)
-                else:
-                    progress.cell(name)
-                    folder.save(file, measure())
-                return folder.arrays(file)
+                return directory.once(name, "arrays.safetensors", measure, progress=progress)
 
             options: dict[str, Any] = dict(rule=config.rule, progress=progress)
             tops = {
@@ -151,6 +146,7 @@ def run(config: Config) -> Path:
 
 
 def _check(config: Config) -> None:
+    check_ranges(config)
     if config.run is not None and config.weights is not None:
         raise InputError("run and weights are both given: name one network")
     if (config.weights is None) != (not config.model):
@@ -159,16 +155,10 @@ def _check(config: Config) -> None:
         raise InputError(f"cell={config.cell!r} without a run: give --run, too")
     if config.weights is not None and not config.weights.exists():
         raise InputError(f"weights={config.weights} does not exist")
-    for name in ("maps", "k", "check_images"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name}={getattr(config, name)} must be at least 1")
     if not config.snapshots or min(config.snapshots) < 0 or len(set(config.snapshots)) < len(config.snapshots):
         raise InputError(f"snapshots={config.snapshots} must be epochs from 0 on, each once")
-    if config.crop < 0 or not 0 <= config.flip <= 1:
-        raise InputError(f"crop={config.crop} must not be negative, and flip={config.flip} must lie in [0, 1]")
     if twice := {name for name in config.layer if config.layer.count(name) > 1}:
         raise InputError(f"layer has {', '.join(sorted(twice))} more than once: give every name once")
-    check_ranges(config)
 
 
 def _count(config: Config) -> int:
@@ -215,7 +205,7 @@ def _trained(
         Augmentation(crop=config.crop, flip=config.flip),
         snapshots=tuple(epoch for epoch in config.snapshots if epoch <= epochs),
     )
-    folder = folder_of(directory, TRAINING)
+    folder = directory.cell(TRAINING)
     if folder.has(WEIGHTS):
         progress.skip(TRAINING)
     else:

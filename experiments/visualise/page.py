@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from cnnjax import analysis
 from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.figures import save
-from cnnjax.files import write_atomic
-from cnnjax.runs import Picture, RunDirectory, Section, Table, read_config, write_page
-from cnnjax.sweep.run_sections import making_section, settings_section
-from cnnjax.sweep.tables import show_tables
+from cnnjax.runs import Picture, RunDirectory, Section, Table, read_config, show_tables, write_page
+from cnnjax.runs.sections import making_section, settings_section
 from experiments.shared.subject import Subject
 from experiments.visualise.figures import figures
 from experiments.visualise.found import Found
@@ -44,8 +42,8 @@ def write(
     import pandas as pd
 
     rows = layer_rows(subject, fields, found)
-    run.write_summary(pd.DataFrame(rows))
-    write_atomic(run.path / "checks.csv", pd.DataFrame(check_rows(found)).to_csv(index=False, lineterminator="\n"))
+    run.write_table("summary", pd.DataFrame(rows))
+    run.write_table("checks", pd.DataFrame(check_rows(found)))
     tables = {RESPONSES: Table(shown_layers(rows, found, subject), percent=True)}
     tables |= check_tables(found)
     tables = {title: dataclasses.replace(table, caption=CAPTIONS[title]) for title, table in tables.items()}

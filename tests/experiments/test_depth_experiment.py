@@ -156,7 +156,7 @@ def test_the_paper_preset_is_the_recipe_of_64k_steps():
         (("--moments", "0"), "moments=0 must be at least 1"),
         (("--images", "2000"), "images=2000 of 1501 training images: give fewer"),
         (("--seeds", "0"), "seeds=0 must be at least 1"),
-        (("--crop", "-1"), "crop=-1 must not be negative"),
+        (("--crop", "-1"), "crop=-1 must be at least 0"),
         (("--train.batch-size", "1600"), "train.batch_size=1600 is larger than the training set"),
         (("--train.drops", "0.9", "0.5"), "train.drops=(0.9, 0.5) must rise"),
         (("--protocol.orbits",), "protocol.orbits is empty"),

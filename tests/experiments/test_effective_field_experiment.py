@@ -181,7 +181,7 @@ def test_the_mean_square_of_random_weights_has_it_too(weights):
     ("flags", "message"),
     [
         (("--kernel-size", "4"), "kernel_size=4 must be odd"),
-        (("--layers", "1", "5"), "layers=(1, 5): a stack has at least 2"),
+        (("--layers", "1", "5"), "layers=(1, 5) must be at least 2"),
         (("--layers", "5", "5"), "more than once"),
         (("--seeds", "0"), "seeds=0 must be at least 1"),
         (("--network.name", "mlp", "--network.depth", "1"), "has no maps, and so no effective fields"),

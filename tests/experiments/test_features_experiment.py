@@ -224,7 +224,7 @@ def test_the_interval_of_a_mean_over_pairs_is_that_of_its_jackknife():
 
 def test_a_training_that_diverges_ends_in_one_sentence(tmp_path):
     hot = dataclasses.replace(TINY.train, learning_rate=1e30)
-    with pytest.raises(InputError, match="the training failed, so there is nothing to look at: the "):
+    with pytest.raises(InputError, match=r"every cell failed, so there is nothing to report\. networks failed: the "):
         features.run(dataclasses.replace(TINY, train=hot, out=tmp_path / "run"))
 
 
@@ -237,7 +237,7 @@ def test_a_training_that_diverges_ends_in_one_sentence(tmp_path):
         (("--probe-images", "73"), "probe_images=73 of 72 train images: give fewer"),
         (("--cells", "0"), "cells=0 must be at least 1"),
         (("--top", "31"), "top=31 of images=30: give fewer of the first"),
-        (("--crop", "-1"), "crop=-1 must not be negative"),
+        (("--crop", "-1"), "crop=-1 must be at least 0"),
         (("--network.no-residual",), "network.residual=False has no meaning for all_conv"),
         (("--train.batch-size", "100"), "train.batch_size=100 is larger than the training set"),
         (("--preset", "papre"), "invalid choice 'papre'"),

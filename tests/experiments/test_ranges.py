@@ -8,11 +8,12 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig
+from cnnjax.runs import Progress
 from cnnjax.runs.cli import check_numbers
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, prove_size
 from cnnjax.sweep.protocol import ProtocolConfig
-from cnnjax.sweep.ranges import RANGES, check_ranges
+from cnnjax.sweep.ranges import RANGES, check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments import alexnet, augmentation, depth, jigsaw, receptive_field, visualise
 from experiments.modules import experiments
@@ -106,6 +107,19 @@ def test_values_that_make_no_sense(make, message):
         check_ranges(make())
 
 
+def test_an_option_that_names_nothing():
+    config = augmentation.Config(augmentations=(), strengths=())
+    check_named(config, "architectures")
+    with pytest.raises(InputError, match=r"^augmentations is empty: .* one of none, crop, rotation, both\.$"):
+        check_named(config, "augmentations")
+    with pytest.raises(InputError, match=r"^strengths is empty: name at least one\.$"):
+        check_named(config, "strengths")
+    with pytest.raises(
+        InputError, match=r"^protocol\.orbits is empty: name at least one of shift_zero, shift_circular"
+    ):
+        ProtocolConfig(orbits=())
+
+
 def test_a_protocol_of_too_many_transforms():
     for fields, message in (({"rotation_step": 1e-320}, "rotation_step=1e-320"), ({"max_shift": 10**6}, "max_shift=")):
         with pytest.raises(InputError, match=rf"protocol\.{message}.* must be at (least|most)"):
@@ -118,7 +132,7 @@ def test_what_takes_more_memory_than_there_is(tmp_path):
     with pytest.raises(InputError, match=r"training the network all_conv of .* GiB of memory.* give smaller widths"):
         prove_size(tiny_sweep.models.MLP(num_classes=3, widths=(2**16, 2**16)), tiny_sweep.dataset(), name="all_conv")
     with pytest.raises(InputError, match=r"data.train_images=100000000 .* give fewer or smaller ones"):
-        load_images(DataConfig(name="shapes", train_images=10**8, canvas=1000), None)
+        load_images(DataConfig(name="shapes", train_images=10**8, canvas=1000), Progress(1))
     with pytest.raises(InputError, match=r"train\.epochs=1000000 are .* steps: give fewer"):
         TrainConfig(epochs=10**6, batch_size=1).total_steps(10**4)
     assert not (tmp_path / "run").exists()

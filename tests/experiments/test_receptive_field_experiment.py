@@ -119,7 +119,7 @@ def test_carried_pictures(source, channels):
         (("--model", "resnet51"), "model='resnet51' is unknown; use one of"),
         (("--model", "mlp", "mlp"), "model has mlp more than once"),
         (("--model", "alexnet", "--side", "16"), "alexnet cannot take images of 16×16 pixels: layer "),
-        (("--model", "mlp", "--side", "-1"), "side=-1 must not be negative"),
+        (("--model", "mlp", "--side", "-1"), "side=-1 must be at least 0"),
         (("--model", "lenet5", "--layer", "c2"), "lenet5: layer='c2' is unknown; use one of"),
         (("--model", "lenet5", "--layer", "s4", "--unit", "9", "9"), "lenet5 has no such unit in s4: position=(9, 9)"),
         (

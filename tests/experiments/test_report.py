@@ -17,9 +17,8 @@ from PIL import Image
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig
-from cnnjax.runs import cli, markdown, open_run
+from cnnjax.runs import Table, cli, open_run, show_tables
 from cnnjax.stats import Interval
-from cnnjax.sweep.run_sections import read_markdown
 from experiments import report
 from experiments.augmentation import Config
 
@@ -37,12 +36,10 @@ def finished(tmp_path):
             for cell, values in scores.items()
             for seed, value in enumerate(values)
         ]
-        run.write_summary(pd.DataFrame(rows))
+        run.write_table("summary", pd.DataFrame(rows))
         pd.DataFrame({"score": ["<b>"] * 150, "p": np.full(150, 0.0123456)}).to_csv(run.path / "tests.csv", index=False)
         table = [{"augmentation": "none", "accuracy": Interval(0.625, 0.5, 0.75, 2)}]
-        (run.path / "table.md").write_text(
-            "**Accuracy**\n\n" + markdown(table, caption="Of digits.", percent=True), encoding="utf-8"
-        )
+        show_tables(run, [Table(table, "Accuracy", "Of digits.", percent=True)], notes=["crop failed"])
         Image.new("RGB", (600, 300), COLOUR).save(run.figures / "green_field.png")
         return run.path
 
@@ -56,6 +53,7 @@ def test_it_holds_what_the_run_holds(finished):
         "<h3>Accuracy</h3>",
         "62.5 ± 12.5 (n = 2)",
         "Of digits. ±: half the width",
+        "crop failed",
         'alt="green field"',
         "The first 100 of 150 rows",
         "0.01235",
@@ -111,13 +109,11 @@ def test_several_runs_in_one_page(finished, tmp_path, monkeypatch):
     assert report.write(report.Report((finished, other))) == page  # made again
 
 
-def test_markdown_comes_back():
-    rows = [{"|a|": "x | y|", "b": 0.5, "b ": None}]
-    text = "**One**\n\n" + markdown(rows, caption="Two\nlines.", percent=True) + "\nA last word.\n"
-    table, last = read_markdown(text)
-    assert (table.title, table.caption, last) == ("One", "Two\nlines.", "A last word.")
-    assert table.rows == [{"|a|": "x | y|", "b": "50.0", "b ": "–"}]
-    assert read_markdown("") == []
+def test_a_run_of_before_says_that_its_tables_are_text(finished):
+    (finished / "tables.json").unlink()
+    text = report.write(report.Report((finished,))).read_text(encoding="utf-8")
+    assert "This run keeps its tables as text only, in table.md; its command, run again, writes tables.json" in text
+    assert "62.5 ± 12.5" not in text
 
 
 def test_what_cannot_be_reported(tmp_path, finished, monkeypatch, capsys):
@@ -149,8 +145,8 @@ def test_what_cannot_be_reported(tmp_path, finished, monkeypatch, capsys):
         ("summary.csv", b"", r"summary\.csv is not a table"),
         ("summary.csv", b"\xff\xfe\x00", r"summary\.csv is not a table"),
         ("tests.csv", b'"a,b\n1', r"tests\.csv is not a table"),
-        ("table.md", b"| a | b |\n|---|---|\n| 1 | 2 |\n| 1", r"table\.md is damaged .a row of a table"),
-        ("table.md", b"\xff\xfe", r"table\.md is damaged"),
+        ("tables.json", b"\xff\xfe", r"tables\.json is corrupt"),
+        ("tables.json", b'{"tables": [{"rows": []}], "notes": []}', r"tables\.json is damaged"),
         ("config.json", b'{"experiment": "x"}', r"config\.json is corrupt"),
         ("figures/green_field.png", b"\x89PN", r"green_field\.png is no PNG"),
     ],
@@ -177,8 +173,8 @@ def test_links_out_of_the_run_are_not_followed(finished, tmp_path):
     (tmp_path / "secret").write_text("**Mine**\n\nsecret words", encoding="utf-8")
     (tmp_path / "pictures").mkdir()
     shutil.copy(finished / "figures" / "green_field.png", tmp_path / "pictures" / "secret.png")
-    (finished / "table.md").unlink()
-    (finished / "table.md").symlink_to(tmp_path / "secret")
+    (finished / "tables.json").unlink()
+    (finished / "tables.json").symlink_to(tmp_path / "secret")
     (finished / "secret.csv").symlink_to(tmp_path / "secret")
     (finished / "figures" / "linked").symlink_to(tmp_path / "pictures")
     assert "secret" not in report.write(report.Report((finished,))).read_text(encoding="utf-8")
@@ -191,7 +187,9 @@ def test_long_tables_are_cut_before_they_are_read_in_detail(finished):
     count = 50_000
     long = pd.DataFrame({"cell": "a", "seed": np.arange(count), "accuracy": np.linspace(0, 1, count)})
     long.to_csv(finished / "summary.csv", index=False)
-    (finished / "table.md").write_text("| cell | accuracy |\n|---|---:|\n" + "| a | 0.5 |\n" * count, encoding="utf-8")
+    document = json.loads((finished / "tables.json").read_text(encoding="utf-8"))
+    document["tables"][0]["rows"] *= count
+    (finished / "tables.json").write_text(json.dumps(document), encoding="utf-8")
     began = time.process_time()
     text = report.write(report.Report((finished,))).read_text(encoding="utf-8")
     assert time.process_time() - began < 10

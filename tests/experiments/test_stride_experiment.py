@@ -12,6 +12,8 @@ from PIL import Image
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import Progress, cli, grid, open_run
 from cnnjax.sweep import cell
+from cnnjax.sweep.cell import Outcome
+from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.network import NetworkConfig
 from cnnjax.sweep.protocol import ProtocolConfig, prove, tasks
 from cnnjax.training import TrainConfig, read_arrays
@@ -102,7 +104,7 @@ def test_the_grid_preset_has_maps_that_polyphase_sampling_halves_exactly(padding
     _, activations = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], images)
     assert [activations[name].shape[1] for name in ("conv1", "stage1_conv1", "stage2_conv1")] == list(after)
     crops = dataclasses.replace(stride.GRID.protocol, orbits=("shift_crop",))
-    prove(tasks(crops, dataset, model), model, dataset)
+    prove(tasks(crops, dataset), model, dataset)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,8 @@ def test_a_map_that_does_not_reach_round_the_image_has_no_terms(padding, size, r
     (one,) = grid(stride.Treatment(), {"padding": (padding,)})
     plan = stride._plan(one, dataclasses.replace(config, network=network), dataset)
     with open_run("stride", config, out=tmp_path / "run") as run, Progress(1) as progress:
-        found = stride_cells.measure_terms(run, [plan], dataset, shift=(1, 1), images=4, seeds=1, progress=progress)
+        swept = Sweep(run, [plan.cell], dataset, None, 1, {}, {plan.cell.name: Outcome({})})
+        found = stride_cells.measure_terms(swept, shift=(1, 1), images=4, progress=progress)
     assert found == {}
     assert f"none: {reason}" in capsys.readouterr().err
 
@@ -143,7 +146,7 @@ def test_the_paper_preset_is_the_recipe_of_adaptive_polyphase_sampling():
         (("--terms-images", "0"), "terms_images=0 must be at least 1"),
         (("--terms-shift", "0", "0"), "terms_shift=(0, 0) moves nothing"),
         (("--terms-shift", "0", "16"), "terms_shift=(0, 16) moves images of 16 pixels out of sight"),
-        (("--farthest", "-1"), "farthest=-1 must not be negative"),
+        (("--farthest", "-1"), "farthest=-1 must be at least 0"),
         (("--network.name", "mlp"), "network.name=mlp has no maps"),
         (("--network.name", "vit"), "network.name=vit has no maps"),
         (("--network.padding", "reflect"), "network.padding is varied here: name what to compare with --paddings"),

@@ -19,8 +19,8 @@ from PIL import Image
 from cnnjax import InputError, analysis, models
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import Progress, cli, open_run
+from cnnjax.runs.folder import Folder
 from cnnjax.sweep.describe import describe
-from cnnjax.sweep.kept import Folder
 from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, load_tree, read_arrays
 from experiments import visualise

@@ -74,11 +74,11 @@ def test_a_relative_path_does_not_follow_the_working_directory(tmp_path, monkeyp
 def test_going_on_keeps_what_is_there_and_writes_nothing_anew(tmp_path):
     with open_run("demo", Config(), out=tmp_path) as run:
         run.log(cell="a", loss=1.0)
-        (run.cell("augmentation=crop,rate=-0.1") / "checkpoint").write_text("weights")
+        (run.cell("augmentation=crop,rate=-0.1").path / "checkpoint").write_text("weights")
     before = (tmp_path / "config.json").read_bytes()
     with open_run("demo", Config(), out=tmp_path) as run:
         run.log(cell="b", loss=0.5)
-        assert (run.cell("augmentation=crop,rate=-0.1") / "checkpoint").read_text() == "weights"
+        assert (run.cell("augmentation=crop,rate=-0.1").path / "checkpoint").read_text() == "weights"
         assert run.figures.is_dir()
     assert (tmp_path / "config.json").read_bytes() == before
     assert read_metrics(tmp_path)["cell"].tolist() == ["a", "b"]
@@ -251,7 +251,7 @@ def test_what_is_not_a_run_loses_nothing(tmp_path):
 def test_only_what_a_killed_writer_left_in_a_runs_own_folders_is_removed(tmp_path):
     run, outside = tmp_path / "run", tmp_path / "outside"
     with open_run("demo", Config(), out=run) as opened:
-        assert opened.cell("a").is_dir()
+        assert opened.cell("a").path.is_dir()
         assert opened.figures.is_dir()
     outside.mkdir()
     (outside / PARTIAL).write_text("mine")
@@ -311,7 +311,7 @@ def test_a_run_that_vanishes_while_it_works_is_one_error_and_is_not_made_anew(tm
             attempts += [
                 lambda: run.cell("a"),
                 lambda: run.figures,
-                lambda: run.write_summary(pd.DataFrame({"n": [1]})),
+                lambda: run.write_table("summary", pd.DataFrame({"n": [1]})),
             ]
         for attempt in attempts:
             with pytest.raises(OSError, match=r"No such file|Not a directory") as error:
@@ -372,7 +372,7 @@ with open_run("demo", Config(), out=Path(sys.argv[1])) as run:
     while True:
         n += 1
         run.log(n=n, text="x" * 200)
-        run.write_summary(pd.DataFrame({"n": np.full(500, n)}))
+        run.write_table("summary", pd.DataFrame({"n": np.full(500, n)}))
         if n == 1:
             print("open", flush=True)
 """
@@ -480,10 +480,10 @@ def test_a_summary_is_equal_bytes_for_equal_numbers_and_comes_back_exactly(tmp_p
         }
     )
     with open_run("demo", Config(), out=tmp_path) as run:
-        run.write_summary(frame)
+        run.write_table("summary", frame)
         first = (tmp_path / "summary.csv").read_bytes()
         back = read_summary(tmp_path)
-        run.write_summary(back)
+        run.write_table("summary", back)
     assert (tmp_path / "summary.csv").read_bytes() == first
     pd.testing.assert_frame_equal(back, frame.astype({"narrow": "float64"}), check_exact=True, check_dtype=False)
     assert b"\r" not in first

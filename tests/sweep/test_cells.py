@@ -17,7 +17,7 @@ DATA = tiny_sweep.dataset()
 
 def swept(path, plans, **options):
     with open_run("sweep", {}, out=path) as run, Progress(len(plans)) as progress:
-        return cells.sweep(run, plans, DATA, None, seeds=2, progress=progress, **options)
+        return cells.sweep(run, plans, DATA, seeds=2, progress=progress, **options).outcomes
 
 
 def weights(path, name):

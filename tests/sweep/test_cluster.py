@@ -42,7 +42,7 @@ def ray():
 
 def swept(path, plans, engine):
     with open_run("sweep", {"engine": engine}, out=path) as run, Progress(len(plans)) as progress:
-        return cells.sweep(run, plans, DATA, None, seeds=2, progress=progress, engine=engine)
+        return cells.sweep(run, plans, DATA, seeds=2, progress=progress, engine=engine).outcomes
 
 
 def lost_once(marker):

@@ -43,14 +43,12 @@ def test_a_network_of_a_module_that_is_imported_comes_back():
 
 
 def test_a_network_of_a_package_that_is_named_is_imported(tmp_path, monkeypatch):
-    (tmp_path / "of_a_colleague.py").write_text(
-        "import flax.linen as nn\n\nclass Net(nn.Module):\n    width: int = 3\n"
-    )
+    (tmp_path / "of_another.py").write_text("import flax.linen as nn\n\nclass Net(nn.Module):\n    width: int = 3\n")
     monkeypatch.syspath_prepend(tmp_path)
-    description = {"class": "of_a_colleague:Net", "fields": {"width": 4}}
+    description = {"class": "of_another:Net", "fields": {"width": 4}}
     with pytest.raises(InputError, match="no network that is known here"):
         build_described(description)
-    assert build_described(description, packages=("of_a_colleague",)).width == 4
+    assert build_described(description, packages=("of_another",)).width == 4
 
 
 def test_only_what_differs_is_written():

@@ -7,6 +7,7 @@ from experiments.benchmarks.wrong_arguments import (
     network_calls,
     ops_calls,
     run_calls,
+    sweep_calls,
 )
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
@@ -17,4 +18,5 @@ CALLS: dict[str, Arguments] = {
     **module_calls.CALLS,
     **analysis_calls.CALLS,
     **run_calls.CALLS,
+    **sweep_calls.CALLS,
 }

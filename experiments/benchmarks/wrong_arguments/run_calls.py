@@ -50,11 +50,11 @@ def _figure() -> Any:
     return _axes().figure
 
 
-def _run() -> pathlib.Path:
+def _run() -> runs.RunDirectory:
     with runs.open_run("demo", Config(), root=pathlib.Path("runs")) as run:
         run.log(cell="a", seed=0, loss=1.0)
-        run.write_summary(SUMMARY)
-    return run.path
+        run.write_table("summary", SUMMARY)
+    return run
 
 
 CALLS: dict[str, Arguments] = {
@@ -84,9 +84,10 @@ CALLS: dict[str, Arguments] = {
     "stats.over_images": lambda: dict(columns={"a": [[0.0, 1.0, 1.0]]}, score=lambda means: means["a"], resamples=20),
     "stats.over_seeds": lambda: dict(values=[0.1, 0.2, 0.3], resamples=20),
     "runs.print_table": lambda: dict(rows=ROWS, title="t"),
-    "runs.read_config": lambda: dict(path=_run()),
-    "runs.read_metrics": lambda: dict(path=_run()),
-    "runs.read_summary": lambda: dict(path=_run()),
+    "runs.read_config": lambda: dict(path=_run().path),
+    "runs.read_metrics": lambda: dict(path=_run().path),
+    "runs.read_summary": lambda: dict(path=_run().path),
+    "runs.show_tables": lambda: dict(run=_run(), tables=[runs.Table(ROWS, "t")], notes=["n"]),
     "figures.receptive_field_figure": lambda: dict(image=IMAGE, fields={"a": SQUARE}),
     "figures.save": lambda: dict(figure=_figure(), path=pathlib.Path("figure.png")),
     "figures.score_dots": lambda: dict(scores=SCORES),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjax.errors import InputError
-from cnnjax.files import printable, read_file
-from cnnjax.runs import Code, Picture, Section, Table, read_config, read_summary
-from cnnjax.runs.page import Block
-from cnnjax.runs.records import read_table
+from cnnjax.files import printable
+from cnnjax.runs.page import Block, Code, Picture, Section, Table
+from cnnjax.runs.records import read_config, read_summary, read_table
 from cnnjax.runs.settings import identity
+from cnnjax.runs.tables import DATA, read_tables
 from cnnjax.stats import over_seeds
 from cnnjax.stats.intervals import describe_methods, method_over_seeds
 
@@ -35,7 +35,7 @@ def sections_of(run: Path) -> list[Section]:
     """
     config = read_config(run)
     found: list[Section] = []
-    if blocks := [block for file in _files(run, "*.md") for block in _markdown(file)]:
+    if blocks := _tables(run):
         found.append(Section("Results", blocks))
     pictures = [*_files(run, "*.png"), *_files(run, "figures/**/*.png")]
     if pictures:
@@ -57,45 +57,21 @@ def _files(run: Path, pattern: str) -> list[Path]:
     return sorted(file for file in run.glob(pattern) if file.resolve().is_relative_to(run.resolve()))
 
 
-def _markdown(file: Path) -> list[Block]:
-    remedy = "let the run's command write it again"
-    content = read_file(file, remedy)
-    try:
-        return read_markdown(content.decode())
-    except ValueError as error:
-        raise InputError(f"{file} is damaged ({error}): {remedy}") from error
+def _tables(run: Path) -> list[Block]:
+    """What `show_tables` kept; of long tables the first rows."""
+    if file := _files(run, DATA):
+        tables, notes = read_tables(file[0])
+        return [*map(_beginning, tables), *notes]
+    if _files(run, "table.md"):
+        return [f"This run keeps its tables as text only, in table.md; its command, run again, writes {DATA} too."]
+    return []
 
 
-def read_markdown(text: str) -> list[Block]:
-    """What `runs.markdown` wrote: tables, the line in bold above one as its title, the text below as its caption.
-
-    Of a long table the first rows. Raises ValueError for a table with a torn row.
-    """
-    blocks: list[Block] = []
-    title = ""
-    for part in filter(None, re.split(r"\n\s*\n", text.strip())):
-        lines = part.splitlines()
-        if len(lines) > 2 and all(line.startswith("|") for line in lines):
-            header, _, *body = (
-                # A bar inside a cell is escaped.
-                [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
-                for line in lines[: ROWS + 2]
-            )
-            if any(len(row) != len(header) for row in body):
-                raise ValueError("a row of a table has other columns than its header")
-            # Two columns may have one name, under different parts of a printed table.
-            names = [name + " " * header[:i].count(name) for i, name in enumerate(header)]
-            note = f"The first {ROWS} of {len(lines) - 2} rows; the file has them all." if len(lines) > ROWS + 2 else ""
-            blocks.append(Table([dict(zip(names, row, strict=True)) for row in body], title=title, caption=note))
-            title = ""
-        elif bold := re.fullmatch(r"\*\*(.*)\*\*|#+ +(.*)", part):
-            title = bold[1] or bold[2]
-        elif blocks and isinstance(blocks[-1], Table) and not blocks[-1].caption and not title:
-            blocks[-1] = dataclasses.replace(blocks[-1], caption=part)
-        else:
-            blocks.append(f"{title}\n{part}".strip())
-            title = ""
-    return blocks
+def _beginning(table: Table) -> Table:
+    if len(table.rows) <= ROWS:
+        return table
+    cut = f"The first {ROWS} of {len(table.rows)} rows; the file has them all."
+    return dataclasses.replace(table, rows=table.rows[:ROWS], caption=f"{table.caption} {cut}".strip())
 
 
 def _images(file: Path) -> dict[tuple[str, str], int]:

@@ -1,7 +1,6 @@
 """What a run keeps is found again, and what is damaged, another's or in its place is named and refused."""
 
 import dataclasses
-import json
 import shutil
 
 import numpy as np
@@ -13,7 +12,6 @@ from cnnjax import InputError
 from cnnjax.runs import Progress, open_run
 from cnnjax.sweep import cells
 from cnnjax.sweep.cell import STATE
-from cnnjax.sweep.kept import Folder, folder_of, measured_once
 from cnnjax.training import init_states
 from tests.sweep import tiny_sweep
 from tests.sweep.tiny_sweep import plan
@@ -24,7 +22,7 @@ PLANS = [plan("slow"), plan("fast", 0.1)]
 
 def swept(path, *, seeds=2, data=DATA):
     with open_run("sweep", {"seeds": seeds}, out=path) as run, Progress(len(PLANS)) as progress:
-        return cells.sweep(run, PLANS, data, None, seeds=seeds, progress=progress)
+        return cells.sweep(run, PLANS, data, seeds=seeds, progress=progress).outcomes
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,7 @@ def test_the_remedy_gives_the_same_bytes(whole, finished):
 
 def test_classes_that_do_not_exist_are_refused(finished):
     with open_run("sweep", {"seeds": 2}, out=finished) as run:
-        folder_of(run, "slow").save("predictions.safetensors", {"test/classes": np.full((2, 12), 3, np.uint16)})
+        run.cell("slow").save("predictions.safetensors", {"test/classes": np.full((2, 12), 3, np.uint16)})
     with pytest.raises(InputError, match=r"predictions\.safetensors does not hold the answers of 2 networks among 3"):
         swept(finished)
 
@@ -83,7 +81,7 @@ def test_classes_that_do_not_exist_are_refused(finished):
 def test_a_state_of_no_step_of_the_training_is_refused(finished, step):
     weights = finished / "cells" / "slow" / "weights.safetensors"
     with open_run("sweep", {"seeds": 2}, out=finished) as run:
-        folder = folder_of(run, "slow")
+        folder = run.cell("slow")
         states = init_states(PLANS[0].spec, range(2), DATA.train.images.shape[1:])
         folder.save(STATE, dataclasses.replace(states, step=np.full(2, step, np.int32)))
     weights.unlink()
@@ -128,40 +126,6 @@ def test_other_images_are_refused(finished):
     other.train.images[0, 0, 0, 0] ^= 1
     with pytest.raises(InputError, match="images of noise are not those that"):
         swept(finished, data=other)
-
-
-def test_a_json_value_comes_back_or_is_refused(tmp_path):
-    folder = Folder(tmp_path, "demo 1/a")
-    value = {"counts": [1, 2.5, None], "text": "±"}
-    folder.save_json("result.json", value)
-    assert folder.json("result.json") == value
-    content = json.loads((tmp_path / "result.json").read_text())
-    for changed in (
-        {**content, "value": {**value, "text": "+"}},
-        {**content, "of": "demo 1/b/result.json"},
-        {**content, "sha256": None},
-        {"value": value},
-        value,
-    ):
-        (tmp_path / "result.json").write_text(json.dumps(changed))
-        with pytest.raises(InputError, match=r"result\.json cannot be read .*delete it"):
-            folder.json("result.json")
-    Folder(tmp_path, "demo 1/b").save_json("result.json", value)
-    with pytest.raises(InputError, match=r"is not of demo 1/a/result\.json, but of demo 1/b"):
-        folder.json("result.json")
-
-
-def test_a_measurement_of_another_run_is_refused(tmp_path):
-    for number in (1, 2):
-        with open_run("demo", {"number": number}, out=tmp_path / f"{number}") as run, Progress(1) as progress:
-            assert measured_once(run, progress, "a", lambda number=number: number) == number
-    shutil.copy(tmp_path / "1" / "cells" / "a" / "result.json", tmp_path / "2" / "cells" / "a" / "result.json")
-    with (
-        open_run("demo", {"number": 2}, out=tmp_path / "2") as run,
-        Progress(1) as progress,
-        pytest.raises(InputError, match=r"result\.json is not of demo"),
-    ):
-        measured_once(run, progress, "a", lambda: 3)
 
 
 def test_the_mark_does_not_depend_on_where_a_run_lies(whole):

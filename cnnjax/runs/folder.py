@@ -1,4 +1,4 @@
-"""What a run keeps of its cells, each file for itself, so that a killed run goes on where it was.
+"""What a run keeps of a cell, each file for itself, so that a killed run goes on where it was.
 
 Every file names the run, the cell and itself, and carries a digest: what is damaged, or another's, is refused.
 """
@@ -6,18 +6,13 @@ Every file names the run, the cell and itself, and carries a digest: what is dam
 import dataclasses
 import hashlib
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import PyTree
 
 from cnnjax.errors import InputError
 from cnnjax.files import read_json, write_atomic
-from cnnjax.runs import Progress, RunDirectory
-from cnnjax.training import load_tree, read_arrays, save_tree
 
 _AGAIN = "delete it to compute it again"
 
@@ -34,12 +29,16 @@ class Folder:
         """Whether there is something of that name."""
         return (self.path / name).exists()
 
-    def save(self, name: str, tree: PyTree, **about: Any) -> None:
+    def save(self, name: str, tree: Any, **about: Any) -> None:
         """Write arrays, and JSON values beside them (`save_tree`)."""
+        from cnnjax.training import save_tree
+
         save_tree(self.path / name, tree, of=self.of, **about)
 
-    def load(self, name: str, like: PyTree, *, remedy: str = _AGAIN) -> PyTree:
+    def load(self, name: str, like: Any, *, remedy: str = _AGAIN) -> Any:
         """Arrays in the structure of `like` (`load_tree`)."""
+        from cnnjax.training import load_tree
+
         return load_tree(self.path / name, like, of=self.of, remedy=remedy)[0]
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
@@ -48,6 +47,8 @@ class Folder:
 
     def described(self, name: str, *, remedy: str = _AGAIN) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by their names, and what was written beside them."""
+        from cnnjax.training import read_arrays
+
         arrays, about = read_arrays(self.path / name, of=self.of, remedy=remedy)
         return dict(arrays), about
 
@@ -78,24 +79,5 @@ class Folder:
         return self.of and f"{self.of}/{name}"
 
 
-def folder_of(run: RunDirectory, cell: str) -> Folder:
-    """The folder of a cell of a run, made if need be."""
-    return Folder(run.cell(cell), f"{run.identity}/{cell}")
-
-
 def _digest(of: str, value: Any) -> str:
     return hashlib.sha256(json.dumps([of, value]).encode()).hexdigest()
-
-
-def measured_once(directory: RunDirectory, progress: Progress, label: str, measure: Callable[[], Any]) -> Any:
-    """What `measure()` returns, JSON, as the cell `label` of a run; from its file where it was measured earlier."""
-    folder, name = folder_of(directory, label), "result.json"
-    if folder.has(name):
-        progress.skip(label)
-    else:
-        progress.cell(label)
-        began = time.perf_counter()
-        result = measure()
-        directory.log(cell=label, seconds=time.perf_counter() - began)
-        folder.save_json(name, result)
-    return folder.json(name)
