@@ -1,7 +1,7 @@
 """From predictions to scores: the summary with a row for each network, and every score with both its intervals."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def _columns(arrays: Mapping[str, np.ndarray], of: Sweep, parts: Parts) -> dict[
     return found | {name: stacked(orbit, among) for name, (orbit, among) in parts.items() if among.any()}
 
 
-def _scores(name: str, means: Columns) -> dict[str, np.ndarray]:
+def _scores(name: str, means: Mapping[str, Any]) -> dict[str, Any]:
     return {"accuracy": means["correct"]} if name == "test" else analysis.scores(means)
 
 
@@ -107,7 +107,7 @@ def _fills(columns: Mapping[str, Columns]) -> Columns | None:
     return {name: columns[name]["agree"] for name in names} if set(names) <= set(columns) else None
 
 
-def _gap(means: Columns) -> np.ndarray:
+def _gap(means: Mapping[str, Any]) -> Any:
     return means["shift_circular"] - means["shift_zero"]
 
 
