@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from cnnjax.kernels import machine_code
 from cnnjax.kernels.choice import by_tiles
+from cnnjax.kernels.gather import weight_layout
 from cnnjax.kernels.geometry import Geometry, Pass
 from cnnjax.kernels.shares import called, shares
 from cnnjax.kernels.targets import target
-from cnnjax.kernels.tiles import WEIGHTS
+from cnnjax.kernels.tiles import PLACES, layout, tiles_of
 
 
 def call(
@@ -51,9 +53,9 @@ def call(
         result, shape = result.sum(0) if parts > 1 else result, geometry.kernel
     else:
         if tiled:
-            b = _transformed(b, which, plan.w_size)
+            b = _transformed(b, flat, which)
         elif not flat.depthwise:
-            b = _arranged(b, flat, which, plan.w_size)
+            b = _arranged(b, flat, which)
         written = flat.maps if which == "input" else flat.made
         made = [jax.ShapeDtypeStruct((parts, copies, here, *written), jnp.float32)]
         if plan.scratch:
@@ -75,26 +77,44 @@ def _shared(x: Array, shape: tuple[int, ...], parts: int, maps: int | None, copi
     return jnp.swapaxes(x.reshape(copies, parts, maps, *shape), 0, 1)
 
 
-def _arranged(kernel: Array, geometry: Geometry, which: Pass, size: int) -> Array:
-    """Weights (..., window, in, features) as (..., groups, window, read, made), with zeros up to this size."""
+def _arranged(kernel: Array, geometry: Geometry, which: Pass) -> Array:
+    """Weights (..., window, in, features) as `gather` reads them, in one axis."""
+    layout = weight_layout(geometry, machine_code.processor(), gradient=which == "input")
     groups, (*lead, kh, kw, read, features) = geometry.groups, kernel.shape
     made = features // groups
     kernel = jnp.moveaxis(kernel.reshape(*lead, kh, kw, read, groups, made), -2, -5)
     if which == "input":
         kernel, read, made = jnp.swapaxes(kernel, -2, -1), made, read
-    padded = size // (groups * math.prod(geometry.window) * read)
-    return jnp.pad(kernel, [(0, 0)] * (kernel.ndim - 1) + [(0, padded - made)])
+    return _packed(kernel.reshape(*lead, groups, kh * kw * read, made), layout.padded, layout.width)
 
 
-def _transformed(kernel: Array, which: Pass, size: int) -> Array:
-    """Weights (..., 3, 3, in, features) as (..., 16 + 9, read, made), with zeros up to this size."""
-    if which == "input":
+def _transformed(kernel: Array, geometry: Geometry, which: Pass) -> Array:
+    """Weights (..., 3, 3, in, features) as `winograd` reads them, in one axis."""
+    gradient = which == "input"
+    it = layout(tiles_of(geometry, gradient=gradient), machine_code.processor())
+    if gradient:
         # Once, before all that reads it several times.
         kernel = lax.optimization_barrier(jnp.swapaxes(jnp.flip(kernel, (-4, -3)), -2, -1))
     *lead, _, _, read, made = kernel.shape
-    kernel = jnp.pad(kernel, [(0, 0)] * (kernel.ndim - 1) + [(0, size // (WEIGHTS * read) - made)])
-    places = _spread_window(_spread_window(kernel, -4), -3)
-    return jnp.concatenate([part.reshape(*lead, -1, *kernel.shape[-2:]) for part in (places, kernel)], axis=-3)
+    places = _spread_window(_spread_window(kernel, -4), -3).reshape(*lead, PLACES, read, made)
+    window = _filled_up(kernel, it.made).reshape(*lead, -1)
+    return jnp.concatenate([_packed(places, it.made, it.width), window], -1)
+
+
+def _packed(matrices: Array, size: int, width: int) -> Array:
+    """Matrices (..., n, read, made) in one axis, each as (size / width, read, width), with zeros up to this size."""
+    *lead, n, read, _ = matrices.shape
+    matrices = _filled_up(matrices, size)
+    whole = size // width
+    parts = [jnp.swapaxes(matrices[..., : whole * width].reshape(*lead, n, read, whole, width), -3, -2)]
+    if size > whole * width:
+        parts.append(matrices[..., whole * width :])
+    return jnp.concatenate([part.reshape(*lead, n, -1) for part in parts], -1).reshape(*lead, -1)
+
+
+def _filled_up(x: Array, size: int) -> Array:
+    """The same with zeros up to this size of its last axis."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, size - x.shape[-1])])
 
 
 def _spread_window(kernel: Array, axis: int) -> Array:

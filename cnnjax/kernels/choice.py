@@ -10,11 +10,12 @@ from cnnjax.kernels.tiles import PLACES, tiles_of
 from cnnjax.kernels.vectors import Processor
 from cnnjax.kernels.weight_gradient import weight_products
 
-# Measured on a core of Zen 4 with AVX-512, XLA's time over the kernel's: 3×3 windows of 147,456 to 2,359,296 weights
-# over 64 to 3,136 pixels are 1.1 to 2.0 forward and for the input gradient, 1.0 to 1.6 for the weights; with 9,437,184
-# weights, more than the caches hold, 0.3, 0.4 and 0.75. For one tap XLA has products of matrices: 0.85 to 1.1 with
-# 1,048,576 weights.
-_MOST_WEIGHTS, _MOST_OF_ONE_TAP = 2_500_000, 1_000_000
+# Measured on one core, XLA's time over the kernel's. Gradients of 147,456 to 2,359,296 weights in 3×3 windows over 64
+# to 3,136 pixels: 1.0 to 1.6 (Zen 4, AVX-512); of 9,437,184, more than the caches hold, 0.75, and 0.55 on Zen 3 with
+# AVX2. With so many, forward and input gradient are 1.2 and 2.5 (Zen 3, 256 pixels). For one tap XLA has products of
+# matrices, as fast in a loop as outside: 0.8 to 1.1 with 1,048,576 weights on both.
+_MOST_WEIGHTS = {"forward": 10_000_000, "input": 10_000_000, "weights": 2_500_000}
+_MOST_OF_ONE_TAP = 1_000_000
 
 # Input gradients of up to 4 channels, which fill the shortest vector at most, are 0.5 to 0.75 at a stride of 4 and 1.0
 # at a stride of 2; those of 8 and 16 channels 2.0 at strides of 3 and 4.
@@ -35,7 +36,7 @@ def against_kernel(geometry: Geometry, which: Pass, *, copies: int, maps: int, d
     work = copies * maps * geometry.operations
     if work < _LEAST_OPERATIONS or not math.prod(geometry.out):
         return f"only {work:,} operations"
-    weights, most = math.prod(geometry.kernel), _MOST_OF_ONE_TAP if geometry.pointwise else _MOST_WEIGHTS
+    weights, most = math.prod(geometry.kernel), _MOST_OF_ONE_TAP if geometry.pointwise else _MOST_WEIGHTS[which]
     if weights > most and copies == 1:  # several at once are XLA's slowest
         return f"{weights:,} weights"
     if which == "input" and geometry.channels <= _FEW_CHANNELS and min(geometry.stride) >= _WIDE_STRIDE and copies == 1:
@@ -67,7 +68,7 @@ _TILE = 80
 _WEIGHT, _FAR_WEIGHT, _MANY = 800, 2500, 300_000
 _CALL = 1e6
 _GAIN = 1.1
-_MOST_OF_TILES = 1_000_000  # weights, as far as was measured
+_MOST_OF_TILES = 600_000  # weights: with 884,736 the window's own products are 1.5 times as fast on Zen 3
 
 
 def by_tiles(geometry: Geometry, which: Pass, *, maps: int) -> bool:

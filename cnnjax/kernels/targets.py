@@ -16,8 +16,9 @@ from cnnjax.kernels.handler import Plan, handler, module
 from cnnjax.kernels.vectors import Processor
 from cnnjax.kernels.winograd import winograd
 
-_CALL = "2"  # the version of operands and results of a call: programs in a compilation cache know it by its name
+_CALL = "3"  # the version of operands and results of a call: programs in a compilation cache know it by its name
 _OPERATIONS = 6e6  # in a unit: enough that taking one costs nothing
+_PIXELS = 128
 _lock = threading.Lock()
 
 
@@ -77,14 +78,16 @@ def planned(geometry: Geometry, which: Pass, processor: Processor, *, tiled: boo
         tiles = min(rows, max(tiles, weight_gradient.tiles_for(geometry, processor)))
     maps, made, weights = (math.prod(shape) for shape in (geometry.maps, geometry.made, geometry.kernel))
     if not sums and not geometry.depthwise:
-        channels = gather.padded_channels(geometry, processor, gradient=which == "input")
+        channels = gather.weight_layout(geometry, processor, gradient=which == "input").padded
         read = (geometry.features if which == "input" else geometry.channels) // geometry.groups
         weights = geometry.groups * math.prod(geometry.window) * read * channels
     sizes = {"forward": (maps, weights, made), "input": (made, weights, maps), "weights": (maps, made, weights)}[which]
     units = max(1, round(_OPERATIONS * tiles / max(1, geometry.operations)))
-    if sums and 4 * weights > weight_gradient.NEAR:
-        # Writing a chunk's sum and reading it again takes as long as the products of a hundred pixels.
-        units = max(units, math.ceil(512 * tiles / max(1, math.prod(geometry.out))))
+    if 4 * weights > weight_gradient.NEAR:
+        # Writing a chunk's sum and reading it again takes as long as the products of a hundred pixels, and reading
+        # weights from afar as long as those of some ten.
+        pixels = geometry.out if which != "input" else geometry.size
+        units = max(units, math.ceil((512 if sums else _PIXELS) * tiles / max(1, math.prod(pixels))))
     return Plan(
         tiles=tiles,
         units=units,

@@ -56,6 +56,8 @@ class Layout(NamedTuple):
     """From a tile to the next: channels read, up to whole vectors."""
     made: int
     """From a tile that is made to the next: channels made, up to whole vectors, as in the weights."""
+    width: int
+    """Channels made whose weights lie together."""
 
     @property
     def read_place(self) -> int:
@@ -75,7 +77,7 @@ class Layout(NamedTuple):
 
 def layout(tiles: Tiles, processor: Processor) -> Layout:
     """How a worker computes these tiles."""
-    lanes, _, most = shares(tiles.made_channels, TOGETHER, processor)
+    lanes, cut, most = shares(tiles.made_channels, TOGETHER, processor)
     held = math.ceil(TOGETHER / math.ceil(TOGETHER / most))
     together = TOGETHER // held * held
     whole = lambda channels, lanes: math.ceil(channels / lanes) * lanes  # noqa: E731
@@ -85,4 +87,5 @@ def layout(tiles: Tiles, processor: Processor) -> Layout:
         unit=max(d for d in range(1, min(together, tiles.per_map) + 1) if tiles.per_map % d == 0),
         read=whole(tiles.read_channels, processor.lanes_for(tiles.read_channels)),
         made=whole(tiles.made_channels, lanes),
+        width=cut[0].width(lanes),
     )

@@ -34,6 +34,10 @@ class Share(NamedTuple):
     parts: tuple[int, ...]
     """How many channels each vector holds."""
 
+    def width(self, lanes: int) -> int:
+        """Numbers in its vectors."""
+        return len(self.parts) * lanes
+
 
 def shares(channels: int, items: int, processor: Processor) -> tuple[int, list[Share], int]:
     """Lanes, how channels are shared out to vectors, and how many of `items` broadcast values to meet at once."""

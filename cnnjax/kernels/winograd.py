@@ -30,8 +30,9 @@ _PRODUCTS = 32  # written out in one round of the innermost loop: LLVM takes a m
 def winograd(geometry: Geometry, processor: Processor, *, gradient: bool, name: str) -> str:
     """`void name(in, weights, out, begin, end, scratch)`: maps of two axes made of maps.
 
-    Weights are (16 + 9, channels read, channels made): the transformed window, then the window, which is turned around
-    for the gradient; the last axis is filled up with zeros to `layout(...).made`.
+    Weights are the transformed window, then the window, which is turned around for the gradient: 16 + 9 matrices
+    (channels read, channels made). Channels made are filled up with zeros to `layout(...).made`. Each of the 16 lies as
+    (channels made / `layout(...).width`, channels read, width), so that what one loop reads follows each other.
     """
     tiles = tiles_of(geometry, gradient=gradient)
     sizes = layout(tiles, processor)
@@ -105,20 +106,20 @@ class _Steps:
         )
         for share in self.cut:
             with c.loop(0, share.repeats) as o:
-                offset = c.add(c.mul(o, len(share.parts) * lanes), share.first)
-                w, y = c.at(weights, offset), c.at(made, offset)
+                offset = c.add(c.mul(o, share.width(lanes)), share.first)
+                w, y = c.at(weights, c.mul(offset, self.tiles.read_channels)), c.at(made, offset)
                 with c.loop(0, count, sizes.held) as t:
                     self._block(share, c.at(read, c.mul(t, sizes.read)), w, c.at(y, c.mul(t, sizes.made)))
 
     def _block(self, share: Share, x: str, w: str, y: str) -> None:
         c, sizes, maker, channels = self.c, self.sizes, self.maker, self.tiles.read_channels
         sums = [[maker.zero() for _ in share.parts] for _ in range(sizes.held)]
-        most = max(1, _PRODUCTS // (sizes.held * len(share.parts)))
+        most, width = max(1, _PRODUCTS // (sizes.held * len(share.parts))), share.width(maker.lanes)
         unroll = next(u for u in range(most, 0, -1) if channels % u == 0)
         with c.loop(0, channels, unroll) as k:
-            here, w_here = c.at(x, k), c.at(w, c.mul(k, sizes.made))
+            here, w_here = c.at(x, k), c.at(w, c.mul(k, width))
             for u in range(unroll):
-                line = c.at(w_here, u * sizes.made)
+                line = c.at(w_here, u * width)
                 weights = [maker.load(c.at(line, v * maker.lanes), maker.lanes) for v in range(len(share.parts))]
                 for t, row in enumerate(sums):
                     value = maker.splat(c.load("float", c.at(here, t * sizes.read + u)))

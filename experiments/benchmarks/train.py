@@ -26,7 +26,7 @@ import numpy as np
 from cnnjax import runtime
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, Table, main, open_run, show_tables
-from cnnjax.training import StepSpec, TrainConfig, init_state, train_step
+from cnnjax.training import StepSpec, TrainConfig, TrainState, init_state, train_step
 from experiments.benchmarks.measure import Ratio, check_cpu, geometric_mean, interleave, speed_ratio, without_kernels
 from experiments.benchmarks.networks import CASES, Case
 
@@ -86,11 +86,7 @@ def run(config: Config) -> Path:
 
 def _measured(name: str, case: Case, peers: Any, seconds: float, compiled: bool) -> list[dict[str, Any]]:
     """A row for the training step and one for the forward pass."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (case.batch, case.side, case.side, case.channels), np.uint8)
-    labels = rng.integers(0, 10, case.batch)
-    spec = StepSpec(case.network(), "sgd", case.batch, _as_they_are)
-    state = jax.tree.map(np.asarray, init_state(spec, jax.random.key(0), images.shape[1:]))
+    spec, state, images, labels = training(case)
     network = peers.peer(name, state.variables["params"])
     theirs = {"peer": network} | ({"compiled": peers.compiled(network)} if compiled else {})
 
@@ -113,6 +109,15 @@ def _measured(name: str, case: Case, peers: Any, seconds: float, compiled: bool)
     return [_row(name, case, "training step", interleave(step, seconds=seconds)), *rows]
 
 
+def training(case: Case) -> tuple[StepSpec, TrainState, np.ndarray, np.ndarray]:
+    """What a network's step is made of: its first state, and random images with labels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (case.batch, case.side, case.side, case.channels), np.uint8)
+    spec = StepSpec(case.network(), "sgd", case.batch, _as_they_are)
+    state = jax.tree.map(np.asarray, init_state(spec, jax.random.key(0), images.shape[1:]))
+    return spec, state, images, rng.integers(0, 10, case.batch)
+
+
 def _as_they_are(key: jax.Array, images: jax.Array, strengths: Any) -> jax.Array:
     return images
 
@@ -126,21 +131,26 @@ def _forward(spec: StepSpec, state: Any, pixels: np.ndarray) -> Callable[[], np.
 
 def _step(spec: StepSpec, state: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
     """A step of the training, after one that compiled it; gives the loss before."""
-    recipe = TrainConfig(
-        epochs=1, learning_rate=LEARNING_RATE, schedule="constant", warmup=0.0, weight_decay=WEIGHT_DECAY,
-        batch_size=len(images),
-    )  # fmt: skip
-    rest = jnp.arange(len(images)), jnp.asarray(images), jnp.asarray(labels, jnp.int32), recipe.hyper(len(images)), ()
-    compiled = runtime.jit(functools.partial(train_step, spec), donate_argnums=0)
-    key, kept = jax.random.key(0), [jax.tree.map(jnp.array, state)]
-    compiled(jax.tree.map(jnp.array, state), key, *rest)
+    compiled, rest = runtime.jit(functools.partial(train_step, spec), donate_argnums=0), step_arguments(images, labels)
+    kept = [jax.tree.map(jnp.array, state)]
+    compiled(jax.tree.map(jnp.array, state), *rest)
 
     def step() -> float:
-        new, metrics = jax.block_until_ready(compiled(kept.pop(), key, *rest))
+        new, metrics = jax.block_until_ready(compiled(kept.pop(), *rest))
         kept.append(new)
         return float(metrics["loss"])
 
     return step
+
+
+def step_arguments(images: np.ndarray, labels: np.ndarray) -> tuple[Any, ...]:
+    """What a step takes after the state: all images are one batch."""
+    recipe = TrainConfig(
+        epochs=1, learning_rate=LEARNING_RATE, schedule="constant", warmup=0.0, weight_decay=WEIGHT_DECAY,
+        batch_size=len(images),
+    )  # fmt: skip
+    data = jnp.arange(len(images)), jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    return jax.random.key(0), *data, recipe.hyper(len(images)), ()
 
 
 def _check_equal(what: str, results: dict[str, np.ndarray], within: float) -> None:
