@@ -35,6 +35,9 @@ def pytest_collection_modifyitems(items):
     pytest-xdist hands out the files in this order, so that no worker ends with a long one while the other waits.
     """
     items.sort(key=lambda item: (item.path.suffix != ".ipynb", "experiments" not in item.path.parts))
+    for item in items:
+        if item.path.name == "analysis.ipynb":  # a minute; tests/test_documents.py looks for what it uses
+            item.add_marker(pytest.mark.slow)
     if settings.get_current_profile_name() == "thorough":
         for item in items:
             if is_hypothesis_test(getattr(item, "obj", None)):

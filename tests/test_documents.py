@@ -1,6 +1,9 @@
 """What the documents print can be run: their Python as it stands, their commands as far as their options."""
 
+import ast
 import csv
+import inspect
+import json
 import re
 import runpy
 import shlex
@@ -68,6 +71,23 @@ def test_a_command_names_an_experiment_and_its_options(command, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(file), *options])
     runpy.run_path(str(file if file.exists() else file.with_suffix("") / "__main__.py"), run_name="__main__")
     assert len(read) == 1
+
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_what_a_notebook_uses_of_a_module_is_there(notebook):
+    """All of them are run too, the long one by `pytest -m slow`."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
+    tree, names = ast.parse("\n".join(line for line in lines if not line.startswith("%"))), {}
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), notebook.name, "exec"), names)
+    used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    of_modules = [(names[node.value.id], node.attr) for node in used if inspect.ismodule(names.get(node.value.id))]
+    assert len(of_modules) > 10
+    assert [(module.__name__, name) for module, name in of_modules if not hasattr(module, name)] == []
 
 
 def test_files_that_are_named_are_there():
