@@ -1,7 +1,7 @@
 """The networks whose weights are published for PyTorch, by the names that they have there."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -40,11 +40,15 @@ class Network(NamedTuple):
     """The name there of that convolution."""
     last: str
     """The name there of the layer that scores classes."""
+    also: Mapping[str, str] = {}
+    """Layers that timm's files have under another name, and torchvision's for each."""
 
 
 _numbered = dict(first="features.0", last="classifier.6")
 _named = dict(path="conv1/conv", first="conv1", last="fc")
-_vgg = functools.partial(Network, names=torch_names.vgg, path="stage1_conv1/conv", **_numbered)
+_vgg = functools.partial(
+    Network, names=torch_names.vgg, path="stage1_conv1/conv", also=torch_names.TIMM_VGG, **_numbered
+)
 _resnet = functools.partial(Network, names=torch_names.resnet, **_named)
 _blurred = functools.partial(Network, names=torch_names.blurred_resnet, **_named)
 NETWORKS = {

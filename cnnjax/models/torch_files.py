@@ -1,5 +1,6 @@
 """The arrays of a safetensors file by name; one message for a file that is none, and for arrays that are others."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -26,18 +27,27 @@ save_file({{name: x.contiguous().clone() for name, x in kept.items() if torch.is
 class Arrays:
     """The arrays in a file, which are read when asked for. What stands before all names is left out.
 
-    `anchor` is a name that the file should have: what stands before it is left out if it stands before all.
+    `anchor` is a name that the file should have: what stands before it is left out if it stands before all. `also` are
+    layers that may have another name in it, and the name that they get here; their kernels are those of dense layers.
     Raises `InputError` for what is no safetensors file.
     """
 
-    def __init__(self, path: Path, anchor: str):
+    def __init__(self, path: Path, anchor: str, also: Mapping[str, str]):
         self.file = _opened(path)
         names = list(self.file.keys())
         before = (name.removesuffix(anchor) for name in names if name.endswith(anchor))
         self.prefix = next((start for start in before if all(name.startswith(start) for name in names)), "")
-        views = {name.removeprefix(self.prefix): self.file.get_slice(name) for name in names}
-        self.shapes = {name: tuple(view.get_shape()) for name, view in views.items()}
-        self.described = {name: described(view.get_shape(), view.get_dtype()) for name, view in views.items()}
+        self.there: dict[str, str] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.described: dict[str, str] = {}
+        for name in names:
+            layer, dot, parameter = name.removeprefix(self.prefix).rpartition(".")
+            view, here = self.file.get_slice(name), also.get(layer, layer) + dot + parameter
+            shape = tuple(view.get_shape())
+            if layer in also and len(shape) > 2:
+                shape = (shape[0], math.prod(shape[1:]))
+            self.there[here], self.shapes[here] = name, shape
+            self.described[here] = described(shape, view.get_dtype())
 
     def size(self, name: str, axis: int) -> int | None:
         """The length of an array along an axis, None where there is none."""
@@ -46,7 +56,7 @@ class Arrays:
 
     def read(self, name: str) -> np.ndarray:
         """The array of that name."""
-        return self.file.get_tensor(self.prefix + name)
+        return self.file.get_tensor(self.there[name]).reshape(self.shapes[name])
 
 
 def described(shape: Iterable[int], dtype: str = "F32") -> str:

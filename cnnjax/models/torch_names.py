@@ -34,6 +34,10 @@ def vgg(model: Any) -> Names:
     return Names(layers | dict(fc6="classifier.0", fc7="classifier.3", logits="classifier.6"))
 
 
+TIMM_VGG = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
+"""What timm calls layers of its VGGs, by torchvision's name; the first two are convolutions there."""
+
+
 def resnet(model: Any) -> Names:
     """The names in torchvision's ResNets."""
     return _resnet(model, blurred=False)

@@ -33,7 +33,7 @@ COLOURS = 3
 def load_weights(
     name: str, path: str | os.PathLike, *, in_chans: int | None = None, key: Key[Array, ""] | None = None, **fields: Any
 ) -> tuple[nn.Module, PyTree]:
-    """The network and its variables from a safetensors file with the parameter names of torchvision.
+    """The network and its variables from a safetensors file with the parameter names of torchvision or timm.
 
         model, variables = models.load_weights("resnet34", "resnet34.safetensors")
         logits, activations = model.apply(variables, images)
@@ -41,8 +41,8 @@ def load_weights(
     `name` is that of a network here and there: "resnet18" to "resnet152", "resnext50_32x4d", "resnext101_32x8d",
     "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2", "vgg11" to "vgg19", "vgg11_bn" to "vgg19_bn"; "alexnet",
     which has one tower, `alexnet_one_tower` here; or "resnet18_lpf4" to "resnet101_lpf4", Zhang's anti-aliased ones
-    (`taps=3` for a file called lpf3). The names in timm's files of ResNets are the same. What stands before all names
-    in a file, as "module." or "model.", is left out.
+    (`taps=3` for a file called lpf3). timm has the same names in its ResNets, and others for the dense layers of VGGs.
+    What stands before all names in a file, as "module." or "model.", is left out.
 
     Logits are PyTorch's for the same pixels: images are in [0, 1] and the network standardises them, with ImageNet's
     `mean` and `std`. Files do not say with what they were trained: other constants are given in `fields`, as are all
@@ -67,7 +67,7 @@ def load_weights(
     if in_chans is not None and in_chans < 1:
         raise InputError(f"in_chans={in_chans} must be at least 1: 1 for grey images, 3 for colour")
     first, head = f"{network.first}.weight", [f"{network.last}.{parameter}" for parameter in ("weight", "bias")]
-    arrays = Arrays(path, first)
+    arrays = Arrays(path, first, network.also)
     classes, channels = arrays.size(head[0], 0), arrays.size(first, 1) or COLOURS
     in_chans = in_chans or channels
     model, expected = _expected(network, {"num_classes": classes or 1000, **fields}, in_chans)

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from torchvision_scheme import RESNETS, VGGS, alexnet_shapes, resnet_shapes, vgg_shapes
+from torchvision_scheme import RESNETS, VGGS, alexnet_shapes, resnet_shapes, timm_vgg, vgg_shapes
 
 from cnnjax import InputError, models
 from cnnjax.models import published, torch_layout
@@ -238,6 +238,28 @@ def test_vgg_without_its_head_keeps_its_names(tmp_path):
     with pytest.warns(UserWarning, match="has no head"):
         _, variables = models.load_weights("vgg11", tmp_path / "a.safetensors", num_classes=4, **fields)
     assert variables["params"]["logits"]["kernel"].shape == (3, 4)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg11_bn"])
+def test_timms_names_of_a_vgg_are_read_too(name, tmp_path):
+    path, fields = tmp_path / "a.safetensors", dict(widths=(2, 3), depth=1, dense_widths=(6, 5))
+    shapes = vgg_shapes((1, 1), normalised=name.endswith("bn"), widths=(2, 3), dense_widths=(6, 5), num_classes=4)
+    # Two stages leave 56 positions a side of images of 224.
+    shapes["classifier.0.weight"] = (6, 3 * 56 * 56)
+    arrays = draw(shapes)
+    save_file(arrays, path)
+    _, expected = models.load_weights(name, path, **fields)
+    renamed = timm_vgg(arrays, side=56)
+    assert renamed["pre_logits.fc1.weight"].shape == (6, 3, 56, 56)
+    for prefix in ("", "model."):
+        save_file({prefix + key: array for key, array in renamed.items()}, path)
+        _, found = models.load_weights(name, path, **fields)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    save_file(without(renamed, "head.fc.weight", "head.fc.bias"), path)
+    with pytest.warns(UserWarning, match="has no head: one for 4 classes"):
+        models.load_weights(name, path, num_classes=4, **fields)
+    save_file(without(renamed, "pre_logits.fc2.bias"), path)
+    assert "missing (1): classifier.3.bias" in error_of(models.load_weights, name, path, **fields)
 
 
 def test_grey_images_see_the_sum_of_the_colours_kernels(tmp_path):

@@ -81,3 +81,16 @@ def vgg_shapes(depths, *, normalised, widths=(64, 128, 256, 512, 512), dense_wid
         shapes |= {f"classifier.{number}.weight": (width, units), f"classifier.{number}.bias": (width,)}
         units = width
     return shapes
+
+
+def timm_vgg(arrays, *, side=7):
+    """A VGG of torchvision's as timm has it: a head of convolutions, of which the first is as large as its map."""
+    names = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
+    sides = {"classifier.0.weight": side, "classifier.3.weight": 1}
+    found = {}
+    for name, array in arrays.items():
+        layer, _, parameter = name.rpartition(".")
+        if name in sides:
+            array = array.reshape(len(array), -1, sides[name], sides[name])
+        found[f"{names.get(layer, layer)}.{parameter}"] = array
+    return found
