@@ -2,6 +2,10 @@
 
 `f` takes images (batch, height, width, channels), or signals (batch, length, channels), and returns activations: an
 array, or any tree of arrays, as a model's `(logits, activations)`. What is "per activation" comes as a tree like f's.
+`classify` may return such a pair, or logits only.
+
+Given as `models.bind(model, variables)`, networks of one architecture share what is compiled. Any other function is
+traced anew by each call, for what it closes over may have changed in between.
 
 Fields (`fields`): which pixels a unit reads.
 

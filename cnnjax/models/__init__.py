@@ -9,6 +9,7 @@ from cnnjax.models.all_conv import (
     group_all_conv,
     strided_cnn_c,
 )
+from cnnjax.models.binding import bind
 from cnnjax.models.bridge.from_torch import from_exported, from_torch
 from cnnjax.models.conv_net import ConvNet
 from cnnjax.models.lenet import LeNet5, lenet5
@@ -61,6 +62,7 @@ __all__ = [
     "alexnet_small",
     "all_cnn_c",
     "base_cnn_c",
+    "bind",
     "conv_pool_cnn_c",
     "from_exported",
     "from_torch",

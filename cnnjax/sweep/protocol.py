@@ -9,10 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
-from cnnjax import analysis
+from cnnjax import analysis, models
 from cnnjax.data import Dataset, shapes
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
@@ -106,16 +105,6 @@ def prove(todo: Mapping[str, Task], model: nn.Module, dataset: Dataset) -> None:
             ) from error
 
 
-@functools.lru_cache(maxsize=8)
-def _logits(model: nn.Module) -> Callable[[PyTree, Array], Array]:
-    return lambda variables, images: model.apply(variables, images)[0]  # pyright: ignore
-
-
-def classifier(model: nn.Module, variables: PyTree) -> Partial:
-    """`images -> logits`, as a pytree: networks that differ in their variables share one compilation."""
-    return Partial(_logits(model), variables)
-
-
 def measure(
     todo: Mapping[str, Task],
     dataset: Dataset,
@@ -133,17 +122,18 @@ def measure(
     found: dict[str, list[np.ndarray]] = {}
     total = len(networks) * (len(todo) + 1)
     for seed, variables in enumerate(networks):
+        forward = models.bind(model, variables)
         seen: dict[str, analysis.Predictions] = {}
         for index, (name, task) in enumerate(todo.items()):
             progress(seed * (len(todo) + 1) + index, total, f"measuring {name}")
             if task.like in seen:
                 seen[name] = seen[task.like]
             else:
-                seen[name] = analysis.predict(classifier(model, variables), task.examples, task.orbit)
+                seen[name] = analysis.predict(forward, task.examples, task.orbit)
             found.setdefault(f"{name}/classes", []).append(seen[name].classes.astype(np.uint16))
             found.setdefault(f"{name}/total_variation", []).append(seen[name].total_variation)
         progress((seed + 1) * (len(todo) + 1) - 1, total, "measuring accuracy")
-        answers = analysis.classify_all(classifier(model, variables), dataset.test.images)
+        answers = analysis.classify_all(forward, dataset.test.images)
         found.setdefault("test/classes", []).append(answers.astype(np.uint16))
     return {name: np.stack(values) for name, values in found.items()}
 

@@ -1,13 +1,14 @@
 """How fast is a network of PyTorch through `models.from_torch`, against the same network here?
 
 The peer of `experiments.benchmarks.train` in PyTorch is brought over; its forward pass and that of the library's own
-network, with the same weights, are timed in turns, with the weights as arguments and bound. As arguments they are
-turned from PyTorch's order of axes in each call; bound, once, by the compiler. Logits must agree before anything is
-timed. How long it takes to export the module and to trace the function, each the second time, is measured too.
+network, with the same weights, are timed in turns, with the weights as arguments, as `models.bind` gives them, and as
+constants. Arguments are turned from PyTorch's order of axes in each call; constants once, by the compiler. Logits must
+agree before anything is timed. How long it takes to export the module and to trace the function, each the second time,
+is measured too.
 
     python -m experiments.benchmarks.from_torch
 
-Expected: at most 1.15 of the time of the library's own for 16 images or bound weights.
+Expected: at most 1.15 of the time of the library's own for 16 images or constant weights.
 Needs PyTorch: pip install torch==2.13.0
 """
 
@@ -73,7 +74,7 @@ def run(config: Config) -> Path:
 
 
 def _measured(name: str, batch: int, torchs: Any, seconds: float) -> list[dict[str, Any]]:
-    """A row for weights as arguments and one for bound weights."""
+    """A row for weights as arguments and one for weights as constants."""
     case = CASES[name]
     shape = (case.side, case.side, case.channels)
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(batch, *shape)).astype(np.float32))
@@ -88,18 +89,18 @@ def _measured(name: str, batch: int, torchs: Any, seconds: float) -> list[dict[s
     jax.jit(lambda images: brought(variables, images)).trace(images)
     traced = time.perf_counter() - begin
 
-    def program(apply: Callable[..., Any], weights: Any, *, bound: bool) -> Callable[[], np.ndarray]:
-        if bound:
+    def program(apply: Callable[..., Any], weights: Any, *, constant: bool) -> Callable[[], np.ndarray]:
+        if constant:
             jitted = runtime.jit(lambda images: apply(weights, images)[0])
             return lambda: np.asarray(jitted(images))
         jitted = runtime.jit(lambda weights, images: apply(weights, images)[0])
         return lambda: np.asarray(jitted(weights, images))
 
     rows = []
-    for bound in (False, True):
+    for constant in (False, True):
         programs = {
-            "from_torch": program(brought, variables, bound=bound),
-            "cnnjax": program(own.apply, own_variables, bound=bound),
+            "from_torch": program(brought, variables, constant=constant),
+            "cnnjax": program(own.apply, own_variables, constant=constant),
         }
         first, second = (one() for one in programs.values())
         if not (far := np.abs(first - second).max() / np.abs(second).max()) < 1e-3:
@@ -108,7 +109,7 @@ def _measured(name: str, batch: int, torchs: Any, seconds: float) -> list[dict[s
         rows.append(
             {
                 "images": batch,
-                "weights": "bound" if bound else "arguments",
+                "weights": "constants" if constant else "arguments",
                 **{f"{key} ms": float(np.median(taken)) * 1e3 for key, taken in times.items()},
                 "from_torch / cnnjax": str(speed_ratio(times["cnnjax"], times["from_torch"])),
                 "export s": exported,

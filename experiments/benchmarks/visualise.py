@@ -66,10 +66,7 @@ def run(config: Config) -> Path:
             num_classes=10, dense_widths=(8, 8), kernel_init=jax.nn.initializers.he_normal()
         )
         variables = model.init(jax.random.key(0), jnp.asarray(image)[None])
-
-        def forward(x: jax.Array) -> Any:
-            return model.apply(variables, x)
-
+        forward = models.bind(model, variables)
         projector = analysis.Projector(forward, LAYER, batch_size=config.batch_size)
         found = projector(image)
         units = found.units[: config.sample]

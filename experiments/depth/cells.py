@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from cnnjax import analysis
+from cnnjax import analysis, models
 from cnnjax.data import Dataset
 from cnnjax.runs import Progress
 from cnnjax.sweep.cell import CellPlan, snapshot
 from cnnjax.sweep.cells import Sweep
-from cnnjax.sweep.protocol import classifier
 from experiments.shared.learning_signal import Measured, measure_networks, measured_file, read_measured
 
 ANSWERS = "training_predictions.safetensors"
@@ -81,5 +80,5 @@ def _measure(
 
 
 def _classes(cell: CellPlan, networks: Sequence[PyTree], dataset: Dataset) -> np.ndarray:
-    each = [analysis.classify_all(classifier(cell.model, variables), dataset.train.images) for variables in networks]
+    each = [analysis.classify_all(models.bind(cell.model, variables), dataset.train.images) for variables in networks]
     return np.stack(each).astype(np.uint16)

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from cnnjax import analysis, runtime
+from cnnjax import analysis, models, runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, RunDirectory, grid, open_run
@@ -40,7 +40,6 @@ from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import check_same_data, trained
 from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import NetworkConfig, build
-from cnnjax.sweep.protocol import classifier
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.traced import activations_of, shapes_of
 from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
@@ -152,7 +151,7 @@ def _trained_fields(
     before = unstack(init_states(spec, seeds, dataset.train.images.shape[1:]).variables, config.seeds)
     images = jnp.asarray(dataset.test.images[: config.images], jnp.float32) / 255
     labels = dataset.test.labels
-    classes = [analysis.classify_all(classifier(model, variables), dataset.test.images) for variables in after]
+    classes = [analysis.classify_all(models.bind(model, variables), dataset.test.images) for variables in after]
     arrays = {"accuracy": np.mean(np.stack(classes) == labels, axis=1)}
     todo = [(when, networks, layer) for when, networks in (("before", before), ("after", after)) for layer in layers]
     for done, (when, networks, layer) in enumerate(todo):
@@ -162,4 +161,4 @@ def _trained_fields(
 
 
 def _field(model: nn.Module, variables: Any, images: jax.Array, layer: str) -> Float[np.ndarray, "rows columns"]:
-    return analysis.effective_receptive_field(lambda x: model.apply(variables, x)[1], images, layer).map  # pyright: ignore[reportIndexIssue]
+    return analysis.effective_receptive_field(models.bind(model, variables), images, layer).map

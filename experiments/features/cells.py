@@ -13,7 +13,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
-from cnnjax import analysis, runtime
+from cnnjax import analysis, models, runtime
 from cnnjax.data import Dataset, colored, shapes
 from cnnjax.runs import Progress
 from cnnjax.sweep.cell import WEIGHTS, snapshot
@@ -127,18 +127,14 @@ def look(model: nn.Module, variables: PyTree, images: np.ndarray, *, cells: int)
     """What each layer answers to uint8 images (images, height, width, channels), batch by batch."""
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
-        seen = _look(_activations(model), variables, np.resize(batch, (BATCH, *batch.shape[1:])), cells)
+        seen = _look(models.bind(model, variables), np.resize(batch, (BATCH, *batch.shape[1:])), cells)
         yield {name: Seen(*(np.asarray(part)[: len(batch)] for part in parts)) for name, parts in seen.items()}
 
 
-@functools.lru_cache(maxsize=8)
-def _activations(model: nn.Module) -> Partial:
-    return Partial(lambda variables, pixels: {PIXELS: pixels, **model.apply(variables, pixels)[1]})  # pyright: ignore
-
-
-@functools.partial(runtime.jit, static_argnums=3)
-def _look(activations: Partial, variables: PyTree, images: Array, cells: int) -> dict[str, tuple[Array, Array]]:
-    found = activations(variables, images.astype(jnp.float32) / 255)
+@functools.partial(runtime.jit, static_argnums=2)
+def _look(forward: Partial, images: Array, cells: int) -> dict[str, tuple[Array, Array]]:
+    pixels = images.astype(jnp.float32) / 255
+    found = {PIXELS: pixels, **forward(pixels)[1]}
     return {name: (x, _grid(x.astype(jnp.float32), cells)) for name, x in found.items()}
 
 

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnnjax import analysis, runtime
+from cnnjax import analysis, models, runtime
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.figures import save
@@ -148,17 +148,14 @@ def measure(
     turned = [np.rot90(picture, turns) for turns in range(4)]
     images = jnp.asarray(np.stack([*turned, *(image[:, ::-1] for image in turned)]))
     variables = network.model.init(jax.random.key(0), images[:1])
-
-    def activations(x: jax.Array) -> Any:
-        return network.model.apply(variables, x)[1]  # pyright: ignore[reportIndexIssue]
-
-    shapes = jax.eval_shape(activations, images)
+    forward = models.bind(network.model, variables)
+    shapes = jax.eval_shape(forward, images)[1]
     # Tokens in a row have no middle unit, and those that see the whole image have no place.
     maps = [name for name in layers if shapes[name].ndim > 3 and shapes[name].shape[1:3] == fields[name].units]
     found = {}
     for done, name in enumerate(maps):
         progress.advance(done, len(maps), f"effective field of {name}")
-        found[name] = analysis.effective_receptive_field(activations, images, name, unit)
+        found[name] = analysis.effective_receptive_field(forward, images, name, unit)
     return found
 
 

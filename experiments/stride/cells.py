@@ -1,17 +1,14 @@
 """Cells of the stride experiment once trained: the change of their scores under a shift, split by its cause."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
-from cnnjax import analysis
+from cnnjax import analysis, models
 from cnnjax.data import Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress
@@ -56,7 +53,7 @@ def measure_terms(
         def measure(cell: CellPlan = cell) -> dict[str, np.ndarray]:
             rows = []
             for seed, variables in enumerate(of.networks(cell)):
-                f = Partial(_scores_and_map(cell.model), variables)
+                f = Partial(_scores_and_map, models.bind(cell.model, variables))
                 rows.append(analysis.shift_terms(f, pixels, moved)["logits"])
                 progress.advance(seed + 1, of.seeds)
             return {term: np.asarray([getattr(row, term) for row in rows]) for term in TERMS}
@@ -76,16 +73,10 @@ def _why_none(model: nn.Module, dataset: Dataset, shift: analysis.Shift) -> str:
     return ""
 
 
-@functools.lru_cache(maxsize=64)
-def _scores_and_map(model: nn.Module) -> Callable[[PyTree, Array], dict[str, Array]]:
-    """The logits and the last map, whose stride tells which shifts are whole; one function for each network."""
-
-    def scores_and_map(variables: PyTree, images: Array) -> dict[str, Array]:
-        found: Any = model.apply(variables, images)
-        logits, activations = found
-        return {"map": _last_map(activations), "logits": logits}
-
-    return scores_and_map
+def _scores_and_map(forward: Partial, images: Array) -> dict[str, Array]:
+    """The logits and the last map, whose stride tells which shifts are whole."""
+    logits, activations = forward(images)
+    return {"map": _last_map(activations), "logits": logits}
 
 
 def _last_map(activations: dict[str, Array]) -> Array:

@@ -69,8 +69,7 @@ def occlusion(
 
     `f` takes images (batch, height, width, channels) and returns activations, one of them `logits` (batch, classes), by
     default the network's output, and one `layer`, maps (batch, rows, columns, channels). `label` is the right class, by
-    default the most probable. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture
-    share one compilation.
+    default the most probable.
 
     Raises InputError as `project` does, and for a label, channel, size, stride or background that does not fit.
     Source: Zeiler & Fergus 2014, section 4.2.

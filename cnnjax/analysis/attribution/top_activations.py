@@ -80,8 +80,7 @@ def top_activations(
     `images` are floats (images, height, width, channels), or signals, or uint8, which are divided by 255; one batch at
     a time goes to the device, and nothing but the best k of each map stays there. `f`, `layer`, `rule` and
     `value_range` are those of `Projector`; `channels` are those wanted, all by default. Without a `rule` nothing is
-    projected. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one
-    compilation. `progress(done, total, text)` is called after each batch of images.
+    projected. `progress(done, total, text)` is called after each batch of images.
 
     Raises InputError as `Projector` does, for k below 1 or above the number of images, an index that repeats itself or
     is not one for each image, activations that are not finite (naming the image), and a layer that mixes the images of

@@ -39,7 +39,6 @@ class UnitScores:
     each image; an index tuple; an array (batch,) or (batch, axes) with one for each image; or None for the largest of
     the whole activation, of logits the most probable class.
 
-    Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
     Raises InputError for images of the wrong shape, dtype or `value_range` or not finite, for an unknown layer, a unit
     that there is not, or another number of them.
     """

@@ -37,8 +37,8 @@ def equivariance_error(f: Callable[[jax.Array], Any], images: Images, transform:
     not; nan: both are, a dead layer.
 
     `f` is any JAX function of images (batch, height, width, channels) or signals (batch, length, channels), a Flax or
-    Equinox model with its parameters bound; as a `jax.tree_util.Partial(function, variables)` it is compiled once for
-    all transforms. All images are evaluated at once.
+    Equinox model with its parameters bound; given by `models.bind` it is compiled once for all transforms. All images
+    are evaluated at once.
 
     Raises InputError for images that are none or not finite, a transform that does not suit them, activations that are
     not floats or not finite, or of which it is not clear where their units lie; and where none has spatial axes.

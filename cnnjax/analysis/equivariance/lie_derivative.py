@@ -47,8 +47,7 @@ def lie_derivative(
     `layouts`.
 
     `f` is any JAX function of images (batch, height, width, channels) or signals (batch, length, channels), of which
-    signals have only translation_x, scale, brightness and contrast. Results are in float32 at least. Given as a
-    `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
+    signals have only translation_x, scale, brightness and contrast. Results are in float32 at least.
 
     Raises InputError for images that are none or not finite; an unknown generator, resampler or fill, or one that does
     not suit the images; activations that are not real floats with the images as their first axis, or of which it is not

@@ -38,7 +38,6 @@ def influence(
     `layer` is a key of what `f` returns, or a path as "1/conv1"; None where that is one array. `unit` is a tuple, its
     index after the batch axis, `(row, column, channel)`, or `(row, column)` for all channels there; or an int, the
     channel, at the middle of the map. None is the middle, the lower index of two, with all channels.
-    Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation.
 
     Raises InputError for images that are none or not finite, `probes` below 0, an unknown layer or unit.
     """

@@ -16,9 +16,9 @@ def compiled(
 ) -> Callable[..., Any]:
     """`core(*given, f, ...)` as a compiled function of the rest; what is given or named in `static` is compiled in.
 
-    Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation. Any
-    other f is traced anew by each result, for the parameters of a module may have changed in between; that program
-    goes away with the result, and the parameters that f holds with it.
+    Given as a `jax.tree_util.Partial(function, variables)`, as `models.bind` does, networks of one architecture share
+    one compilation. Any other f is traced anew by each result, for the parameters of a module may have changed in
+    between; that program goes away with the result, and the parameters that f holds with it.
     """
     if isinstance(f, Partial):
         return functools.partial(_shared(core, given, static), f)

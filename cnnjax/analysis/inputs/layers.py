@@ -76,6 +76,11 @@ def checked_labels(labels: Any, count: int, classes: int) -> np.ndarray:
     return labels
 
 
+def output_of(result: Any) -> Any:
+    """The network's output among what it has returned, see `find_output`."""
+    return jax.tree.leaves(result)[find_output(leaf_names(result))]
+
+
 def find_output(names: list[str]) -> int:
     """The position of a network's output among what it returns: the only array, the one with the key "logits", or the
     first of a tuple.

@@ -136,7 +136,7 @@ def _ratio(a: Any, b: Any, *, otherwise: float) -> np.ndarray:
 
 @checked("orbit")
 def consistency(
-    classify: Callable[[Array], Array], images: ArrayLike, orbit: Orbit, *, labels: np.ndarray | None = None
+    classify: Callable[[Array], Any], images: ArrayLike, orbit: Orbit, *, labels: np.ndarray | None = None
 ) -> dict[str, Interval]:
     """The protocol's scores of one classifier on one orbit; without `labels`, those that need no truth.
 

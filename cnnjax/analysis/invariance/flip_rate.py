@@ -1,6 +1,7 @@
 """The mean flip rate of a classifier along a path of transformations."""
 
 from collections.abc import Callable
+from typing import Any
 
 from jax.typing import ArrayLike
 from jaxtyping import Array
@@ -13,7 +14,7 @@ from cnnjax.errors import InputError
 
 
 @checked("orbit")
-def flip_rate(classify: Callable[[Array], Array], images: ArrayLike, orbit: Orbit) -> float:
+def flip_rate(classify: Callable[[Array], Any], images: ArrayLike, orbit: Orbit) -> float:
     """How often the predicted class changes from one frame of an orbit's paths to the next, in [0, 1].
 
     `mean_x mean_j [c(x_j) ≠ c(x_{j−1})]`, x_j being the frames of `orbit.paths`, neighbours on the path. It is the

@@ -28,8 +28,7 @@ def invariance_curve(f: Callable[[Array], Any], images: Images, transforms: Sequ
     `[Shift((0, d), fill="zero") for d in range(-8, 9)]`, `[Rotation(a) for a in range(0, 360, 15)]`.
 
     Transforms say how they resample and what comes in at the border, which makes part of the distance: a whole turn
-    in small steps is not free of it. `f` is compiled once; given as a `jax.tree_util.Partial(function, variables)`,
-    networks of one architecture share one compilation.
+    in small steps is not free of it.
 
     Raises InputError for no transforms, those that do not fit the images or change their shape, for images that are no
     float images or not finite, and for activations without a batch axis or not finite.

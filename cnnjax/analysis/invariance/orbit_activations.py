@@ -28,9 +28,6 @@ Leaves = list[Float[Array, "batch ..."]]
 class OrbitActivations:
     """What measures of invariance are made of: `f(apply(images, parameter))`, batch by batch.
 
-    Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation; any
-    other function is traced anew by each measure, for the parameters of a module may have changed in between.
-
     Raises InputError for fewer images than `at_least`, those that are none or not finite, and for an activation that
     is complex or does not have the batch as its first axis.
     """

@@ -13,6 +13,7 @@ from jaxtyping import Array, Shaped
 from cnnjax.analysis.inputs.batches import batches, most_at_once
 from cnnjax.analysis.inputs.compilation import compiled
 from cnnjax.analysis.inputs.images import image_struct
+from cnnjax.analysis.inputs.layers import output_of
 from cnnjax.analysis.inputs.norms import wide
 from cnnjax.analysis.transforms.orbits import Orbit
 from cnnjax.door import checked
@@ -32,13 +33,12 @@ class Predictions:
 
 
 @checked("orbit")
-def predict(classify: Callable[[Array], Array], examples: ArrayLike, orbit: Orbit) -> Predictions:
+def predict(classify: Callable[[Array], Any], examples: ArrayLike, orbit: Orbit) -> Predictions:
     """Classify every example under every transform of the orbit, in batches inside `jit`.
 
-    `classify` maps float images `(batch, height, width, channels)` to logits `(batch, classes)`. Given as a
-    `jax.tree_util.Partial(function, variables)`, networks of one architecture share one compilation; any other function
-    is traced anew, for what it closes over may have changed. `examples` is an array of images, or any pytree with a
-    leading example axis that `orbit.apply` turns into images.
+    `classify` maps float images `(batch, height, width, channels)` to logits `(batch, classes)`, or to `(logits,
+    activations)`, of which the activations are not computed. `examples` is an array of
+    images, or any pytree with a leading example axis that `orbit.apply` turns into images.
     """
     n, most, _ = sizes(classify, examples, orbit)
     members = np.concatenate([orbit.identity[None], orbit.parameters])
@@ -61,7 +61,7 @@ def predict(classify: Callable[[Array], Array], examples: ArrayLike, orbit: Orbi
     return Predictions(classes, variation[1:])  # without the identity's own
 
 
-def sizes(classify: Callable[[Array], Array], examples: Any, orbit: Orbit) -> tuple[int, int, int]:
+def sizes(classify: Callable[[Array], Any], examples: Any, orbit: Orbit) -> tuple[int, int, int]:
     """How many examples there are, how many images to classify at once, and how many classes.
 
     Raises InputError where these do not go together.
@@ -84,21 +84,31 @@ def _count(examples: Any) -> int:
     return len(leaves[0])
 
 
-def _checked(classify: Callable[[Array], Array], images: jax.ShapeDtypeStruct) -> tuple[int, int]:
+def _checked(classify: Callable[[Array], Any], images: jax.ShapeDtypeStruct) -> tuple[int, int]:
     """How many of such images to classify at once, and how many classes there are.
 
     Raises InputError unless `classify` maps the images to logits.
     """
-    logits = shapes_of(classify, images)
-    if getattr(logits, "shape", ())[:1] != images.shape[:1] or len(logits.shape) != 2:
-        found = jax.tree.map(lambda leaf: leaf.shape, logits)
-        raise InputError(f"classify gives {found} for {images.shape[0]} images: expected logits, (images, classes)")
-    return most_at_once(images.shape), logits.shape[1]
+    result = shapes_of(classify, images)
+    try:
+        shape = output_of(result).shape
+    except InputError:
+        shape = ()
+    if len(shape) != 2 or shape[0] != images.shape[0]:
+        found = jax.tree.map(lambda leaf: leaf.shape, result)
+        raise InputError(
+            f"classify gives {found} for {images.shape[0]} images: expected logits (images, classes), by themselves, "
+            "first in a tuple, or called logits"
+        )
+    return most_at_once(images.shape), shape[1]
 
 
 @checked()
-def classify_all(classify: Callable[[Array], Array], images: Shaped[np.ndarray, "images ..."]) -> np.ndarray:
-    """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches."""
+def classify_all(classify: Callable[[Array], Any], images: Shaped[np.ndarray, "images ..."]) -> np.ndarray:
+    """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches.
+
+    `classify` as in `predict`.
+    """
     if not len(images):
         raise InputError("no images: there is nothing to classify")
     most, _ = _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32))
@@ -107,11 +117,11 @@ def classify_all(classify: Callable[[Array], Array], images: Shaped[np.ndarray, 
     return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
 
 
-def _classes(classify: Callable[[Array], Array], images: Array) -> Array:
-    return classify(images.astype(jnp.float32) / 255).argmax(-1)
+def _classes(classify: Callable[[Array], Any], images: Array) -> Array:
+    return output_of(classify(images.astype(jnp.float32) / 255)).argmax(-1)
 
 
 def _probabilities(apply: Callable, classify: Callable, examples: Any, parameters: Array) -> Array:
     images = jax.vmap(apply, (None, 0))(examples, parameters)
-    logits = classify(images.reshape(-1, *images.shape[2:]))
+    logits = output_of(classify(images.reshape(-1, *images.shape[2:])))
     return jax.nn.softmax(wide(logits)).reshape(*images.shape[:2], -1)

@@ -38,6 +38,7 @@ def from_torch(
 
         forward, variables = models.from_torch(resnet, (224, 224, 3), mean=IMAGENET_MEAN, std=IMAGENET_STD)
         logits, activations = forward(variables, images)
+        analysis.receptive_field(models.bind(forward, variables), images)
 
     `image_shape` is (height, width, channels); PyTorch's order (channels, height, width) is its own affair. Images are
     floats (batch, height, width, channels) in [0, 1], of any number; what the module gets is `(images − mean) / std`,
@@ -57,8 +58,8 @@ def from_torch(
     `variables["params"]` and `variables["buffers"]` have PyTorch's arrays by PyTorch's names, as they lie there:
     `safetensors.numpy.save_file({**variables["params"], **variables["buffers"]}, path)` is a file for PyTorch, except
     for the counters of batches, which nothing reads. Each call turns the kernels to the order that convolutions here
-    read; where the weights are bound, `lambda images: forward(variables, images)`, jit does so once. Gradients are
-    taken with respect to "params". Buffers that are not part of a state dict are constants.
+    read; weights that are compiled in, `jax.jit(lambda images: forward(variables, images))`, are turned once.
+    Gradients are taken with respect to "params". Buffers that are not part of a state dict are constants.
 
     Of a module that returns a dict, a tuple or a class, the logits are the only array in it or the one called "logits",
     as in `transformers`; others say which by `output`: its key, or the number of its place.

@@ -51,6 +51,7 @@ CALLS: dict[str, Arguments] = {
     "layers.delta_orthogonal": lambda: dict(key=KEY, shape=(3, 3, 2, 4), dtype=jnp.float32),
     "layers.standardize": lambda: dict(images=IMAGES, mean=(0.5,), std=(0.25,)),
     "layers.take_phase": lambda: dict(x=IMAGES, phase=jnp.array([0, 1, 2, 3]), stride=2),
+    "models.bind": lambda: dict(model=MODEL, variables=_state().variables),
     "models.from_exported": lambda: dict(path="model.pt2", mean=(0.5,), std=(0.25,)),
     "models.from_torch": lambda: dict(module=_torch_module(), image_shape=(8, 8, 1), mean=(0.5,), std=(0.25,)),
     "models.load_weights": lambda: dict(name="resnet18", path="resnet18.safetensors"),

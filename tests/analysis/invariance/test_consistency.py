@@ -160,6 +160,31 @@ def test_classify_all_takes_bytes_in_batches(monkeypatch):
     np.testing.assert_array_equal(analysis.classify_all(Partial(logits_of, weights), images), expected)
 
 
+def test_of_logits_and_activations_the_logits_are_taken_and_the_rest_is_not_computed():
+    computed = []
+
+    def activation(x):
+        return jax.pure_callback(
+            lambda a: computed.append(1) or np.asarray(a), jax.ShapeDtypeStruct(x.shape, x.dtype), x
+        )
+
+    def forward(weights, images):
+        return logits_of(weights, images), {"maps": activation(images)}
+
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (3, 6, 6, 1), np.uint8)
+    weights = jnp.asarray(random.normal(size=(6, 6, 4)), jnp.float32)
+    both, logits, orbit = models.bind(forward, weights), Partial(logits_of, weights), analysis.shifts(1)
+    np.testing.assert_array_equal(analysis.classify_all(both, pixels), analysis.classify_all(logits, pixels))
+    floats = np.float32(pixels / 255)
+    found, expected = (analysis.predict(f, floats, orbit) for f in (both, logits))
+    np.testing.assert_array_equal(found.classes, expected.classes)
+    np.testing.assert_allclose(found.total_variation, expected.total_variation, atol=1e-6)
+    assert computed == []
+    both(floats)
+    assert computed == [1]
+
+
 @pytest.fixture(scope="module")
 def images():
     return jnp.asarray(np.random.default_rng(1).random((6, 16, 16, 3)), jnp.float32)
@@ -236,7 +261,8 @@ def test_the_interval_of_a_consistency_is_that_of_its_images():
     [
         (lambda x: x.mean((1, 2)), 0, 0, "no examples"),
         (lambda x: x.mean((1, 2)), 6, 1, r"labels have shape \(1,\) for 6 images"),
-        (lambda x: (x.mean((1, 2)), {}), 6, 6, "expected logits"),
+        (lambda x: {"a": x.mean((1, 2)), "b": x}, 6, 6, "expected logits"),
+        (lambda x: (x, x.mean((1, 2))), 6, 6, "expected logits"),
         (lambda x: x.mean((1, 2, 3)), 6, 6, "expected logits"),
         (lambda x: jnp.log(-x.mean((1, 2))), 6, 6, "not finite on images of the orbit rotation"),
     ],

@@ -91,8 +91,7 @@ class Projector:
     the maximum of every map.
 
     `value_range` is where pixels may lie, None for anywhere; `batch_size` how many units go down at a time, which
-    bounds the memory. Given as a `jax.tree_util.Partial(function, variables)`, networks of one architecture share one
-    compilation.
+    bounds the memory.
 
     Raises InputError as `with_relu_rule` and `with_pool_rule` do, and for an unknown layer, a unit that there is not,
     an image of the wrong shape, dtype or range, or numbers that are not finite.
