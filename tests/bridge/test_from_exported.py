@@ -93,6 +93,12 @@ def test_other_files_are_refused(tmp_path):
     text.write_text("text")
     with pytest.raises(InputError, match=r"is not a file of one program, as torch\.export\.save writes it"):
         models.from_exported(text)
+    torch.save(torch.nn.Linear(2, 2).state_dict(), text)
+    with pytest.raises(InputError, match=r"is pickled, by torch.save .* not opened.*torch.load\(.*weights_only=True"):
+        models.from_exported(text)
+    text.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(InputError, match="is pickled"):
+        models.from_exported(text)
     in_place = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(inplace=True))
     with pytest.raises(InputError, match=r"in place: save program.run_decompositions\(\{\}\)"):
         models.from_exported(save(tmp_path / "place.pt2", in_place, size=8, functional=False))

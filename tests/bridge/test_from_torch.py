@@ -151,7 +151,7 @@ def test_of_several_arrays_the_logits_are_the_ones_called_so_or_asked_for(result
 @pytest.mark.parametrize(
     ("result", "options", "message"),
     [
-        (lambda x: (x, 2 * x), {}, r"the module returns 0, 1: say which are the logits, as output='0'"),
+        (lambda x: (x, 2 * x), {}, r"the module returns 0, 1: say which are the logits, as output=0"),
         (lambda x: {"a": x, "b": x}, {"output": "c"}, r"output='c' is not among what the module returns: a, b"),
         (lambda x: x if x.sum() > 0 else -x, {}, r"torch.export refuses Function .* replace `if` and `while`"),
         (lambda x: x.reshape(3, -1), {}, "one size of batch only"),
@@ -174,9 +174,33 @@ def test_what_cannot_be_used_is_said_before_anything_runs(result, options, messa
     assert len(str(caught.value)) < 600
 
 
-def test_what_is_no_module_is_refused():
-    with pytest.raises(InputError, match=r"module is a dict; give a torch.nn.Module"):
-        models.from_torch({}, (4, 4, 3))
+class OfTwo(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+class ByKeyword(nn.Module):
+    def forward(self, *, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ({}, "module is a dict; give a torch.nn.Module$"),
+        (nn.Linear(2, 2).state_dict(), "is an OrderedDict; give .*: these are weights; make the network"),
+        (nn.ReLU, r"give a torch.nn.Module: ReLU\(...\) makes one"),
+        ("model.pt2", r"is a str; give .*: models.from_exported\('model.pt2'\) reads such a file"),
+        ("model.pt", r"load_state_dict\(torch.load\('model.pt', weights_only=True\)\)"),
+        (torch.relu, "give a torch.nn.Module: .* has no parameters to be found"),
+        (OfTwo(), "the forward of OfTwo needs x, y: give a module whose forward takes images"),
+        (ByKeyword(), "the forward of ByKeyword needs x, by keyword"),
+        (nn.Conv2d(3, 2, 3, device="meta"), "weight of the module is on the device meta and has no numbers"),
+    ],
+)
+def test_what_is_no_module_of_images_is_refused(module, message):
+    with pytest.raises(InputError, match=message):
+        models.from_torch(module, (4, 4, 3))
 
 
 def test_an_unknown_operation_is_named_with_its_module_and_can_be_given():

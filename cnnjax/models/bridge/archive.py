@@ -12,6 +12,8 @@ import numpy as np
 
 from cnnjax.errors import InputError
 
+PICKLE = b"\x80"
+"""What a pickle begins with."""
 SCHEMA = 8
 """The major version of PyTorch's description of graphs that is read here; PyTorch 2.13 writes it."""
 DTYPES: Mapping[int, Any] = {
@@ -39,6 +41,12 @@ class Archive:
         if not path.is_file():
             raise InputError(f"there is no file {path}")
         self.path = path
+        if _is_pickled(path):
+            raise InputError(
+                f"{path} is pickled, by torch.save or torch.jit.save; it is not opened, since reading a pickle can "
+                "execute anything. If you trust its source, give the module to from_torch, after "
+                f"module.load_state_dict(torch.load({str(path)!r}, weights_only=True))"
+            )
         try:
             self._zip = zipfile.ZipFile(path)
             (model,) = (name for name in self._zip.namelist() if _inside(name).startswith("models/"))
@@ -85,6 +93,14 @@ class Archive:
             return self._zip.read(self._start + name)
         except KeyError:
             return b""
+
+
+def _is_pickled(path: Path) -> bool:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            return any(name.rpartition("/")[2] == "data.pkl" for name in file.namelist())
+    with path.open("rb") as file:
+        return file.read(1) == PICKLE
 
 
 def _inside(name: str) -> str:

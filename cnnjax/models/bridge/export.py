@@ -15,6 +15,7 @@ import numpy as np
 from cnnjax.errors import InputError
 from cnnjax.models.bridge.calls import call_names
 from cnnjax.models.bridge.graph import Graph, Node, Ref
+from cnnjax.models.bridge.modules import check_module
 from cnnjax.models.bridge.outputs import chosen, leaf_names
 
 _BATCH = 3  # of the example: torch.export takes 0 and 1 for sizes that never change
@@ -32,8 +33,7 @@ def export(
     Raises InputError where PyTorch is missing, the module is none, export refuses it, or its output is not clear.
     """
     torch = imported()
-    if not isinstance(module, torch.nn.Module):
-        raise InputError(f"module is a {type(module).__name__}; give a torch.nn.Module")
+    check_module(module)
     with _quiet(), torch.no_grad():
         module = copy.deepcopy(module).cpu().eval()
         dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)

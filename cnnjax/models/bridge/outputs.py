@@ -29,9 +29,9 @@ def chosen(leaves: Mapping[str, Any], output: str | int | None) -> Any:
         return leaves[named[0] if named else next(iter(leaves))]
     if not leaves:
         raise InputError("the module returns no array")
-    raise InputError(
-        f"the module returns {_listed(leaves)}: say which are the logits, as output={next(iter(leaves))!r}"
-    )
+    first = next(iter(leaves))
+    example = first if first.isdecimal() else repr(first)
+    raise InputError(f"the module returns {_listed(leaves)}: say which are the logits, as output={example}")
 
 
 def _keys(context: Any, count: int) -> Sequence[Any]:
