@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-from jax.tree_util import Partial, keystr
+from jax.tree_util import Partial
 from jaxtyping import PyTree
 
 from cnnjax.door import checked
@@ -36,14 +36,13 @@ def bind(model: Any, variables: PyTree) -> Partial:
             raise InputError(f"variables={shown(variables)} must be what model.init returns, a dict with params")
     elif not callable(model):
         raise InputError(f"model={shown(model)} must be a Flax module or a function of (variables, images)")
-    for path, leaf in jax.tree.leaves_with_path(variables):
-        if not hasattr(leaf, "dtype"):
-            place = keystr(path, simple=True, separator="/") or "variables"
-            raise InputError(f"{place} is {shown(leaf)}, no array: give a tree of arrays, and the rest by the function")
     try:
         return Partial(_compiled(model), variables)
     except TypeError as error:
-        raise InputError(f"model={shown(model)} cannot be told from others by its hash: {error}") from error
+        raise InputError(
+            f"model={shown(model)} has no hash to find what is compiled for it: give a function of (variables, images) "
+            "that calls it"
+        ) from error
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,5 +1,7 @@
 """What `models.from_torch` promises: batches, transformations, dtypes, weights, outputs, and what it refuses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -134,6 +136,12 @@ def test_maps_have_their_channels_last_and_are_not_moved_between_layers(resnet):
     assert [shape for shape in moved if shape[0] == 7] == []
 
 
+@dataclasses.dataclass
+class Scores:
+    scores: torch.Tensor
+    hidden: torch.Tensor
+
+
 @pytest.mark.parametrize(
     ("result", "output", "expected"),
     [
@@ -141,6 +149,8 @@ def test_maps_have_their_channels_last_and_are_not_moved_between_layers(resnet):
         (lambda x: {"a": 2 * x, "hidden": (x, 3 * x)}, "hidden.1", 3),
         (lambda x: (x, 4 * x), 1, 4),
         (lambda x: [5 * x], None, 5),
+        (lambda x: Scores(6 * x, x), "scores", 6),
+        (lambda x: (7 * x, None, 2.0), None, 7),
     ],
 )
 def test_of_several_arrays_the_logits_are_the_ones_called_so_or_asked_for(result, output, expected):
@@ -154,7 +164,18 @@ def test_of_several_arrays_the_logits_are_the_ones_called_so_or_asked_for(result
         (lambda x: (x, 2 * x), {}, r"the module returns 0, 1: say which are the logits, as output=0"),
         (lambda x: {"a": x, "b": x}, {"output": "c"}, r"output='c' is not among what the module returns: a, b"),
         (lambda x: x if x.sum() > 0 else -x, {}, r"torch.export refuses Function .* replace `if` and `while`"),
+        (lambda x: x * int(x.sum()), {}, "depends on values: .* numbers taken from arrays by arrays"),
+        (lambda x: x[x.sum((1, 2, 3)) > 0], {}, "aten.index.Tensor in the network's own forward gives as many values"),
         (lambda x: x.reshape(3, -1), {}, "one size of batch only"),
+        (
+            lambda x: Scores(x, 2 * x),
+            {},
+            "the module returns scores, hidden: say which are the logits, as output='scores'",
+        ),
+        (lambda x: None, {}, "the module returns no array"),
+        (lambda x: 3.0, {}, "the module returns no array"),
+        (lambda x: object(), {}, "Return arrays in a tuple, a dict or a dataclass"),
+        (lambda x: torch.from_numpy(np.tanh(x.numpy())), {}, "use its functions in place of NumPy's"),
         (lambda x: x @ x, {}, r"refuses Function on images \(batch, 3, 4, 2\)"),
         (
             lambda x: torch.linalg.inv(x @ x.mT),
@@ -184,18 +205,25 @@ class ByKeyword(nn.Module):
         return x
 
 
+class OfText(nn.Module):
+    def forward(self, input_ids=None, pixel_values=None):
+        return input_ids
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ({}, "module is a dict; give a torch.nn.Module$"),
+        ({}, r"module is a dict; give a torch.nn.Module\.$"),
         (nn.Linear(2, 2).state_dict(), "is an OrderedDict; give .*: these are weights; make the network"),
-        (nn.ReLU, r"give a torch.nn.Module: ReLU\(...\) makes one"),
+        (nn.ReLU, r"module is the class ReLU; give a torch.nn.Module: ReLU\(...\) makes one"),
         ("model.pt2", r"is a str; give .*: models.from_exported\('model.pt2'\) reads such a file"),
         ("model.pt", r"load_state_dict\(torch.load\('model.pt', weights_only=True\)\)"),
-        (torch.relu, "give a torch.nn.Module: .* has no parameters to be found"),
+        (nn.functional.relu, "module is the function relu; give a torch.nn.Module whose forward calls it"),
         (OfTwo(), "the forward of OfTwo needs x, y: give a module whose forward takes images"),
         (ByKeyword(), "the forward of ByKeyword needs x, by keyword"),
-        (nn.Conv2d(3, 2, 3, device="meta"), "weight of the module is on the device meta and has no numbers"),
+        (OfText(), "the forward of OfText takes text first, as input_ids: give .* or its part for images"),
+        (nn.Conv2d(3, 2, 3, device="meta"), "weight of Conv2d has no numbers yet: load the weights"),
+        (nn.LazyConv2d(2, 3), "weight of LazyConv2d has no numbers yet: .* call a lazy module on a batch"),
     ],
 )
 def test_what_is_no_module_of_images_is_refused(module, message):

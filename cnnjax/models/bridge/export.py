@@ -3,6 +3,7 @@
 import copy
 import inspect
 import logging
+import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import numpy as np
 from cnnjax.errors import InputError
 from cnnjax.models.bridge.calls import call_names
 from cnnjax.models.bridge.graph import Graph, Node, Ref
-from cnnjax.models.bridge.modules import check_module
+from cnnjax.models.bridge.modules import check_module, dataclass_as_dict
 from cnnjax.models.bridge.outputs import chosen, leaf_names
 
 _BATCH = 3  # of the example: torch.export takes 0 and 1 for sizes that never change
@@ -36,6 +37,7 @@ def export(
     check_module(module)
     with _quiet(), torch.no_grad():
         module = copy.deepcopy(module).cpu().eval()
+        module.register_forward_hook(dataclass_as_dict)
         dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
         height, width, channels = image_shape
         program = _exported(module, (_BATCH, channels, height, width), dtype)
@@ -87,24 +89,32 @@ def _exported(module: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 def _remedy(error: Exception) -> str:
     message = f"{type(error).__name__}: {error}"
-    if "Constraints violated" in message or "specialized" in message:
-        return "The module works for one size of batch only: take the size from the array, x.shape[0], not from int()"
     if "DataDependent" in message or "data-dependent" in message or "control flow" in message:
         return (
-            "Its path through the network depends on values: replace `if` and `while` on arrays by torch.where, or "
-            "give a module without that part"
+            "Its path through the network depends on values: replace `if` and `while` on arrays by torch.where, and "
+            "numbers taken from arrays by arrays, or give a module without that part"
         )
+    if "Constraints violated" in message or "specialized" in message:
+        return "The module works for one size of batch only: take the size from the array, x.shape[0], not from int()"
+    if "not a known type" in message:
+        return "Return arrays in a tuple, a dict or a dataclass"
+    if "numpy" in message:
+        return "Only what PyTorch computes is in its graph: use its functions in place of NumPy's"
     return "Call the module on such a batch in PyTorch first; and see that image_shape is (height, width, channels)"
 
 
-def _shortened(message: str, limit: int = 240) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    text = " ".join(lines[:3])
-    return text if len(text) <= limit else text[:limit] + " ..."
+def _shortened(message: str, limit: int = 200) -> str:
+    """The first lines of PyTorch's message, without its advice to those who mend PyTorch, and where it arose."""
+    first = re.split(r"\n\s*\n|For more information|See https?:|Caused by:", message.strip())[0]
+    text = re.sub(r"\s*\((unhinted|Size-like)[^()]*(\([^()]*\)[^()]*)*\)", "", " ".join(first.split())).rstrip(". ")
+    text = text if len(text) <= limit else text[:limit] + " ..."
+    place = re.search(r"\w+\.py:\d+ in \w+", message)
+    return f"{text} ({place[0]})" if place else text
 
 
 def _graph(program: Any, dtype: Any, output: str | int | None) -> Graph:
     from torch.export.graph_signature import InputKind, OutputKind
+    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
     signature, nodes = program.graph_signature, list(program.graph.nodes)
     kinds = {spec.arg.name: spec for spec in signature.input_specs}
@@ -125,9 +135,17 @@ def _graph(program: Any, dtype: Any, output: str | int | None) -> Graph:
     shapes = {node.name: node.meta["val"] for node in nodes if "val" in node.meta}
     dtypes = {name: dtype_of(shapes[name].dtype) for name in [*inputs["params"].values(), *inputs["buffers"].values()]}
     calls = call_names([list((node.meta.get("nn_module_stack") or {}).items()) for node in nodes])
+    for node, call in zip(nodes, calls, strict=True):
+        if free_unbacked_symbols(node.meta.get("val")):
+            place = f"module {_node(node, call).module}" if _node(node, call).module else "the network's own forward"
+            raise InputError(
+                f"{node.target} in {place} gives as many values as the values themselves say: jit needs a shape "
+                "that is known before; replace it by torch.where"
+            )
     made = [spec.arg for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
     names = leaf_names(program.call_spec.out_spec)
-    leaves = dict(zip(names, [Ref(arg.name) for arg in made], strict=True))
+    # Numbers and None are not nodes.
+    leaves = {name: Ref(arg.name) for name, arg in zip(names, made, strict=True) if getattr(arg, "name", "") in shapes}
     (first, *_) = images
     size = [None if not isinstance(n, int) else n for n in shapes[first].shape]
     return Graph(

@@ -134,9 +134,7 @@ def check_operations(graph: Graph, known: frozenset[str]) -> None:
     for node in graph.nodes:
         place = f"module {node.module}" if node.module else "the network's own forward"
         if reason := _of_training(node.operation, node.args):
-            raise InputError(
-                f"{node.operation} in {place} {reason}: put the module in evaluation mode, and export that"
-            )
+            raise InputError(f"{node.operation} in {place} {reason}")
         if node.operation not in known:
             missing[node.operation].append(place)
     if missing:
@@ -154,13 +152,16 @@ def _few(places: list[str]) -> str:
 
 
 def _of_training(name: str, args: Sequence[Any]) -> str | None:
-    """What an operation does that only training should: dropping values, or taking the statistics of the batch."""
-    statistics = "takes the statistics of the batch, so that images depend on each other"
+    """What an operation does that only training should, dropping values or taking the statistics of the batch."""
+    statistics = (
+        "takes the statistics of the batch, so that images depend on each other: put the module in evaluation mode, "
+        "with running statistics"
+    )
     if name.startswith("aten._native_batch_norm_legit") and "no_training" not in name:
         return statistics
     if name == "aten.batch_norm.default" and args[5]:
         return statistics
     dropping = ("aten.dropout.", "aten.alpha_dropout.", "aten.feature_dropout.", "aten.native_dropout.")
     if name.startswith(dropping) and args[2] and args[1]:
-        return "drops values at random"
+        return "drops values at random: put the module in evaluation mode, and give functions training=self.training"
     return None
