@@ -28,10 +28,15 @@ _kernels: bool | None = None  # what `configure` was told
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 
 
+def on_cpu() -> bool:
+    """Whether programs run on a CPU by default: what is chosen by the backend asks here."""
+    return jax.default_backend() == "cpu"
+
+
 @functools.cache
 def compiler_options() -> dict[str, str]:
     """The compiler options of the default backend: empty but on a CPU whose compiler knows the convolution option."""
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return {}
     try:
         # The option is experimental: a compiler without it refuses it by name.
@@ -128,5 +133,5 @@ def _keep_freed_memory() -> None:
 
 def evaluation_batch(pixels: int) -> int:
     """Images of so many pixels to classify at once: as many as a CPU works on best, or as fill an accelerator."""
-    at_32 = 512 if jax.default_backend() == "cpu" else 16384
+    at_32 = 512 if on_cpu() else 16384
     return max(1, at_32 * 32 * 32 // pixels)

@@ -1,7 +1,7 @@
 """Training as a pure step, and the loop that runs several seeds of it through kills and resumes."""
 
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
-from cnnjax.training.config import Hyper, TrainConfig
+from cnnjax.training.config import Hyper, Settings, TrainConfig
 from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
 from cnnjax.training.loop import (
     DivergedError,
@@ -12,11 +12,13 @@ from cnnjax.training.loop import (
     train,
     train_together,
 )
-from cnnjax.training.step import StepSpec, TrainState, init_state, learning_rate, make_optimizer, train_step
+from cnnjax.training.step import Epoch, StepSpec, TrainState, init_state, learning_rate, make_optimizer, train_step
 
 __all__ = [
     "DivergedError",
+    "Epoch",
     "Hyper",
+    "Settings",
     "StepSpec",
     "TrainConfig",
     "TrainState",

@@ -87,6 +87,17 @@ class TrainConfig:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a training may change without being compiled again."""
+
+    hyper: PyTree
+    """`Hyper`."""
+    strengths: PyTree
+    """Arrays for the augmentation of the step."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Hyper:
     """Settings that are arguments of the compiled step, so that cells which differ in them share one compilation.
 

@@ -1,4 +1,4 @@
-"""How many steps and networks one program runs on this backend. The only module that decides.
+"""How many steps and networks one program runs on this backend.
 
 The steps of a chunk are a loop within one program, which serves every number of steps. On accelerators the networks,
 which differ in seed or in numbers such as the learning rate, are an axis of it too. On the CPU, by measurement (one
@@ -18,6 +18,7 @@ company; and where `cnnjax.kernels` leaves a convolution to XLA, whose CPU code 
 step.
 """
 
+import dataclasses
 import functools
 import os
 import threading
@@ -30,14 +31,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.stages import Wrapped
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from cnnjax import runtime
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
-from cnnjax.training.config import Hyper
-from cnnjax.training.step import METRICS, StepSpec, TrainState, train_step
+from cnnjax.training.config import Settings
+from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, train_step
 
 _MOST_STEPS = 256  # in a call of the program
 _SECONDS = 2.0  # that a call is to take at most: Python hears of an interrupt after it
@@ -47,7 +48,7 @@ _found: dict[Hashable, int] = {}  # the most steps in a call, for what has been 
 @checked()
 def networks_at_once() -> int:
     """How many networks one program is to train, where there are more: on a CPU each has a call of its own."""
-    return 1 if jax.default_backend() == "cpu" else 32
+    return 1 if runtime.on_cpu() else 32
 
 
 @checked()
@@ -90,32 +91,29 @@ def run_steps(
     states: TrainState,
     count: Positive,
     keys: Key[Array, " networks"],
-    orders: Int[Array, "networks images"],
-    images: Array,
-    labels: Array,
-    hyper: Hyper,
-    strengths: PyTree,
+    epoch: Epoch,
+    settings: Settings,
     *,
     own: bool = False,
     together: bool | None = None,
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """Train every network for `count` steps within one epoch, and donate the states that came in.
 
-    `states` and `keys` have a leading axis of networks, `orders` is `(networks, images)`. The networks share `hyper`
-    and `strengths`, or these have that axis too, and each network its `own`. `together` is whether one program trains
+    `states`, `keys` and `epoch.order` have a leading axis of networks. The networks share the `settings`, or these have
+    that axis too, and each network its `own`. `together` is whether one program trains
     all networks at once; None: if the backend rewards it. Returns the states and each metric as `(networks, count)`.
     Several calls of fewer steps give the same bits as one.
     """
-    networks = len(orders)
+    orders, networks = epoch.order, len(epoch.order)
     if networks == 0 or networks != len(keys):
         raise InputError(f"{networks} orders for {len(keys)} keys: give one for each network, and at least one")
     if networks_at_once() > 1 if together is None else together:
         program = _program(spec, _MOST_STEPS, "own" if own else "shared")
-        return _repeated(program, _MOST_STEPS, states, count, keys, orders, images, labels, hyper, strengths)
-    settings = unstack((hyper, strengths), networks) if own else [(hyper, strengths)] * networks
+        return _repeated(program, _MOST_STEPS, states, count, keys, epoch, settings)
+    each = unstack(settings, networks) if own else [settings] * networks
     calls = [
-        (state, (key, order, images, labels, *mine))
-        for state, key, order, mine in zip(unstack(states, networks), keys, orders, settings, strict=True)
+        (state, (key, dataclasses.replace(epoch, order=order), mine))
+        for state, key, order, mine in zip(unstack(states, networks), keys, orders, each, strict=True)
     ]
     finished = _side_by_side(spec, calls, count)
     metrics = {name: np.stack([history[name] for _, history in finished]) for name in METRICS}
@@ -177,10 +175,10 @@ def _repeated(
 def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
     """Up to so many steps of one network, or of several along a first axis, with settings that they share or own."""
 
-    def steps(state, count, key, order, images, labels, hyper, strengths):
+    def steps(state, count, key, epoch, settings):
         def body(i, carried):
             state, history = carried
-            state, metrics = train_step(spec, state, key, order, images, labels, hyper, strengths)
+            state, metrics = train_step(spec, state, key, epoch, settings)
             return state, {name: history[name].at[i].set(metrics[name]) for name in METRICS}
 
         start = (state, {name: jnp.zeros(most) for name in METRICS})
@@ -188,6 +186,5 @@ def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"
 
     if networks != "one":
         # A strength that networks share stays a number, and what it leaves out is skipped; their own are both computed.
-        settings = 0 if networks == "own" else None
-        steps = jax.vmap(steps, in_axes=(0, None, 0, 0, None, None, settings, settings))
+        steps = jax.vmap(steps, in_axes=(0, None, 0, Epoch(0, None, None), 0 if networks == "own" else None))
     return jax.jit(steps, donate_argnums=0, compiler_options=runtime.compiler_options())

@@ -18,9 +18,9 @@ from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
 from cnnjax.training.checkpoint import load_tree, save_tree
-from cnnjax.training.config import TrainConfig
+from cnnjax.training.config import Settings, TrainConfig
 from cnnjax.training.execution import run_steps, stack, unstack
-from cnnjax.training.step import StepSpec, TrainState, init_state
+from cnnjax.training.step import Epoch, StepSpec, TrainState, init_state
 
 CHUNK = 200
 """Steps between two checkpoints at most: what a killed training loses."""
@@ -33,13 +33,15 @@ class DivergedError(ArithmeticError):
 @checked()
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What is a training's own among several in one program."""
+    """One of the trainings in a program: its settings, its seeds, and its files."""
 
     config: TrainConfig
     strengths: PyTree
     """Arrays for the augmentation of the step."""
     seeds: Sequence[int]
     """One network is trained for each. A seed fixes the initialisation, every epoch's order and the augmentation."""
+    start: TrainState | None = None
+    """The states to begin with, with a leading axis of seeds; None: as `init_states` draws them."""
     checkpoint: Path | None = None
     """Where the state is kept after at most 200 steps; a training that finds it goes on to the same result."""
     snapshots: Mapping[int, Path] = dataclasses.field(default_factory=dict)
@@ -52,6 +54,11 @@ class Training:
     def __post_init__(self) -> None:
         if not self.seeds:
             raise InputError("seeds are empty: give one for each network")
+        if self.start is not None and np.shape(self.start.step) != (len(self.seeds),):
+            raise InputError(
+                f"start has steps of shape {np.shape(self.start.step)} for {len(self.seeds)} seeds: give a state for "
+                "each, along a leading axis"
+            )
         check_keywords("log", self.log, _RECORD)
 
 
@@ -68,6 +75,7 @@ def train(
     strengths: PyTree,
     *,
     seeds: Sequence[int],
+    start: TrainState | None = None,
     checkpoint: Path | None = None,
     snapshots: Mapping[int, Path] | None = None,
     log: Callable[..., Any] = lambda **record: None,
@@ -81,7 +89,7 @@ def train(
     Raises `DivergedError` at the end of the chunk in which a loss is not finite, or of the training, and `InputError`
     for a snapshot after the last epoch.
     """
-    own = Training(config, strengths, seeds, checkpoint, snapshots or {}, log=log)
+    own = Training(config, strengths, seeds, start, checkpoint, snapshots or {}, log=log)
     (result,) = train_together(spec, [own], images, labels, progress=progress)
     if isinstance(result, DivergedError):
         raise result
@@ -130,19 +138,9 @@ def train_together(
         epoch, start = divmod(done, per_epoch)
         count = min(length, per_epoch - start)
         began = time.perf_counter()
-        states, orders, keys, hyper, strengths = _side_by_side(behind, epoch, n)
-        states, metrics = run_steps(
-            spec,
-            states,
-            count,
-            keys,
-            orders,
-            images_on_device,
-            labels_on_device,
-            hyper,
-            strengths,
-            own=len(behind) > 1,
-        )
+        states, orders, keys, settings = _side_by_side(behind, epoch, n)
+        data = Epoch(orders, images_on_device, labels_on_device)
+        states, metrics = run_steps(spec, states, count, keys, data, settings, own=len(behind) > 1)
         history = {name: np.asarray(values) for name, values in metrics.items()}
         seconds = (time.perf_counter() - began) / len(orders)
         ends = np.cumsum([len(one.training.seeds) for one in behind])
@@ -160,9 +158,12 @@ class _Running:
     def __init__(self, spec: StepSpec, training: Training, images: int, image_shape: tuple[int, ...]):
         self.training = training
         self.failure: DivergedError | None = None
-        self.hyper = training.config.hyper(images)
+        self.settings = Settings(training.config.hyper(images), training.strengths)
         self.order_keys, self.step_keys = _keys(training.seeds, "order"), _keys(training.seeds, "step")
-        self.states = init_states(spec, training.seeds, image_shape)
+        if training.start is None:
+            self.states = init_states(spec, training.seeds, image_shape)
+        else:
+            self.states = stack(unstack(training.start, len(training.seeds)))  # a copy, for programs take what they get
         if training.checkpoint is not None and training.checkpoint.exists():
             self.states, _ = load_tree(training.checkpoint, self.states, of=training.of)
             check_steps(self.states, training.checkpoint, last=training.config.total_steps(images))
@@ -219,7 +220,7 @@ def check_steps(states: TrainState, path: Path, *, last: int) -> None:
         )
 
 
-def _side_by_side(trainings: Sequence[_Running], epoch: int, n: int) -> tuple[TrainState, Array, Array, Any, PyTree]:
+def _side_by_side(trainings: Sequence[_Running], epoch: int, n: int) -> tuple[TrainState, Array, Array, Settings]:
     """States, orders and keys along one axis of networks; settings as they are for one training, along it for more."""
 
     def joined(parts: Sequence[PyTree]) -> PyTree:
@@ -228,11 +229,9 @@ def _side_by_side(trainings: Sequence[_Running], epoch: int, n: int) -> tuple[Tr
     keys = joined([one.step_keys for one in trainings])
     orders = jax.vmap(lambda key: epoch_order(key, epoch, n))(joined([one.order_keys for one in trainings]))
     states = joined([one.states for one in trainings])
-    settings = [(one.hyper, one.training.strengths) for one in trainings]
-    if len(trainings) > 1:
-        each = [pair for one, pair in zip(trainings, settings, strict=True) for _ in one.training.seeds]
-        return states, orders, keys, *stack(each)
-    return states, orders, keys, *settings[0]
+    if len(trainings) == 1:
+        return states, orders, keys, trainings[0].settings
+    return states, orders, keys, stack([one.settings for one in trainings for _ in one.training.seeds])
 
 
 @checked()

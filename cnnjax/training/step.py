@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.training.config import Hyper
+from cnnjax.training.config import Hyper, Settings
 
 METRICS = ("loss", "accuracy")
 """What a step says of its batch."""
@@ -33,6 +33,19 @@ class TrainState:
     variables: PyTree
     """What `model.apply` takes: `params` and, where the model has any, `batch_stats`."""
     opt_state: PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """The images that a training sees, and the order in which this epoch goes through them."""
+
+    order: PyTree
+    """int `(images,)`: each image's number once; `(networks, images)` where each network has its own."""
+    images: PyTree
+    """uint8 `(images, height, width, channels)`."""
+    labels: PyTree
+    """int `(images,)`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,34 +100,21 @@ def init_state(spec: StepSpec, key: Key[Array, ""], image_shape: tuple[int, ...]
 
 @checked()
 def train_step(
-    spec: StepSpec,
-    state: TrainState,
-    key: Key[Array, ""],
-    order: Int[Array, " images"],
-    images: UInt8[Array, "images height width channels"],
-    labels: Int[Array, " images"],
-    hyper: Hyper,
-    strengths: PyTree,
+    spec: StepSpec, state: TrainState, key: Key[Array, ""], epoch: Epoch, settings: Settings
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """The next state, and this batch's loss and accuracy, both before the update.
 
-    `key` belongs to the training, `order` to the epoch; batch and randomness follow from `state.step` only, so a
-    training that is resumed at any step goes on exactly as it would have. A network that is random in training draws
-    from the stream "dropout".
+    `key` belongs to the training; batch and randomness follow from it and `state.step` only, so a training that is
+    resumed at any step goes on exactly as it would have. A network that is random in training draws from the stream
+    "dropout".
     """
-    if len(images) == 0 or len(labels) != len(images):
-        raise InputError(f"{len(labels)} labels for {len(images)} images: give one for each, and at least one image")
-    if order.shape[0] < spec.batch_size:
-        raise InputError(f"the order has {order.shape[0]} images, fewer than a batch of {spec.batch_size}")
-    per_epoch = order.shape[0] // spec.batch_size
-    start = (state.step % per_epoch) * spec.batch_size
-    chosen = jax.lax.dynamic_slice_in_dim(order, start, spec.batch_size)
-    pixels = images[chosen].astype(jnp.float32) / 255
-    x = spec.augment(jax.random.fold_in(key, state.step), pixels, strengths)
+    pixels, labels = _batch(epoch.order, epoch.images, epoch.labels, step=state.step, size=spec.batch_size)
+    hyper = settings.hyper
+    x = spec.augment(jax.random.fold_in(key, state.step), pixels, settings.strengths)
     # Not a child of the step's key: `split` gives the same children as `fold_in`, and augmentation splits that key.
     rngs = {"dropout": jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)}
     targets = optax.smooth_labels(
-        jax.nn.one_hot(labels[chosen], spec.model.num_classes, dtype=jnp.float32),  # pyright: ignore
+        jax.nn.one_hot(labels, spec.model.num_classes, dtype=jnp.float32),  # pyright: ignore
         hyper.label_smoothing,  # pyright: ignore
     )
     params = state.variables["params"]
@@ -131,5 +131,24 @@ def train_step(
     direction, opt_state = optimizer.update(gradients, state.opt_state, params)
     rate = learning_rate(state.step, hyper)
     params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-    accuracy = (logits.argmax(-1) == labels[chosen]).astype(jnp.float32).mean()
+    accuracy = (logits.argmax(-1) == labels).astype(jnp.float32).mean()
     return TrainState(state.step + 1, {"params": params, **updated}, opt_state), {"loss": loss, "accuracy": accuracy}
+
+
+@checked()
+def _batch(
+    order: Int[Array, " images"],
+    images: UInt8[Array, "images height width channels"],
+    labels: Int[Array, " images"],
+    *,
+    step: PyTree,
+    size: int,
+) -> tuple[Float[Array, "batch height width channels"], Int[Array, " batch"]]:
+    """The images of a step, in [0, 1], and their labels."""
+    if len(images) == 0 or len(labels) != len(images):
+        raise InputError(f"{len(labels)} labels for {len(images)} images: give one for each, and at least one image")
+    if order.shape[0] < size:
+        raise InputError(f"the order has {order.shape[0]} images, fewer than a batch of {size}")
+    per_epoch = order.shape[0] // size
+    chosen = jax.lax.dynamic_slice_in_dim(order, (step % per_epoch) * size, size)
+    return images[chosen].astype(jnp.float32) / 255, labels[chosen]

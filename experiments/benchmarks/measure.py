@@ -15,7 +15,7 @@ from cnnjax.errors import InputError
 
 def check_cpu(*, seconds: float | int, threads: int = 0) -> None:
     """Raise InputError where JAX does not run on the CPU, and for a time or a number of threads that cannot be."""
-    if jax.default_backend() != "cpu":
+    if not runtime.on_cpu():
         raise InputError(
             f"this benchmark compares CPU programs, but JAX runs on {jax.default_backend()}: set JAX_PLATFORMS=cpu"
         )

@@ -26,7 +26,7 @@ from cnnjax import models, runtime
 from cnnjax.data import Augmentation, apply_augmentation
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, Table, main, open_run, show_tables
-from cnnjax.training import StepSpec, TrainConfig, init_states, run_steps, stack
+from cnnjax.training import Epoch, Settings, StepSpec, TrainConfig, init_states, run_steps, stack
 from experiments.benchmarks.measure import interleave, speed_ratio
 
 TAKES = "about a minute on two cores"
@@ -92,7 +92,7 @@ def _measured(model: nn.Module, config: Config) -> dict[str, Any]:
     images = jnp.asarray(random.integers(0, 256, (n, config.side, config.side, 1), np.uint8))
     labels = jnp.asarray(random.integers(0, 10, n), jnp.int32)
     settings = [
-        (
+        Settings(
             TrainConfig(
                 epochs=10, batch_size=config.batch_size, learning_rate=0.02 / (i + 1), weight_decay=i * 1e-4
             ).hyper(n),
@@ -100,7 +100,7 @@ def _measured(model: nn.Module, config: Config) -> dict[str, Any]:
         )
         for i in range(config.cells)
     ]
-    each = stack([pair for pair in settings for _ in range(config.seeds)])
+    each = stack([one for one in settings for _ in range(config.seeds)])
     states = init_states(spec, range(config.seeds), images.shape[1:])
     keys = jnp.stack([jax.random.key(seed) for seed in range(config.seeds)])
     orders = jax.vmap(lambda key: jax.random.permutation(key, n))(keys)
@@ -119,10 +119,8 @@ def _measured(model: nn.Module, config: Config) -> dict[str, Any]:
             fresh(all_states),
             config.steps,
             all_keys,
-            all_orders,
-            images,
-            labels,
-            *each,
+            Epoch(all_orders, images, labels),
+            each,
             own=True,
             together=together,
         )
@@ -130,8 +128,8 @@ def _measured(model: nn.Module, config: Config) -> dict[str, Any]:
 
     def cell_by_cell() -> Any:
         found = [
-            run_steps(spec, fresh(states), config.steps, keys, orders, images, labels, *pair, together=True)[0]
-            for pair in settings
+            run_steps(spec, fresh(states), config.steps, keys, Epoch(orders, images, labels), one, together=True)[0]
+            for one in settings
         ]
         return jax.block_until_ready(jax.tree.map(lambda *parts: jnp.concatenate(parts), *found))
 

@@ -26,7 +26,7 @@ import numpy as np
 from cnnjax import runtime
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, Table, main, open_run, show_tables
-from cnnjax.training import StepSpec, TrainConfig, TrainState, init_state, train_step
+from cnnjax.training import Epoch, Settings, StepSpec, TrainConfig, TrainState, init_state, train_step
 from experiments.benchmarks.measure import Ratio, check_cpu, geometric_mean, interleave, speed_ratio, without_kernels
 from experiments.benchmarks.networks import CASES, Case
 
@@ -149,8 +149,8 @@ def step_arguments(images: np.ndarray, labels: np.ndarray) -> tuple[Any, ...]:
         epochs=1, learning_rate=LEARNING_RATE, schedule="constant", warmup=0.0, weight_decay=WEIGHT_DECAY,
         batch_size=len(images),
     )  # fmt: skip
-    data = jnp.arange(len(images)), jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    return jax.random.key(0), *data, recipe.hyper(len(images)), ()
+    epoch = Epoch(jnp.arange(len(images)), jnp.asarray(images), jnp.asarray(labels, jnp.int32))
+    return jax.random.key(0), epoch, Settings(recipe.hyper(len(images)), ())
 
 
 def _check_equal(what: str, results: dict[str, np.ndarray], within: float) -> None:

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from cnnjax.data import Dataset, epoch_order
+from cnnjax.data import Dataset
 from cnnjax.runs import Progress, RunDirectory
 from cnnjax.runs.folder import Folder
-from cnnjax.sweep.cell import STATE
 from cnnjax.training import (
+    DivergedError,
     StepSpec,
     TrainConfig,
-    check_steps,
+    Training,
+    TrainState,
     init_states,
-    run_steps,
+    stack,
+    train_together,
     unstack,
 )
 from experiments.gradients.redraw import Initialization, redrawn
@@ -43,8 +44,8 @@ def measure_all(
 ) -> dict[str, Measured]:
     """Draw, train and measure every cell that is not finished, in order, and return what was measured by name.
 
-    A cell keeps a file for each step that it was measured at and, while it trains, `state.safetensors`. Each is written
-    whole, so a run killed at any instant goes on from the last that is there.
+    A cell keeps a file for each step that it was measured at and, until then, its networks on their way. Each file is
+    written whole, so a run killed at any instant goes on from the last that is there.
     """
     compiled: set[nn.Module] = set()
     batch = (
@@ -56,11 +57,12 @@ def measure_all(
         folder = run.cell(plan.name)
         steps = _steps(plan, len(dataset.train.images))
         if folder.has(measured_file(steps[-1])):
-            folder.remove(STATE)  # which a kill may have left
             progress.skip(plan.name)
         else:
             progress.cell(plan.name)
             _measure_cell(run, plan, folder, steps, dataset, batch, progress, compiled)
+        for file in folder.path.glob(_network_file("*")):  # a kill may have left them
+            folder.remove(file.name)
         found[plan.name] = read_measured(folder, steps)
     return found
 
@@ -75,36 +77,59 @@ def _measure_cell(
     progress: Progress,
     compiled: set[nn.Module],
 ) -> None:
-    train = plan.train or TrainConfig()
+    train, seeds = plan.train or TrainConfig(), range(plan.seeds)
     spec = StepSpec(plan.model, train.optimizer, train.batch_size, _unchanged)
-    seeds, n = range(plan.seeds), len(dataset.train.images)
-    states = init_states(spec, seeds, dataset.train.images.shape[1:])
-    states = dataclasses.replace(states, variables=redrawn(states.variables, plan.initialization, seeds))
-    if folder.has(STATE):
-        states = folder.load(STATE, states)
-        check_steps(states, folder.path / STATE, last=steps[-1])
-    keys = {use: jnp.stack([jax.random.fold_in(jax.random.key(s), i) for s in seeds]) for i, use in enumerate(USES, 1)}
-    on_device = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels, jnp.int32)
+    start = init_states(spec, seeds, dataset.train.images.shape[1:])
+    start = dataclasses.replace(start, variables=redrawn(start.variables, plan.initialization, seeds))
+    # Each network is trained by itself, for one that diverges ends.
+    starts = [stack([one]) for one in unstack(start, plan.seeds)]
+    failures = _train(spec, plan.train, starts, folder, steps, dataset, progress) if plan.train else []
+    networks: list[PyTree | None] = [one.variables for one in starts]
     for number, step in enumerate(steps):
-        if int(states.step[0]) > step:
+        if folder.has(measured_file(step)):
             continue
-        if int(states.step[0]) < step:
-            if number == 1:
-                progress.status("compiling the training step")
-            orders = jax.vmap(lambda key, epoch=number - 1: epoch_order(key, epoch, n))(keys["order"])
-            count = step - steps[number - 1]
-            states, _ = run_steps(spec, states, count, keys["step"], orders, *on_device, train.hyper(n), None)
-            folder.save(STATE, states)
         if plan.model not in compiled:
             progress.status("compiling the gradient")
             compiled.add(plan.model)
-        _measure(run, plan, folder, step, unstack(states.variables, plan.seeds), batch, progress)
+        for seed in seeds if step else ():
+            file = _network_file(seed, step)
+            networks[seed] = folder.load(file, starts[seed].variables) if folder.has(file) else None
+            if networks[seed] is None:
+                progress.note(f"  seed {seed} at step {step}: {failures[seed]}")
+        each = [None if one is None else unstack(one, 1)[0] for one in networks]
+        _measure(run, plan, folder, step, each, batch, progress)
         progress.advance(number + 1, len(steps), f"{step} steps")
-    folder.remove(STATE)
 
 
-USES = ("order", "step")
-"""What keys are drawn for beside the initialisation; each use has its own."""
+def _train(
+    spec: StepSpec,
+    train: TrainConfig,
+    starts: Sequence[TrainState],
+    folder: Folder,
+    steps: list[int],
+    dataset: Dataset,
+    progress: Progress,
+) -> list[DivergedError | None]:
+    """Train the network of each seed, keep it as it is after each epoch, and return why it failed, if it did."""
+    trainings = [
+        Training(
+            train,
+            None,
+            [seed],
+            start=start,
+            checkpoint=folder.path / _network_file(seed, "state"),
+            snapshots={epoch: folder.path / _network_file(seed, step) for epoch, step in enumerate(steps) if epoch},
+            of=folder.of,
+        )
+        for seed, start in enumerate(starts)
+    ]
+    progress.status("compiling the training step")
+    found = train_together(spec, trainings, dataset.train.images, dataset.train.labels, progress=progress.advance)
+    return [result if isinstance(result, DivergedError) else None for result in found]
+
+
+def _network_file(seed: int | str, when: int | str = "*") -> str:
+    return f"network-{seed}-{when}.safetensors"
 
 
 def _measure(
@@ -112,7 +137,7 @@ def _measure(
     plan: GradientPlan,
     folder: Folder,
     step: int,
-    networks: list[PyTree],
+    networks: list[PyTree | None],
     batch: tuple[Array, Array],
     progress: Progress,
 ) -> None:

@@ -54,17 +54,20 @@ class Measured:
 
 def measure_networks(
     model: nn.Module,
-    networks: Sequence[PyTree],
+    networks: Sequence[PyTree | None],
     batch: tuple[Array, Array],
     *,
     note: Callable[[int, str], None],
 ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
     """The arrays of `Measured` at one step, with a leading seed axis, and the names of maps and kernels.
 
-    `note` is given the seed of a network whose loss is not finite, and what is not.
+    A network that is None is not finite. `note` is given the seed of one whose loss is not, and what is not.
     """
     flows: list[analysis.GradientFlow | None] = []
     for seed, variables in enumerate(networks):
+        if variables is None:
+            flows.append(None)
+            continue
         rest = {name: value for name, value in variables.items() if name != "params"}
         try:
             flow = analysis.gradient_flow(Partial(_loss(model), rest), variables["params"], batch)

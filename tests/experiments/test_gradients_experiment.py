@@ -19,9 +19,8 @@ from PIL import Image
 from cnnjax import InputError, models
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import cli, read_config, read_metrics
-from cnnjax.training import TrainConfig, read_arrays
+from cnnjax.training import TrainConfig, loop, read_arrays
 from experiments import gradients
-from experiments.gradients import cells as gradient_cells
 from experiments.gradients import redraw
 from experiments.shared import learning_signal
 from tests.experiments.conftest import environment
@@ -79,7 +78,7 @@ def test_the_directory_tells_the_whole_story(whole):
     for name in ("start", "activations", "training"):
         with Image.open(whole / "figures" / f"{name}.png") as figure:
             assert len(figure.getcolors(figure.width * figure.height)) > 50  # type: ignore[arg-type]
-    assert not list(whole.glob("cells/*/state.safetensors"))
+    assert not list(whole.glob("cells/*/network-*"))
 
 
 def test_the_start_of_a_training_is_the_start(whole):
@@ -140,7 +139,7 @@ def test_killed_at_any_instant_it_resumes_to_the_same_summary(whole, tmp_path):
 
 
 def test_a_training_killed_in_its_second_epoch_goes_on_there(whole, tmp_path, monkeypatch):
-    real, calls = gradient_cells.run_steps, []
+    real, calls = loop.run_steps, []
 
     def run_steps(*args, **options):
         calls.append(args)
@@ -149,10 +148,10 @@ def test_a_training_killed_in_its_second_epoch_goes_on_there(whole, tmp_path, mo
         return real(*args, **options)
 
     config = dataclasses.replace(TINY, out=tmp_path / "run")
-    monkeypatch.setattr(gradient_cells, "run_steps", run_steps)
+    monkeypatch.setattr(loop, "run_steps", run_steps)
     with pytest.raises(KeyboardInterrupt):
         gradients.run(config)
-    assert (tmp_path / "run" / "cells" / CELLS[4] / "state.safetensors").exists()
+    assert (tmp_path / "run" / "cells" / CELLS[4] / "network-0-state.safetensors").exists()
     path = gradients.run(config)
     assert len(calls) == 5  # one epoch, the stop, and what was left of four
     assert (path / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
@@ -165,7 +164,7 @@ def test_a_training_that_diverges_is_a_result(tmp_path, capsys):
     trained = summary[summary["question"] == "training"].set_index("step")
     assert trained.loc[0, "loss"].notna().all()
     assert trained.loc[4, ["loss", "per_layer", "kernels_first_over_last"]].isna().all(axis=None)
-    assert "seed 0 at step 4: the loss is nan, and parameter conv1/conv/" in capsys.readouterr().err
+    assert "seed 0 at step 4: the loss of seed 0 is nan at step " in capsys.readouterr().err
 
 
 def test_a_finished_run_is_not_measured_again(whole, monkeypatch, capsys):

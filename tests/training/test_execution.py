@@ -10,7 +10,7 @@ import pytest
 
 from cnnjax import models, runtime
 from cnnjax.kernels import choice
-from cnnjax.training import TrainConfig, execution, init_states, run_steps, train_step
+from cnnjax.training import Epoch, Settings, TrainConfig, execution, init_states, run_steps, train_step
 from tests.training.conftest import assert_equal
 
 KEYS = jax.vmap(jax.random.key)(np.arange(2))
@@ -33,8 +33,9 @@ def run(spec, problem, strengths, *counts):
     """States and metrics of two networks after so many steps, and so many more."""
     images, labels = map(jnp.asarray, problem)
     states, found = init_states(spec, [0, 1], images.shape[1:]), []
+    epoch, settings = Epoch(ORDERS, images, labels), Settings(HYPER, strengths)
     for count in counts:
-        states, metrics = run_steps(spec, states, count, KEYS, ORDERS, images, labels, HYPER, strengths)
+        states, metrics = run_steps(spec, states, count, KEYS, epoch, settings)
         found.append(metrics)
     return states, {name: np.concatenate([metrics[name] for metrics in found], 1) for name in found[0]}
 
@@ -74,10 +75,12 @@ def test_every_way_agrees_to_rounding_with_steps_by_themselves(problem, spec, st
         monkeypatch.setattr(execution, "_most_steps", lambda *_: 1)
     found, metrics = run(spec, problem, strengths, 3)
     images, labels = map(jnp.asarray, problem)
+    settings = Settings(HYPER, strengths)
     for index in range(2):
+        epoch = Epoch(ORDERS[index], images, labels)
         state = jax.tree.map(lambda leaf, index=index: leaf[index], init_states(spec, [0, 1], images.shape[1:]))
         for step in range(3):
-            state, values = train_step(spec, state, KEYS[index], ORDERS[index], images, labels, HYPER, strengths)
+            state, values = train_step(spec, state, KEYS[index], epoch, settings)
             np.testing.assert_allclose(metrics["loss"][index, step], values["loss"], atol=2e-4, rtol=1e-3)
         mine = jax.tree.map(lambda leaf, index=index: leaf[index], found)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4, rtol=1e-3), mine, state)

@@ -107,6 +107,28 @@ def test_a_seed_trains_the_same_alone_and_in_company(problem, spec, strengths):
     assert_equal(jax.tree.map(lambda leaf: leaf[1], together), jax.tree.map(lambda leaf: leaf[0], alone))
 
 
+def test_a_training_goes_on_from_a_state_that_is_given_to_it(problem, spec, strengths, tmp_path):
+    whole = train(spec, CONFIG, *problem, strengths, seeds=[3, 5], checkpoint=tmp_path / "state")
+    start = init_states(spec, [3, 5], problem[0].shape[1:])
+    kept = jax.tree.map(np.array, start)
+    assert_equal(train(spec, CONFIG, *problem, strengths, seeds=[3, 5], start=start), whole)
+    assert_equal(start, kept)  # what was given is there still
+    other = dataclasses.replace(start, variables=init_states(spec, [4, 5], problem[0].shape[1:]).variables)
+    found = train(spec, CONFIG, *problem, strengths, seeds=[3, 5], start=other)
+    same = [np.array_equal(a, b) for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True)]
+    assert not any(same)
+    assert_equal(*(jax.tree.map(lambda leaf: leaf[1], one) for one in (found, whole)))
+    # From its own end nothing is left to do.
+    end, _ = load_tree(tmp_path / "state", start)
+    assert_equal(train(spec, CONFIG, *problem, strengths, seeds=[3, 5], start=end), whole)
+
+
+def test_states_for_other_seeds_are_refused(problem, spec, strengths):
+    start = init_states(spec, [3, 5], problem[0].shape[1:])
+    with pytest.raises(InputError, match=r"start has steps of shape \(2,\) for 1 seeds"):
+        train(spec, CONFIG, *problem, strengths, seeds=[3], start=start)
+
+
 def test_other_strengths_and_numbers_do_not_compile_again(problem, spec):
     compiled = []
 

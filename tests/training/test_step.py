@@ -10,7 +10,16 @@ import optax
 import pytest
 
 from cnnjax.data import Augmentation, apply_augmentation
-from cnnjax.training import StepSpec, TrainConfig, init_state, learning_rate, make_optimizer, train_step
+from cnnjax.training import (
+    Epoch,
+    Settings,
+    StepSpec,
+    TrainConfig,
+    init_state,
+    learning_rate,
+    make_optimizer,
+    train_step,
+)
 from cnnjax.training.config import Hyper
 
 KEY = jax.random.key(0, impl="rbg")  # whose draws compile faster
@@ -99,7 +108,8 @@ def test_a_step_is_gradient_descent_on_the_smoothed_cross_entropy(problem, spec,
     spec = dataclasses.replace(spec, model=model)
     state = initial(spec, KEY, images.shape[1:])
     order = np.arange(90)[::-1]
-    new, metrics = step_of(spec, state, KEY, order, images, labels, hyper(label_smoothing=smoothing), NONE)
+    settings = Settings(hyper(label_smoothing=smoothing), NONE)
+    new, metrics = step_of(spec, state, KEY, Epoch(order, images, labels), settings)
     batch = images[::-1][:30].astype(np.float32) / 255
     target = np.eye(2, dtype=np.float32)[labels[::-1][:30]] * (1 - smoothing) + smoothing / 2
 
@@ -123,11 +133,11 @@ def test_steps_walk_through_the_order_and_start_again(problem, spec, strengths):
     order = np.random.default_rng(1).permutation(90)
     for step, rows in ((0, slice(0, 30)), (2, slice(60, 90)), (3, slice(0, 30))):
         at = dataclasses.replace(state, step=np.int32(step))
-        whole = step_of(spec, at, KEY, order, images, labels, hyper(), strengths)[1]
+        whole = step_of(spec, at, KEY, Epoch(order, images, labels), Settings(hyper(), strengths))[1]
         # Only the rows of this batch matter: all other images may be anything.
         blank = np.zeros_like(images)
         blank[order[rows]] = images[order[rows]]
-        alone = step_of(spec, at, KEY, order, blank, labels, hyper(), strengths)[1]
+        alone = step_of(spec, at, KEY, Epoch(order, blank, labels), Settings(hyper(), strengths))[1]
         assert float(whole["loss"]) == float(alone["loss"])
 
 
@@ -153,7 +163,8 @@ def test_the_randomness_of_a_network_follows_from_its_key_and_the_step(problem):
     def loss(seed, step):
         at = dataclasses.replace(state, step=np.int32(step))
         key = jax.random.key(seed, impl="rbg")
-        return float(step_of(spec, at, key, np.arange(90), images, labels, hyper(), NONE)[1]["loss"])
+        epoch = Epoch(np.arange(90), images, labels)
+        return float(step_of(spec, at, key, epoch, Settings(hyper(), NONE))[1]["loss"])
 
     assert loss(1, 0) == loss(1, 0)
     assert len({loss(seed, step) for seed in (1, 2) for step in (0, 3, 6)}) == 6

@@ -18,6 +18,7 @@ SPEC = training.StepSpec(MODEL, "sgd", 2, data.apply_augmentation)
 CONFIG = training.TrainConfig(epochs=1, batch_size=2)
 NONE = data.Augmentation().as_arrays()
 HYPER = CONFIG.hyper(4)
+SETTINGS = training.Settings(HYPER, NONE)
 TOWERS = models.AlexNet(num_classes=2, widths=(4, 4, 4, 4, 4), dense_widths=(4, 4), std=(1 / 255,))
 
 
@@ -73,11 +74,8 @@ CALLS: dict[str, Arguments] = {
         states=_states(),
         count=1,
         keys=jax.random.split(KEY, 1),
-        orders=jnp.arange(4)[None],
-        images=jnp.asarray(PIXELS),
-        labels=jnp.asarray(LABELS),
-        hyper=HYPER,
-        strengths=NONE,
+        epoch=training.Epoch(jnp.arange(4)[None], jnp.asarray(PIXELS), jnp.asarray(LABELS)),
+        settings=SETTINGS,
     ),
     "training.save_tree": lambda: dict(path=pathlib.Path("tree.safetensors"), tree={"a": jnp.ones(2)}),
     "training.stack": lambda: dict(trees=[{"a": jnp.ones(2)}, {"a": jnp.ones(2)}]),
@@ -86,11 +84,8 @@ CALLS: dict[str, Arguments] = {
         spec=SPEC,
         state=_state(),
         key=KEY,
-        order=jnp.arange(4),
-        images=jnp.asarray(PIXELS),
-        labels=jnp.asarray(LABELS),
-        hyper=HYPER,
-        strengths=NONE,
+        epoch=training.Epoch(jnp.arange(4), jnp.asarray(PIXELS), jnp.asarray(LABELS)),
+        settings=SETTINGS,
     ),
     "training.train_together": lambda: dict(
         spec=SPEC, trainings=[training.Training(CONFIG, NONE, [0])], images=PIXELS, labels=LABELS
