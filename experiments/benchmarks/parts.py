@@ -89,7 +89,7 @@ def _parts(case: Case, seconds: float) -> dict[str, Any]:
             for _ in range(_TRACED):
                 step()
         (trace,) = Path(folder).rglob("*.xplane.pb")
-        parts = _by_kind(jax.profiler.ProfileData.from_file(str(trace)), compiled.as_text())
+        parts = _by_kind(jax.profiler.ProfileData.from_file(str(trace)), compiled.as_text() or "")
     low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
     whole = {"a step under the trace": sum(parts.values()), "a step": median, "its quartiles": f"{low:.1f}–{high:.1f}"}
     return parts | whole
