@@ -12,6 +12,7 @@ Fields (`fields`): which pixels a unit reads.
 - `receptive_field`: per activation the exact `ReceptiveField`, size, stride and padding, read off the program
 - `effective_receptive_field`: the `EffectiveField`, |∂ unit / ∂ pixel| averaged over images; with its `GaussianFit`
 - `influence`: the pixels that a unit's derivatives reach
+- `token_maps`: f with its tokens (batch, tokens, channels) as maps over the image, which every analysis takes
 
 Transforms (`transforms`): what moves images and maps.
 
@@ -94,6 +95,7 @@ from cnnjax.analysis.equivariance.shift_terms import ShiftTerms, check_shift_ter
 from cnnjax.analysis.fields.effective_field import EffectiveField, GaussianFit, effective_receptive_field
 from cnnjax.analysis.fields.influence import influence
 from cnnjax.analysis.fields.receptive_field import ReceptiveField, receptive_field
+from cnnjax.analysis.fields.tokens import token_maps
 from cnnjax.analysis.invariance.consistency import PROTOCOL, SCORES, consistency, image_columns, scores
 from cnnjax.analysis.invariance.flip_rate import flip_rate
 from cnnjax.analysis.invariance.goodfellow import GoodfellowInvariance, goodfellow_invariance
@@ -206,6 +208,7 @@ __all__ = [
     "strength",
     "subpixel_shifts",
     "table",
+    "token_maps",
     "top_activations",
     "translation_sensitivity_map",
     "with_pool_rule",

@@ -68,6 +68,6 @@ def layout_of(name: str, shape: tuple[int, ...], field: ReceptiveField) -> Layou
         raise InputError(
             f"activation {name} of shape {shape}: it is not clear which of its units lies where in images of "
             f"{' × '.join(map(str, field.image_size))} pixels. Return it as (batch, *space, channels), with units that "
-            "step evenly along each axis, or leave it out of what f returns"
+            "step evenly along each axis (tokens by token_maps), or leave it out of what f returns"
         )
     return Layout(name, axes, stride)

@@ -1,12 +1,13 @@
 """Following a program equation by equation: what each array reads of the images."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
-from cnnjax.program.reach.control import CONTROL
+from cnnjax.program.reach.control import CONTROL, Follow
 from cnnjax.program.reach.known import Call, Known
 from cnnjax.program.reach.reach import Reach
 from cnnjax.program.reach.rules import RULES, SELECTORS
@@ -15,15 +16,24 @@ from cnnjax.program.walk import opened, walk
 
 
 @checked()
-def follow(program: Jaxpr | ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
-    """What the results of a program read, given what its operands do."""
+def follow(
+    program: Jaxpr | ClosedJaxpr, args: Sequence[Value], *, see: Callable[[Value], object] = lambda value: None
+) -> list[Value]:
+    """What the results of a program read, given what its operands do; `see` is shown each array on the way."""
     wanted = len(opened(program)[0].invars)
     if len(args) != wanted:
         raise InputError(f"args are {len(args)}, but the program has {wanted} operands: give one for each")
-    return walk(program, args, _apply, constant=Value.constant)
+
+    def step(position: int, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+        results = _apply(eqn, values, functools.partial(follow, see=see))
+        for value in results:
+            see(value)
+        return results
+
+    return walk(program, args, step, constant=Value.constant)
 
 
-def _apply(position: int, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+def _apply(eqn: JaxprEqn, values: list[Value], follow: Follow) -> list[Value]:
     name = eqn.primitive.name
     call = Call(eqn, [value.known for value in values])
     known = call.outputs()

@@ -113,6 +113,7 @@ CALLS: dict[str, Arguments] = {
     "analysis.strength": lambda: dict(maps=IMAGES),
     "analysis.subpixel_shifts": lambda: dict(parts=2),
     "analysis.table": lambda: dict(f=_apply, images=IMAGES, params=PARAMS),
+    "analysis.token_maps": lambda: dict(f=NETWORK),
     "analysis.top_activations": _on_network(layer="maps", k=1),
     "analysis.translation_sensitivity_map": _on_network(max_shift=1),
     "analysis.with_pool_rule": lambda: dict(f=NETWORK, overlap="max"),
