@@ -1,11 +1,11 @@
 """How many units of AlexNet are mapped back to pixels in a second, and how many does captum map?
 
-One image of 224×224 pixels, the maximum of every map of the fifth convolution, the same random weights in both. Three
+One image of 224×224 pixels, the maximum of every map of the fifth convolution, the same random weights in both. Five
 programs take turns, so that other work on the machine falls on all: `Projector` (one forward pass, then the units in
-batches, each through the windows that it reads), captum's `NeuronDeconvolution` (a forward pass for each unit), and a
-forward pass of this network, once for each unit. Of the last two some units are timed. The pictures of the first
-two must agree. Time is taken by the wall and by the processor: the second says what the work costs where other programs
-keep the cores busy.
+batches, each through the windows that it reads), captum's `NeuronDeconvolution` (a forward pass for each unit), a
+forward pass of this network, once for each unit, and `saliency` of all units in one call and in a call for each.
+Of those that go unit by unit some are timed. The pictures of the first two must agree. Time is taken by the wall and by
+the processor: the second says what the work costs where other programs keep the cores busy.
 
     pip install captum torch
     python -m experiments.benchmarks.visualise
@@ -33,7 +33,13 @@ from experiments.benchmarks.measure import interleave, speed_ratio
 TAKES = "about a minute on two free cores"
 
 LAYER = "conv5"
-NAMES = {"projector": "Projector", "captum": "captum", "forward": "a forward pass for each unit"}
+NAMES = {
+    "projector": "Projector",
+    "captum": "captum",
+    "forward": "a forward pass for each unit",
+    "all": "saliency of all units in a call",
+    "each": "saliency, a call for each unit",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +85,13 @@ def run(config: Config) -> Path:
             "projector": lambda: projector(image),
             "captum": captum,
             "forward": lambda: [layer(jnp.asarray(image)[None]).block_until_ready() for _ in units],
+            "all": lambda: analysis.saliency(forward, image[None], LAYER, "all", batch_size=config.batch_size),
+            "each": lambda: [analysis.saliency(forward, image[None], LAYER, tuple(map(int, u))) for u in units],
         }
         used: dict[str, list[float]] = {name: [] for name in programs}
         clocked = {name: _clocked(program, used[name]) for name, program in programs.items()}
         taken = interleave(clocked, seconds=config.seconds)
-        counts = {"projector": len(found.units), "captum": len(units), "forward": len(units)}
+        counts = {name: len(found.units if name in ("projector", "all") else units) for name in programs}
         each = {name: seconds / counts[name] for name, seconds in taken.items()}
         # Without the calls that compiled and warmed up.
         busy = {name: np.asarray(used[name][-len(each[name]) :]) / counts[name] for name in programs}

@@ -11,6 +11,7 @@ from cnnjax.errors import InputError
 torch = pytest.importorskip("torch", reason="networks of PyTorch need torch")
 side = pytest.importorskip("tests.bridge.torch_side", reason="networks of PyTorch need torch")
 networks = pytest.importorskip("tests.bridge.torch_networks", reason="networks of PyTorch need torch")
+transformers = pytest.importorskip("tests.bridge.torch_transformers", reason="networks of PyTorch need torch")
 F, nn = torch.nn.functional, torch.nn
 
 
@@ -47,6 +48,11 @@ def mobilenet_v2(width=1):
             inputs = outputs
     layers.append(networks.conv_bn(inputs, 1280 // width, 1, act=nn.ReLU6))
     return networks.Classifier(*layers, channels=1280 // width, classes=1000)
+
+
+class ChannelsLast(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1)
 
 
 def fields(module, size):
@@ -87,6 +93,30 @@ def test_receptive_fields_of_branches_are_their_union():
     assert found["one"].size == (7, 7)
     assert found["seven.0"].size == (7, 31)
     assert found["seven"].size == (31, 31)
+
+
+def test_receptive_fields_of_tokens_are_their_patches():
+    module = bound(transformers.ViT(), 32)
+    found = analysis.receptive_field(analysis.token_maps(module), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))[1]
+    for layer in ("patch", "blocks.0.norm1", "blocks.0.attn.qkv"):
+        field = found[layer]
+        assert (field.size, field.stride, field.padding, field.axis) == ((8, 8), (8, 8), (0, 0), (1, 2))
+    # Attention reads all of them.
+    assert (found["blocks.0"].size, found["blocks.0"].stride) == ((32, 32), (0, 0))
+
+
+def test_receptive_fields_of_windows_are_those_that_they_met():
+    layers = nn.Conv2d(3, 4, 4, 4), ChannelsLast(), transformers.SwinBlock(4, 16, 0)
+    found = fields(nn.Sequential(*layers, transformers.SwinBlock(4, 16, 2)), 64)
+    assert (found["0"].size, found["0"].stride) == ((4, 4), (4, 4))
+    # Windows of 4 patches are 16 pixels; moved by 2 patches round the border, each meets two of them.
+    for unit in range(16):
+        first = 16 * (unit // 4)
+        moved = (unit - 2) // 4 % 4
+        both = {16 * ((moved + i) % 4) + p for i in (0, 1) for p in range(16)}
+        for axis in (0, 1):
+            assert found["2"].support(unit)[axis].tolist() == list(range(first, first + 16))
+            assert set(found["3"].support(unit)[axis].tolist()) == both
 
 
 def test_costs_are_the_published_ones():
@@ -168,6 +198,32 @@ def test_rules_name_or_refuse_activations_that_are_no_rectifiers(make, form):
     assert form in {other.form for other in found.others}
     with pytest.raises(InputError, match=f"f has no rectifier.*{form}"):
         analysis.with_relu_rule(forward, "guided")(jnp.asarray(side.pixels(1, 8)))
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
+@pytest.mark.parametrize("make", [nn.ReLU6, pytest.param(nn.Hardswish, marks=pytest.mark.slow), nn.GELU])
+def test_activations_beside_rectifiers_keep_their_derivative(make):
+    def network(relu):
+        return nn.Sequential(nn.Conv2d(3, 6, 3), relu, nn.Conv2d(6, 6, 3), make(), nn.Flatten(), nn.Linear(96, 2))
+
+    module, images = side.drawn(lambda: network(nn.ReLU())), side.pixels(2, 8)
+    forward = bound(module, 8)
+    ours = jax.grad(analysis.with_relu_rule(lambda x: forward(x)[0][:, 1].sum(), "guided"))(jnp.asarray(images))
+
+    Rectified.rule = "guided"
+    reference = network(Function(Rectified.apply))
+    reference.load_state_dict(module.state_dict())
+    x = torch.tensor(images).permute(0, 3, 1, 2).requires_grad_()
+    reference(x)[:, 1].sum().backward()
+    assert x.grad.abs().max() > 0
+    assert side.difference(ours, x.grad.numpy()) < 1e-5
+    with pytest.raises(InputError, match="no rectifiers"):
+        analysis.with_relu_rule(forward, "guided", others="refuse")(jnp.asarray(images))
 
 
 def test_activations_are_edited_where_they_are_computed():

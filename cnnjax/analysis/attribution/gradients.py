@@ -1,7 +1,7 @@
 """Attributions by gradients: saliency, SmoothGrad, integrated gradients."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def saliency(
     f: Callable[[Array], Any],
     images: Images,
     layer: str | None = None,
-    unit: Unit | None = None,
+    unit: Unit | Literal["all"] | None = None,
     *,
     rule: Rule = "gradient",
     value_range: ValueRange = (0, 1),
@@ -35,6 +35,8 @@ def saliency(
     of a signal of 1 at the unit. The usual saliency map, without channels, is `strength(result.maps)`.
 
     `f`, `images`, `layer`, `unit` and errors are those of `UnitScores`: by default each image's most probable class.
+    With `unit="all"` there is a map for each channel, of maps at its first maximum: (batch, channels, *space,
+    channels), of which `batch_size` are made at a time.
     Source: Simonyan, Vedaldi & Zisserman 2014, section 3.
     """
     scores = UnitScores(f, images, layer, unit, value_range=value_range, rule=rule, batch_size=batch_size)
@@ -47,7 +49,7 @@ def smooth_grad(
     f: Callable[[Array], Any],
     images: Images,
     layer: str | None = None,
-    unit: Unit | None = None,
+    unit: Unit | Literal["all"] | None = None,
     *,
     key: PRNGKeyArray,
     noise: float | int = 0.15,
@@ -70,10 +72,10 @@ def smooth_grad(
     inside = tuple(range(1, x.ndim))
     pixels = wide(x)
     sigma = noise * jnp.ptp(pixels, axis=inside, keepdims=True)
-    total = np.zeros(x.shape, pixels.dtype)
+    total: Any = 0
     for n in range(samples):
         drawn = jax.random.normal(jax.random.fold_in(key, n), x.shape, pixels.dtype)
-        total += scores.gradient((pixels + sigma * drawn).astype(x.dtype))[1].astype(total.dtype)
+        total = total + scores.gradient((pixels + sigma * drawn).astype(x.dtype))[1].astype(pixels.dtype)
     return scores.attribution(total / samples)
 
 
@@ -82,7 +84,7 @@ def integrated_gradients(
     f: Callable[[Array], Any],
     images: Images,
     layer: str | None = None,
-    unit: Unit | None = None,
+    unit: Unit | Literal["all"] | None = None,
     *,
     baseline: ArrayLike = 0.0,
     steps: int = 50,
@@ -108,12 +110,13 @@ def integrated_gradients(
     if not fits or not np.isfinite(start).all():
         raise InputError(f"baseline of shape {start.shape}: give finite numbers that can be broadcast to {x.shape}")
     way = pixels - jnp.broadcast_to(start, x.shape)
-    total = np.zeros(x.shape, pixels.dtype)
+    total: Any = 0
     for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
         # Nodes lie in [−1, 1], and their weights add up to 2.
         point = (pixels - float((1 - node) / 2) * way).astype(x.dtype)
-        total += scores.gradient(point)[1].astype(total.dtype) * total.dtype.type(weight / 2)
-    return scores.attribution(total * np.asarray(way))
+        total = total + scores.gradient(point)[1].astype(pixels.dtype) * pixels.dtype.type(weight / 2)
+    # All units of an image have its way.
+    return scores.attribution(total * np.expand_dims(way, tuple(range(1, 1 + total.ndim - way.ndim))))
 
 
 @checked()

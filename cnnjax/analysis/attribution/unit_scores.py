@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from cnnjax.analysis.attribution.backward.project import Projector
 from cnnjax.analysis.attribution.backward.relu_rules import Rule, with_relu_rule
 from cnnjax.analysis.inputs.batches import batches
 from cnnjax.analysis.inputs.compilation import compiled
@@ -17,16 +18,18 @@ from cnnjax.analysis.inputs.images import ValueRange, checked_images
 from cnnjax.analysis.inputs.layers import find_activation
 from cnnjax.analysis.inputs.units import Unit, checked_units, found_units
 from cnnjax.errors import InputError
+from cnnjax.program.names import leaf_names
+from cnnjax.program.tracing import shapes_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Attribution:
-    """What each pixel has to do with one unit's value, image by image."""
+    """What each pixel has to do with one unit's value, image by image; or with each of all units, on a second axis."""
 
-    maps: Float[np.ndarray, "batch *space channels"]
-    units: Int[np.ndarray, "batch axes"]
+    maps: Float[np.ndarray, "batch *units_space channels"]
+    units: Int[np.ndarray, "batch *units axes"]
     """The index of each image's unit in the activation, after the batch axis."""
-    values: Float[np.ndarray, " batch"]
+    values: Float[np.ndarray, " batch *units"]
     """The unit's value for each image."""
 
 
@@ -37,7 +40,8 @@ class UnitScores:
     `layer` is the activation's key or path; None is the network's output: the only array that f returns, the one with
     the key "logits", or the first of a tuple. `unit` is an int, the channel, of whose map it is the first maximum of
     each image; an index tuple; an array (batch,) or (batch, axes) with one for each image; or None for the largest of
-    the whole activation, of logits the most probable class.
+    the whole activation, of logits the most probable class. "all" stands for all channels, of maps the first maximum of
+    each: every image then has a row of units, which go back `batch_size` at a time behind one forward pass.
 
     Raises InputError for images of the wrong shape, dtype or `value_range` or not finite, for an unknown layer, a unit
     that there is not, or another number of them.
@@ -48,7 +52,7 @@ class UnitScores:
         f: Callable[[Array], Any],
         images: Any,
         layer: str | None,
-        unit: Unit | None,
+        unit: Unit | Literal["all"] | None,
         *,
         value_range: ValueRange,
         rule: Rule = "gradient",
@@ -63,14 +67,22 @@ class UnitScores:
         self._gradient = compiled(_gradient, f, static=("position", "rule"))
         self._rule: Rule = rule
         self.index = self._found(unit, shape)
+        if self.index.ndim == 3:
+            name = leaf_names(shapes_of(f, struct))[self.position]
+            self._projector = Projector(f, name, rule=rule, value_range=None, batch_size=batch_size)
 
-    def values(self, images: Float[Array, " batch *image"]) -> Float[np.ndarray, " batch"]:
+    def values(self, images: Float[Array, " batch *image"]) -> Float[np.ndarray, " batch *units"]:
         """The units' values for other images in these images' places."""
+        if self.index.ndim == 3:
+            return np.stack([a[tuple(of.T)] for a, of in zip(self._activation(images), self.index, strict=True)])
         evaluated = (self._value(images[rows], self.index[rows], position=self.position) for rows, _ in self._rows())
         return self._whole(evaluated)
 
     def gradient(self, images: Float[Array, " batch *image"]) -> tuple[np.ndarray, ...]:
         """The units' values, and for each its gradient with respect to its image."""
+        if self.index.ndim == 3:
+            pairs = map(self._projector.gradients, images, self.index)
+            return tuple(map(np.stack, zip(*pairs, strict=True)))
         return self.evaluate(self._gradient, images, rule=self._rule)
 
     def evaluate(
@@ -91,16 +103,23 @@ class UnitScores:
         counts = (count for _, count in self._rows())
         return np.concatenate([np.asarray(part)[:count] for part, count in zip(parts, counts, strict=True)])
 
-    def _found(self, unit: Unit | None, shape: tuple[int, ...]) -> Int[np.ndarray, "batch axes"]:
+    def _activation(self, images: Float[Array, " batch *image"]) -> np.ndarray:
+        whole = functools.partial(self._value, index=None, position=self.position)
+        return self._whole(whole(images[rows]) for rows, _ in self._rows())
+
+    def _found(self, unit: Any, shape: tuple[int, ...]) -> Int[np.ndarray, "batch *units axes"]:
         count = len(self.images)
+        if isinstance(unit, str):
+            if unit != "all":
+                raise InputError(f"unit={unit!r}: give a channel, an index, one of these for each image, or 'all'")
+            return np.stack([found_units(a, checked_units(None, shape))[0] for a in self._activation(self.images)])
         wanted = np.full((count, len(shape)), -1) if unit is None else checked_units(unit, shape)
         if len(wanted) not in (1, count):
             raise InputError(f"{len(wanted)} units for {count} images: give one, or one for each")
         wanted = np.broadcast_to(wanted, (count, len(shape)))
         if (wanted >= 0).all():
             return wanted
-        whole = functools.partial(self._value, index=None, position=self.position)
-        activation = self._whole(whole(self.images[rows]) for rows, _ in self._rows())
+        activation = self._activation(self.images)
         if not np.isfinite(activation).all():
             raise InputError("the activation is not finite for these images: there is no largest unit")
         if unit is None:

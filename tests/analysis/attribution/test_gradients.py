@@ -64,6 +64,33 @@ def test_rules_are_those_of_projections(rule):
         np.testing.assert_allclose(value * picture, expected.pictures[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("rule", ["gradient", "guided"])
+@pytest.mark.parametrize("layer", ["maps", "logits"])
+def test_all_units_at_once_are_those_one_by_one(layer, rule):
+    found = saliency(NETWORK, IMAGES, layer, "all", rule=rule, batch_size=2)
+    assert found.maps.shape == (3, 3, 6, 5, 1)
+    for channel in range(3):
+        one = saliency(NETWORK, IMAGES, layer, channel, rule=rule)
+        np.testing.assert_array_equal(found.units[:, channel], one.units)
+        np.testing.assert_allclose(found.values[:, channel], one.values, rtol=1e-6)
+        np.testing.assert_allclose(found.maps[:, channel], one.maps, rtol=1e-4, atol=1e-6)
+
+
+def test_averages_and_integrals_of_all_units_at_once():
+    averaged = smooth_grad(NETWORK, IMAGES, "maps", "all", key=jax.random.key(1), samples=2)
+    one = smooth_grad(NETWORK, IMAGES, "maps", averaged.units[:, 1], key=jax.random.key(1), samples=2)
+    np.testing.assert_allclose(averaged.maps[:, 1], one.maps, rtol=1e-4, atol=1e-6)
+    whole = integrated_gradients(NETWORK, IMAGES, "logits", "all", steps=40)
+    # Completeness: each map adds up to what the unit has more than on black.
+    dark = NETWORK(jnp.zeros_like(IMAGES))["logits"]
+    np.testing.assert_allclose(whole.maps.sum((2, 3, 4)), whole.values - dark, rtol=0.02, atol=0.02)
+
+
+def test_another_word_for_the_units_is_refused(without_type_checks):
+    with pytest.raises(InputError, match="every"):
+        saliency(NETWORK, IMAGES, "maps", "every")
+
+
 def test_by_default_the_most_probable_class():
     found = saliency(NETWORK, IMAGES, "logits")
     np.testing.assert_array_equal(found.units[:, 0], NETWORK(jnp.asarray(IMAGES))["logits"].argmax(1))

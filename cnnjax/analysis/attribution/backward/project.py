@@ -131,11 +131,14 @@ class Projector:
         wanted = checked_units(unit, shape)
         activation, way = self._forward(images, position=position, each=False)
         index, values = found_units(np.asarray(activation[0]), wanted)
-        pictures = [
-            np.asarray(_pictures(way, index[rows], values[rows]))[:count]
-            for rows, count in batches(len(index), self._batch_size)
-        ]
-        return Projection(np.concatenate(pictures), index, values)
+        return Projection(self._down(way, index, values), index, values)
+
+    def gradients(self, image: Array, index: Int[np.ndarray, "units axes"]) -> tuple[np.ndarray, np.ndarray]:
+        """The values of units of one image, and their pictures of a signal of 1: under "gradient" their gradients."""
+        position, _ = self._activation(image[None])
+        activation, way = self._forward(image[None], position=position, each=False)
+        values = np.asarray(activation[0])[tuple(index.T)]
+        return values, self._down(way, index, np.ones_like(values))
 
     def each(self, images: Any, units: Unit) -> Projection:
         """The picture of one unit for each image of a batch: `units` has an entry for each."""
@@ -153,6 +156,11 @@ class Projector:
             pictures = np.asarray(_pictures(way, index, values))
             parts.append((pictures[:count], index[:count], values[:count]))
         return Projection(*(np.concatenate(of) for of in zip(*parts, strict=True)))
+
+    def _down(self, way: Way, index: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The pictures of units that hold these values, a batch at a time."""
+        parts = batches(len(index), self._batch_size)
+        return np.concatenate([np.asarray(_pictures(way, index[rows], values[rows]))[:n] for rows, n in parts])
 
     def _activation(self, images: Array) -> tuple[int, tuple[int, ...]]:
         return self._find(jax.ShapeDtypeStruct(images.shape, images.dtype))
