@@ -121,8 +121,7 @@ def table(
     one = jax.ShapeDtypeStruct((1, *struct.shape[1:]), struct.dtype)
     given = () if params is None else (params,)
     bound = Partial(f, *given)
-    if measured:
-        images = finite_images(images)
+    pixels = finite_images(images) if measured else None
     costs = cost(f, one, params).layers
     # As cost has them: by the position of the first leaf of each array, in the order of computation.
     program, result = program_of(f, *given, one)
@@ -134,11 +133,11 @@ def table(
         LayerRow(name, _map(leaves[at].shape, layouts[name], len(one.shape) - 2), fields[at], costs[name])
         for name, at in found.items()
     ]
-    if not measured:
+    if pixels is None:
         return LayerTable(tuple(rows), one.shape[1:], None)
-    lie = _lie_derivatives(bound, images, generator, {name: found[name] for name in found if layouts[name] is not None})
+    lie = _lie_derivatives(bound, pixels, generator, {name: found[name] for name in found if layouts[name] is not None})
     effective = _effective_fields(
-        bound, images, {name: (found[name], layout) for name, layout in layouts.items() if layout and layout.axes}
+        bound, pixels, {name: (found[name], layout) for name, layout in layouts.items() if layout and layout.axes}
     )
     rows = [dataclasses.replace(row, effective=effective.get(row.name), lie=lie.get(row.name)) for row in rows]
     return LayerTable(tuple(rows), one.shape[1:], generator)
