@@ -23,6 +23,8 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     # Augmentation: pixels, degrees either way, a probability, shares of both.
     **dict.fromkeys(("crop", "farthest", "move"), (0, 2**13)),
     "rotation": (0, 360),
+    "mean": (-1e6, 1e6),  # of pixels, before a network from elsewhere
+    "std": (1e-6, 1e6),
     "flip": (0, 1),
     "strengths": (0, 1),
     # What is measured, and how closely.
@@ -31,7 +33,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     "rotation_step": (0.1, 180),
     "terms_shift": (-(2**13), 2**13),
     **dict.fromkeys(("images", "test_images", "train_images", "probe_images"), (1, 10**8)),
-    **dict.fromkeys(("terms_images", "check_images", "top", "maps", "k"), (1, 10**6)),
+    **dict.fromkeys(("terms_images", "check_images", "layer_images", "top", "maps", "k"), (1, 10**6)),
     **dict.fromkeys(("side", "sides"), (0, 2**20)),
     "moments": (1, 1000),
     "snapshots": (0, 10**6),

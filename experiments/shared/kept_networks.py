@@ -56,12 +56,18 @@ def seeds_in(path: Path) -> dict[str, int]:
 
 
 def networks_of_run(path: Path, images: Images) -> dict[str, Subject]:
-    """The networks that `seeds_in` counts, by cell and seed; raises InputError as that does, and as `of_cell`."""
+    """The networks that `seeds_in` counts, by cell, and by seed too where a cell has several.
+
+    Raises InputError as that does, and as `of_cell`.
+    """
     run, _ = _split(path)
-    document = read_config(run)
+    document, counts = read_config(run), seeds_in(path)
+    several = max(counts.values()) > 1
     return {
-        f"{cell}-{seed}": of_cell(_folder(run, document, cell), seed, images, title=_title(document, cell, seed))
-        for cell, seeds in seeds_in(path).items()
+        f"{cell}-{seed}" if several else cell: of_cell(
+            _folder(run, document, cell), seed, images, title=_title(document, cell, seed)
+        )
+        for cell, seeds in counts.items()
         for seed in range(seeds)
     }
 

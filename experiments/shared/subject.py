@@ -125,10 +125,18 @@ def _activations(
     def activations(layers: PyTree, images: Array) -> dict[str, Array]:
         variables = jax.tree.unflatten(structure, [layers[layer][member] for layer, member in places])
         logits, found = apply(variables, images)
-        every = {**{name: a for name, a in found.items() if a is not logits}, LOGITS: logits}
+        every = with_logits(logits, found)
         return every if only is None else {name: every[name] for name in only}
 
     return activations
+
+
+def with_logits(logits: Array, activations: Mapping[str, Array]) -> dict[str, Array]:
+    """The activations by name and the logits, once: the last activation of many networks is them."""
+    others = {name: a for name, a in activations.items() if a is not logits and name != LOGITS}
+    if any(a.shape == logits.shape for a in others.values()):
+        logits = logits + jnp.zeros((), logits.dtype)  # an array of its own, should another be the same
+    return {**others, LOGITS: logits}
 
 
 @functools.lru_cache(maxsize=64)

@@ -69,11 +69,12 @@ def cascades(subject: Subject, rows: Int[np.ndarray, " n"], progress: Progress, 
 def _groups(layers: list[str], most: int | None) -> dict[str, str]:
     """The group of each layer: its own name, cut where too many layers are named so deeply."""
     parts = {layer: layer.split(".") for layer in layers}
-    for depth in range(max(map(len, parts.values())), 0, -1):
+    depth = max(map(len, parts.values()))
+    while True:
         groups = {layer: ".".join(part[:depth]) for layer, part in parts.items()}
-        if most is None or len({*groups.values()}) <= most:
+        if most is None or depth == 1 or len({*groups.values()}) <= most:
             return groups
-    return groups
+        depth -= 1
 
 
 def _grouped(layers: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]) -> dict[str, dict[str, Any]]:
