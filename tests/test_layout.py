@@ -52,7 +52,7 @@ ROOMS = {
     "jigsaw": [],
     "runs": ["training", "stats"],
     "figures": ["stats", "analysis"],
-    "sweep": ["layers", "models", "data", "training", "analysis", "stats", "runs"],
+    "sweep": ["ops", "layers", "models", "data", "training", "analysis", "stats", "runs"],
 }
 """The rooms of `cnnjax`, and what each imports besides the ground: rooms before it in the table."""
 
@@ -71,7 +71,7 @@ EXPERIMENTS = {
 """The rooms of `experiments`: each experiment is one; "" is the list of them. All may import all of `cnnjax`, which
 imports none; experiments know nothing of each other."""
 
-HIDDEN_MODELS = ("alexnet", "mlp", "two_devices")
+HIDDEN_MODELS = ("alexnet", "mlp")
 """Modules that functions hide: the descriptions of networks that were trained name most of them."""
 
 

@@ -27,13 +27,21 @@ class Block(Module, kw_only=True):
     """
 
     downsample: Downsample = "stride"
+    """How maps shrink: by the stride of a convolution, or by a pool after one of stride 1 (`layers.Pool`)."""
     taps: Positive = 3
+    """Weights along each axis of the binomial filter of "blur" and "max_blur", 2 to 7."""
     padding: Padding = "same"
+    """What convolutions see beyond the border."""
     norm: NormName = "batch"
+    """Normalization after each convolution."""
     activation: Callable[[Array], Any] = nn.relu
+    """Nonlinearity."""
     group: str | None = None
+    """Group convolutions, which turn (p4m: and mirror) with the image."""
     exact: bool = True
+    """With a group: refuse sizes at which maps would not turn exactly."""
     dtype: Dtype = jnp.float32
+    """Of multiply-adds; parameters, statistics and logits are float32, or float64 where this is."""
 
     def shared(self) -> dict[str, Any]:
         """These fields, for a block inside this one."""

@@ -43,7 +43,7 @@ from cnnjax.models.resnet import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
-from cnnjax.models.two_devices import split_towers, tower_shardings, two_devices
+from cnnjax.models.towers import split_towers, tower_shardings, two_devices
 from cnnjax.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from cnnjax.models.vit import ViT, vit_tiny
 from cnnjax.models.weights import load_weights, save_weights

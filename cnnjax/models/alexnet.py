@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -40,21 +39,15 @@ class AlexNet(Module):
     - `padding=None` is the paper's: 2 around the image in conv1, which makes 224 pixels 228, of which 55 windows read
       all but the last; "same" in the other convolutions, none in the pools. The maps are then 55, 27, 13 and 6 wide.
       Any other padding is that of every convolution and of the pools.
-    - `downsample` is the kind of the three pools (`layers.Pool`), `taps` those of the filter where it blurs; conv1 has
-      its stride `stem_stride` regardless.
     - `norm`: response normalisation takes its 5 neighbours within a tower, as on two devices it must. Where a tower
       ends the window is cut, as at the first and the last channel.
-    - `dropout` is the probability that a unit of fc6 and fc7 is zero in training, drawn from the stream "dropout"; the
-      others are scaled up then, where the paper scales all down in evaluation (section 4.2). Libraries drop what these
-      layers read instead, which differs only in training.
-    - `kernel_init` draws every kernel but that of the logits, which is Gaussian with standard deviation 0.01 as all are
-      in the paper (section 5). Biases start at 1 in conv2, conv4, conv5, fc6 and fc7, elsewhere at 0.
+    - `dropout` draws from the stream "dropout" and scales the other units up, where the paper scales all down in
+      evaluation (section 4.2). Libraries drop what these layers read instead, which differs only in training.
+    - `kernel_init`: the kernel of the logits is Gaussian with standard deviation 0.01 all the same, as all are in the
+      paper (section 5). Biases start at 1 in conv2, conv4, conv5, fc6 and fc7, elsewhere at 0.
     - `mean` and `std`: by default conv1 sees pixels as the paper's does, from −127.5 to 127.5. The constants of the
       normalisation and of the initialisation are made for that scale.
-    - `exchange=False` lets no tower read the other's maps or units: conv3, fc6 and fc7 then read their own tower, too,
-      and the two meet only in the logits. A dense kernel is then `(positions, 1, channels / towers, units)`.
-    - `tower_axis`: the mesh axis along which the towers lie, one on each device; this module is then the tower of the
-      device that it runs on. `two_devices` sets it.
+    - `exchange=False` makes the kernels of dense layers `(positions, 1, channels / towers, units)`.
 
     Images are `(batch, height, width, channels)` in [0, 1], of any size that leaves a map. fc6 reads that map in the
     order (height, width, channels), so a network with parameters takes images of the size that it was initialised on
@@ -67,23 +60,39 @@ class AlexNet(Module):
     """
 
     num_classes: Positive
+    """Scores, one for each class."""
     widths: Widths = (96, 256, 384, 384, 256)
+    """Channels of the five convolutions, of all towers together."""
     kernel_sizes: Widths = (11, 5, 3, 3, 3)
+    """Sides of the five convolutions, in pixels."""
     stem_stride: Positive = 4
+    """Stride of conv1."""
     dense_widths: Widths = (4096, 4096)
+    """Units of fc6 and fc7, of all towers together."""
     towers: Positive = 2
+    """Parts that maps and units are divided into; 1 is one network."""
     downsample: Downsample = "max"
+    """The kind of the three pools (`layers.Pool`)."""
     taps: Positive = 3
+    """Weights along each axis of the binomial filter of "blur" and "max_blur", 2 to 7."""
     padding: Padding | None = None
+    """What convolutions and pools see beyond the border; None: as the paper's."""
     norm: ResponseNorm = "local_response"
+    """Normalization after conv1 and conv2."""
     activation: Callable[[Array], Any] = nn.relu
+    """Nonlinearity."""
     dropout: float | int = 0.5
+    """Probability that a unit of fc6 and fc7 is zero in training."""
     kernel_init: Initializer = gaussian
+    """What draws every kernel but that of the logits."""
     mean: Sequence[float] = (0.5,)
+    """What is subtracted from the pixels: one number for all channels, or one for each."""
     std: Sequence[float] = (1 / 255,)
+    """What they are divided by."""
     exchange: bool = True
+    """Let towers read each other's maps and units in conv3, fc6 and fc7; without, they meet in the logits only."""
     dtype: Dtype = jnp.float32
-    tower_axis: str | None = None
+    """Of multiply-adds; parameters and logits are float32, or float64 where this is."""
 
     @nn.compact
     def __call__(
@@ -91,7 +100,7 @@ class AlexNet(Module):
     ) -> tuple[Float[Array, "batch num_classes"], Activations]:
         self._check()
         check_images(images)
-        here = self.towers if self.tower_axis is None else 1
+        here = self.towers_here()
         wide = at_least_float32(self.dtype)
         own = TOWER if self.exchange else (*TOWER, 3)
         activations: Activations = {}
@@ -108,7 +117,7 @@ class AlexNet(Module):
                 bias_init=nn.initializers.ones if layer in TOWER else nn.initializers.zeros,
                 dtype=self.dtype,
                 name=name,
-            )(self._both_towers(x, name) if layer == 3 else x)
+            )(self.gathered(x, name) if layer == 3 else x)
             x = activations[name] = an_array("activation", self.activation(x))
             if layer in NORMALISED and self.norm == "local_response":
                 x = activations[f"norm{layer}"] = _normalised(x, here)
@@ -119,23 +128,35 @@ class AlexNet(Module):
                 x = activations[name] = pool(x, train=train)
         for layer, width in enumerate(self.dense_widths, 6):
             name = f"fc{layer}"
-            x = self._dense(self._both_towers(x, name), width * here // self.towers, here, name)
+            x = self._dense(self.gathered(x, name), width * here // self.towers, here, name)
             x = an_array("activation", self.activation(x))
-            if train:
-                # Drawn for both towers, so that a tower on a device of its own drops what it drops beside the other.
-                kept = nn.Dropout(self.dropout, deterministic=False)(jnp.ones((x.shape[0], width), x.dtype))
-                x = x * self._own_tower(kept)
-            activations[name] = x
+            activations[name] = x = x * self.kept(x.shape[0], width).astype(x.dtype) if train else x
         dense = nn.Dense(
             self.num_classes,
             kernel_init=gaussian,
             dtype=wide,
             param_dtype=wide,
-            dot_general=self._summed_over_towers,
+            dot_general=self.dot_general,
             name="logits",
         )
         logits = activations["logits"] = dense(x)
         return logits, activations
+
+    def towers_here(self) -> int:
+        """How many towers this module is."""
+        return self.towers
+
+    def gathered(self, x: Array, layer: str) -> Array:
+        """The maps or units of all towers, which `layer` reads."""
+        return x
+
+    def kept(self, batch: int, width: int) -> Array:
+        """What units are multiplied with in training: 0 where they are dropped."""
+        return nn.Dropout(self.dropout, deterministic=False)(jnp.ones((batch, width)))
+
+    def dot_general(self, *operands: Any, **options: Any) -> Array:
+        """The product that makes the logits."""
+        return lax.dot_general(*operands, **options)
 
     def _check(self) -> None:
         for name, count in (("widths", 5), ("kernel_sizes", 5), ("dense_widths", 2)):
@@ -144,12 +165,6 @@ class AlexNet(Module):
                 raise InputError(f"AlexNet: {name}={values} must be {count} positive integers")
             if name != "kernel_sizes" and any(width % self.towers for width in values):
                 raise InputError(f"AlexNet: {name}={values} must be multiples of towers={self.towers}")
-        if self.tower_axis is not None:
-            try:
-                lax.axis_index(self.tower_axis)
-            except NameError as error:
-                at = f"AlexNet: tower_axis={self.tower_axis!r}"
-                raise InputError(f"{at} is not an axis of the devices that this runs on: call two_devices") from error
         if not 0 <= self.dropout < 1:
             raise InputError(f"AlexNet: dropout={self.dropout} must lie in [0, 1)")
 
@@ -163,22 +178,6 @@ class AlexNet(Module):
         maps = values.reshape(len(x), -1, 1, x.shape[-1])
         window = (maps.shape[1], 1)
         return Conv(units, window, padding="valid", groups=towers, **options)(maps)[:, 0, 0]
-
-    def _both_towers(self, x: Array, layer: str) -> Array:
-        if self.tower_axis is None or not self.exchange:
-            return x
-        with jax.named_scope(layer):
-            return lax.all_gather(x, self.tower_axis, axis=x.ndim - 1, tiled=True)
-
-    def _own_tower(self, x: Array) -> Array:
-        if self.tower_axis is None:
-            return x
-        width = x.shape[-1] // self.towers
-        return lax.dynamic_slice_in_dim(x, lax.axis_index(self.tower_axis) * width, width, axis=-1)
-
-    def _summed_over_towers(self, *operands: Any, **options: Any) -> Array:
-        y = lax.dot_general(*operands, **options)
-        return y if self.tower_axis is None else lax.psum(y, self.tower_axis)
 
 
 def _normalised(x: Array, towers: int) -> Array:

@@ -17,10 +17,9 @@ class AllConv(ConvNet, kw_only=True):
     """Stages of `depth` convolutions, the last of which shrinks the map; one of `kernel_size` and one of 1×1; the head.
 
     With `downsample="stride"` that last convolution has the stage's factor as its stride, 2 by default; otherwise it
-    has stride 1 and the pool of that name follows, over windows of `pool_window` positions (the factor if None).
+    has stride 1 and the pool of that name follows.
 
-    `input_dropout` is the probability that a number of the standardised image is zero in training, `dropout` that of a
-    number of the map after each stage; others are scaled up. Both draw from the random stream "dropout".
+    What dropout leaves is scaled up. Both kinds draw from the random stream "dropout".
 
     The paper's networks of class C are `base_cnn_c`, `strided_cnn_c`, `conv_pool_cnn_c` and `all_cnn_c`, without
     normalisation, with dropout of 0.2 and 0.5, and with overlapping pools of 3×3 at stride 2. Where its average over
@@ -33,10 +32,14 @@ class AllConv(ConvNet, kw_only=True):
     widths: Widths = (96, 192)
     depth: Positive | Widths = 3
     head: Head = "convolutional"
-    head_width: Positive = 192
+    head_width: Positive | None = None
+    """Channels of the two convolutions of the head; None: as many as the last stage."""
     pool_window: Positive | None = None
+    """Side of the windows that a stage pools over; None: its factor."""
     input_dropout: float | int = 0.0
+    """Probability that a number of the standardized image is zero in training."""
     dropout: float | int = 0.0
+    """Probability that a number of the map after each stage is zero in training."""
 
     def body(self, x: Array, *, train: bool) -> Activations:
         activations: Activations = {}
@@ -54,7 +57,7 @@ class AllConv(ConvNet, kw_only=True):
                 activations[name] = x
         for layer, kernel_size in enumerate((self.kernel_size, 1), 1):
             name = f"head_conv{layer}"
-            block = self.conv_block(self.head_width, kernel_size, name=name)
+            block = self.conv_block(self.head_width or self.widths[-1], kernel_size, name=name)
             x = activations[name] = self.run(block, x, train=train)
         return activations
 

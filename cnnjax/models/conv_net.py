@@ -22,15 +22,8 @@ Stem = Literal["none", "3x3", "7x7", "7x7_strided"]
 class ConvNet(Block, kw_only=True):
     """Pixels standardised, a stem, stages of convolutions or blocks (`body`, of a subclass), a head.
 
-    The fields of every convolutional network, beside those of its blocks:
+    Of its fields, which every convolutional network has, some need more words:
 
-    - `widths`: the channels of each stage.
-    - `depth`: how many convolutions or blocks a stage has; one number for all, or one for each.
-    - `factors`: by how much each stage shrinks the map along each axis; 1 leaves it. None: as the network's paper.
-    - `downsample`: how they do, by the stride of a convolution or by a pool after one of stride 1 (`layers.Pool`).
-    - `taps`: the weights along each axis of the binomial filter with which "blur" and "max_blur" blur, 2 to 7.
-    - `kernel_size`: the side of the stages' convolutions, where they are not 1×1 by design.
-    - `padding`, `norm`, `activation`: what convolutions see beyond the border, and what follows them.
     - `stem`: "3x3" is one convolution, for small images; "7x7" shrinks the map by 2 with a convolution of that size,
       then again by pooling over 3×3 windows (He et al. 2016, table 1): their maximum where `downsample` is "stride" or
       a polyphase pool, anti-aliased where it is "blur", otherwise as `downsample` says. "7x7_strided" is Zhang's: that
@@ -44,10 +37,6 @@ class ConvNet(Block, kw_only=True):
     - `match`: with a group, features of each orientation are "parameters": width / √|G|, rounded, for about as many
       parameters as without (Cohen & Welling 2016, section 8.2); "width": width / |G|, rounded, for as many channels in
       all, so about as many multiply-adds and 1 / |G| of the parameters.
-    - `remat`: keep only what lies between blocks for the backward pass and compute the rest again there: the same
-      numbers in less memory.
-    - `mean`, `std`: what standardises the pixels, one number for all channels or one for each.
-    - `dtype`: that of multiply-adds. Parameters, statistics and logits are float32, or float64 where `dtype` is.
 
     Images are `(batch, height, width, channels)` in [0, 1]. A call gives `(logits, activations)`, activations in
     forward order: `conv1` (`pool1`) of the stem, those of the stages, `group_pool` with a group, those of the head.
@@ -55,16 +44,27 @@ class ConvNet(Block, kw_only=True):
     """
 
     num_classes: Positive
+    """Scores, one for each class."""
     widths: Widths
+    """Channels of each stage."""
     depth: Positive | Widths
+    """Convolutions or blocks in a stage: one number for all, or one for each."""
     factors: Widths | None = None
+    """By how much each stage shrinks its map along each axis; 1 leaves it. None: as the network's paper."""
     kernel_size: Positive = 3
+    """Side of the stages' convolutions, in pixels, where they are not 1×1 by design."""
     stem: Stem = "none"
+    """What comes before the stages; those of 7×7 shrink the map by 4."""
     head: Head = "average"
+    """From the last map to class scores (`class_scores`)."""
     match: Literal["parameters", "width"] = "parameters"
+    """With a group: have about as many parameters, or as many channels, as without."""
     remat: bool = False
+    """Keep only what lies between blocks for the backward pass and compute the rest again: less memory."""
     mean: Sequence[float] = (0.5,)
+    """What is subtracted from the pixels: one number for all channels, or one for each."""
     std: Sequence[float] = (0.25,)
+    """What they are divided by."""
 
     @nn.compact
     def __call__(

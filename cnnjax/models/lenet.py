@@ -38,16 +38,27 @@ class LeNet5(Module):
     """
 
     num_classes: Positive
+    """Scores, one for each class."""
     widths: Widths = (6, 16)
+    """Channels of the two convolutions."""
     dense_widths: Widths = (120, 84)
+    """Units of the two dense layers."""
     kernel_size: Positive = 5
+    """Side of the convolutions, in pixels."""
     downsample: Downsample = "average"
+    """The kind of the two pools (`layers.Pool`)."""
     taps: Positive = 3
+    """Weights along each axis of the binomial filter of "blur" and "max_blur", 2 to 7."""
     padding: Padding | None = None
+    """What convolutions see beyond the border; None: as the paper's."""
     activation: Callable[[Array], Any] = nn.tanh
+    """Nonlinearity."""
     mean: Sequence[float] = (0.5,)
+    """What is subtracted from the pixels: one number for all channels, or one for each."""
     std: Sequence[float] = (0.25,)
+    """What they are divided by."""
     dtype: Dtype = jnp.float32
+    """Of multiply-adds; parameters and logits are float32, or float64 where this is."""
 
     @nn.compact
     def __call__(

@@ -27,11 +27,17 @@ class MLP(Module):
     """
 
     num_classes: Positive
+    """Scores, one for each class."""
     widths: Widths = (256, 256)
+    """Units of each hidden layer."""
     activation: Callable[[Array], Any] = nn.relu
+    """Nonlinearity."""
     mean: Sequence[float] = (0.5,)
+    """What is subtracted from the pixels: one number for all channels, or one for each."""
     std: Sequence[float] = (0.25,)
+    """What they are divided by."""
     dtype: Dtype = jnp.float32
+    """Of multiply-adds; parameters and logits are float32, or float64 where this is."""
 
     @nn.compact
     def __call__(

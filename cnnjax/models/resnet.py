@@ -18,18 +18,10 @@ from cnnjax.models.conv_net import ConvNet, Stem
 class ResNet(ConvNet, kw_only=True):
     """A stem, stages of `depth` residual blocks, the head. Every stage but the first halves the map in its first block.
 
-    - `block`: "basic", of two convolutions, or "bottleneck", of three, with 4 times the stage's width at its end.
-    - `groups`, `width_per_group`: the first two convolutions of a bottleneck have groups · width_per_group / 64 times
-      the stage's width, the second in `groups` (Xie et al. 2017); 1 and 64 are He et al.'s.
-    - `residual`: without it the shortcuts are left out and nothing else: the plain twin.
-    - `shortcut`: where shapes change, "A" appends zeros and has no parameters, "B" is a 1×1 convolution.
-    - `stride_at`: where bottleneck blocks shrink the map: in the "1x1" convolution of version 1, or the "3x3" one of
-      version 1.5.
-    - `pre_activation`: version 2. Normalisation and activation come before the convolutions, nothing comes after the
-      sum. The stem is then linear, as the first block begins with them, and the last block is followed by them: `norm`.
-    - `zero_init_last`, `squeeze_excite`: of every block, as in `layers.BasicBlock`.
-    - `survival`: that of the last block's branch while training; it falls linearly with depth, to
-      `1 − (l / L) (1 − survival)` in block l of L (Huang et al. 2016, equation 4).
+    With `pre_activation` nothing comes after the sum; the stem is then linear, as the first block begins with
+    normalisation and activation, and the last block is followed by them: `norm`. The first two convolutions of a
+    bottleneck have groups · width_per_group / 64 times the stage's width, the second in `groups` (Xie et al. 2017).
+    Survival falls linearly with depth, to `1 − (l / L) (1 − survival)` in block l of L (Huang et al. 2016, equation 4).
 
     `resnet18` and those like it are for images of 224 pixels, with stem "7x7" and shortcut "B"; `resnet50` and deeper
     are version 1.5 and have as many parameters as torchvision's. `resnet20` and those like it are for 32 pixels.
@@ -48,15 +40,25 @@ class ResNet(ConvNet, kw_only=True):
     depth: Positive | Widths = 3
     stem: Stem = "3x3"
     block: Literal["basic", "bottleneck"] = "basic"
+    """Blocks of two convolutions, or of three with 4 times the stage's width at their end."""
     groups: Positive = 1
+    """Groups of channels in the second convolution of a bottleneck."""
     width_per_group: Positive = 64
+    """Channels of each of these groups in a stage of width 64."""
     residual: bool = True
+    """With shortcuts; without them, and nothing else, it is the plain twin."""
     shortcut: Literal["A", "B"] = "A"
+    """Where shapes change, shortcuts append zeros (A) or are 1×1 convolutions (B)."""
     stride_at: Literal["1x1", "3x3"] = "3x3"
+    """Where bottlenecks shrink the map: in the 1×1 convolution of version 1, or the 3×3 one of version 1.5."""
     pre_activation: bool = False
+    """Normalization and activation come before the convolutions (version 2)."""
     zero_init_last: bool = False
+    """Each block starts as its shortcut, as in `layers.BasicBlock`."""
     squeeze_excite: bool = False
+    """Each branch weighs its channels by their means, as in `layers.BasicBlock`."""
     survival: float | int = 1.0
+    """Probability that the last block's branch is kept in training; 1 keeps all."""
 
     def body(self, x: Array, *, train: bool) -> Activations:
         activations: Activations = {}

@@ -21,11 +21,8 @@ from cnnjax.models.head import Head, class_scores
 class VGG(ConvNet, kw_only=True):
     """Stages of `depth` convolutions, the last of which shrinks the map as `downsample` says; dense layers; the head.
 
-    - `norm`: "batch" after every convolution makes the networks that libraries call `vgg16_bn`. Convolutions have a
-      bias all the same, as theirs do.
-    - `dense_widths`: the units of fc6 and fc7, between the last map and the scores where `head` is "dense". Other heads
-      read the map itself.
-    - `dropout`: the probability that a unit of fc6 and fc7 is zero in training, drawn from the stream "dropout".
+    With `norm="batch"` they are what libraries call `vgg16_bn`; convolutions have a bias all the same, as theirs do.
+    Heads other than "dense" read the map itself, without fc6 and fc7. Dropout draws from the stream "dropout".
 
     Kernels start with the deviation √(2 / fan in), not with the paper's 0.01, at which deep ones do not train (He et
     al. 2015, section 2.2); those of the scores as in every network here.
@@ -43,7 +40,9 @@ class VGG(ConvNet, kw_only=True):
     norm: NormName = "none"
     head: Head = "dense"
     dense_widths: Widths = (4096, 4096)
+    """Units of fc6 and fc7, between the last map and the scores of the dense head."""
     dropout: float | int = 0.5
+    """Probability that a unit of fc6 and fc7 is zero in training."""
 
     def body(self, x: Array, *, train: bool) -> Activations:
         activations: Activations = {}

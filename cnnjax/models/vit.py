@@ -18,8 +18,12 @@ from cnnjax.layers.precision import at_least_float32, normalisation
 from cnnjax.models.contract import Activations, check_images
 
 narrow = nn.initializers.truncated_normal(0.02)
-exact_gelu = functools.partial(nn.gelu, approximate=False)
 EPSILON = 1e-6
+
+
+def exact_gelu(x: Array) -> Array:
+    """`x Φ(x)`, where Flax's default approximates Φ by a tanh."""
+    return nn.gelu(x, approximate=False)
 
 
 class EncoderBlock(Module):
@@ -62,9 +66,9 @@ class ViT(Module):
     scores are read from (section 3.1; a mean over the patches would do as well, appendix D.3). With `patch_size=16`,
     224 pixels and 1000 classes `vit_tiny` is DeiT-Ti (Touvron et al. 2021, table 1), weight for weight.
 
-    `dropout` is that of the blocks, and of the tokens once they have positions. `survival` is that of the last block;
-    it falls linearly with depth, to `1 − (l / depth) (1 − survival)` in block l (Huang et al. 2016, equation 4). Both
-    draw from the random stream "dropout", only in training.
+    Dropout is that of the blocks, and of the tokens once they have positions. Survival falls linearly with depth, to
+    `1 − (l / depth) (1 − survival)` in block l (Huang et al. 2016, equation 4). Both draw from the random stream
+    "dropout", only in training.
 
     Weights start as truncated normal numbers of standard deviation 0.02 (Touvron et al. 2021, section 6), those of the
     patches as √(1 / fan in).
@@ -78,17 +82,29 @@ class ViT(Module):
     """
 
     num_classes: Positive
-    width: Positive
-    depth: Positive
-    heads: Positive
+    """Scores, one for each class."""
+    width: Positive = 192
+    """Numbers of a token."""
+    depth: Positive = 12
+    """Blocks."""
+    heads: Positive = 3
+    """Heads of attention, which share the width."""
     patch_size: Positive = 4
+    """Side of the square patches that become tokens, in pixels."""
     mlp_ratio: Positive = 4
+    """Hidden units of a block's MLP, in widths of a token."""
     dropout: float | int = 0.0
+    """Probability that a number is zero in training."""
     survival: float | int = 1.0
+    """Probability that a branch of the last block is kept in training; 1 keeps all."""
     activation: Callable[[Array], Any] = exact_gelu
+    """Nonlinearity of the MLPs."""
     mean: Sequence[float] = (0.5,)
+    """What is subtracted from the pixels: one number for all channels, or one for each."""
     std: Sequence[float] = (0.25,)
+    """What they are divided by."""
     dtype: Dtype = jnp.float32
+    """Of multiply-adds; parameters and logits are float32, or float64 where this is."""
 
     @nn.compact
     def __call__(

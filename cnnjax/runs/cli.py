@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import inspect
+import itertools
 import math
 import sys
 import types
@@ -70,12 +71,14 @@ def _read(config_class: type[C], prog: str, description: str, presets: Mapping[s
     import tyro
 
     if not presets:
-        return tyro.cli(config_class, prog=prog, description=description)
+        default = _for_options(config_class(), sys.argv[1:])
+        return tyro.cli(config_class, prog=prog, description=description, default=default)
     configs = {"default": config_class(), **presets}
     # What the other options fall back on, and what --help shows, must be known before they are read.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?")
     chosen = configs.get(parser.parse_known_args()[0].preset, configs["default"])
+    chosen = _for_options(chosen, sys.argv[1:])
     names, about = Literal[tuple(configs)], f"What the options are by default; --preset {[*configs][-1]} --help shows."
 
     def read(
@@ -85,3 +88,22 @@ def _read(config_class: type[C], prog: str, description: str, presets: Mapping[s
         return config
 
     return tyro.cli(read, prog=prog, description=description)
+
+
+def _for_options(config: C, arguments: Sequence[str]) -> C:
+    """The config whose values other options fall back on.
+
+    A config within it may have a method `for_options`, which takes those of `arguments` that are meant for it, as the
+    text after each name, and returns what stands in its place: a network has other options than the next.
+    """
+    parts: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]
+        part, prefix = getattr(config, field.name), f"--{field.name}."
+        if hasattr(part, "for_options"):
+            given: dict[str, str | None] = {}
+            for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+                option, equals, value = argument.partition("=")
+                if option.replace("-", "_").startswith(prefix.replace("-", "_")):
+                    given[option[len(prefix) :].replace("-", "_")] = value if equals else following
+            parts[field.name] = part.for_options(given)
+    return dataclasses.replace(config, **parts)  # pyright: ignore[reportArgumentType]

@@ -6,7 +6,7 @@
 | `sweep` | trains and measures the cells of a run that are not finished, here or on a Ray cluster |
 | `Sweep`, `Outcome` | what became of the cells, with what they have in common; what became of one |
 | `ProtocolConfig` | how invariance is measured, as options |
-| `NetworkConfig`, `build` | a network of `cnnjax.models` as options, and from them |
+| `NetworkConfig`, `build` | a network as options, `NetworkConfig.of("resnet20", norm="none")`; the network of these |
 | `load_images` | reads the images of an experiment, and prints which they are |
 | `write_scores`, `score_interval` | the summary and the scores of a sweep as files; a score with its interval |
 | `write_comparisons` | the differences between cells, seed by seed, as a file |

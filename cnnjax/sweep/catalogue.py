@@ -1,6 +1,7 @@
-"""The networks of `cnnjax.models` at the images and classes that they were made for."""
+"""The networks of `cnnjax.models` by name, and the images and classes that they were made for."""
 
 import dataclasses
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -10,6 +11,17 @@ from jaxtyping import PyTree
 from cnnjax import models
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
+
+CLASSES: dict[str, type[nn.Module]] = {
+    "alexnet": models.AlexNet,
+    "all_conv": models.AllConv,
+    "lenet5": models.LeNet5,
+    "mlp": models.MLP,
+    "resnet": models.ResNet,
+    "vgg": models.VGG,
+    "vit": models.ViT,
+}
+"""The classes of networks; all others set fields of one of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +48,15 @@ _LARGE = (
     *("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
 )
 CATALOGUE = {"lenet5": DIGITS, **dict.fromkeys(_SMALL, OBJECTS), **dict.fromkeys(_LARGE, IMAGENET)}
-"""Names in `cnnjax.models`, smaller images first."""
+"""Published networks, smaller images first."""
+
+NAMES = (*CLASSES, *(name for name in CATALOGUE if name not in CLASSES))
+
+
+def maker(name: str) -> Callable[..., nn.Module]:
+    """The class or the partial of that name. Raises InputError, with names like it, where there is none."""
+    check_choice("network.name", name, NAMES)
+    return CLASSES.get(name) or getattr(models, name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +70,14 @@ class Network:
 
 
 def find(name: str, *, side: int | None = None) -> Network:
-    """A network by name for one image of its setting, `side` pixels wide if given.
+    """A published network by name for one image of its setting, `side` pixels wide if given.
 
     Raises InputError for an unknown name, and for images that the network cannot take.
     """
     check_choice("model", name, CATALOGUE)
     setting = CATALOGUE[name]
     side = setting.side if side is None else side
-    model = getattr(models, name)(num_classes=setting.classes)
+    model = maker(name)(num_classes=setting.classes)
     images = jax.ShapeDtypeStruct((1, side, side, setting.channels), jnp.float32)
     try:
         variables = jax.eval_shape(model.init, jax.random.key(0), images)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.models import vit
 
-NAMESPACES = {"nn": nn, "jnp": jnp, "jax.nn": jax.nn}
+NAMESPACES = {"nn": nn, "jnp": jnp, "jax.nn": jax.nn, "vit": vit}
 """Where functions are looked for, to be written by name."""
 
 

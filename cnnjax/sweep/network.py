@@ -1,121 +1,94 @@
-"""A network as command-line options."""
+"""A network as options: a name, and those fields of its module that the data do not decide."""
 
 import dataclasses
+import functools
+import inspect
 import math
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from cnnjax import models
 from cnnjax.data import Dataset
 from cnnjax.door import checked
+from cnnjax.door.choices import check_choice
+from cnnjax.door.words import one_of
 from cnnjax.errors import InputError
-from cnnjax.layers import Downsample, NormName
+from cnnjax.sweep.catalogue import CLASSES, maker
+from cnnjax.sweep.module_fields import field_value, option_fields
 from cnnjax.sweep.ranges import check_memory
 from cnnjax.sweep.traced import shapes_of
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """The network."""
+    """A network by name; `of` gives it the fields of that network, with their defaults."""
 
-    name: Literal["all_conv", "resnet", "mlp", "vit"] = "all_conv"
-    """All-convolutional, residual, a multilayer perceptron, or a vision transformer."""
-    widths: tuple[int, ...] = (16, 32, 64)
-    """Channels of each stage; for mlp, units of each hidden layer; for vit, one number: the width of its tokens."""
-    depth: int | tuple[int, ...] = 1
-    """Convolutions (all_conv) or blocks (resnet) in a stage: one number for all, or one for each; for vit, blocks."""
-    factors: tuple[int, ...] | None = None
-    """By how much each stage shrinks its map; 1 leaves it. By default 2, but for resnet's first stage."""
-    kernel_size: int = 3
-    """Side of the convolution windows, in pixels."""
-    stem: Literal["none", "3x3", "7x7"] | None = None
-    """What comes before the stages; 7x7 shrinks the map by 4. By default none for all_conv, 3x3 for resnet."""
-    padding: Literal["same", "valid", "full", "circular", "reflect", "same_xla"] = "same"
-    """What convolutions see beyond the border."""
-    downsample: Downsample = "stride"
-    """How stages shrink their maps: by the stride of a convolution, or by a pool after one of stride 1."""
-    norm: NormName = "batch"
-    """Normalisation after each convolution."""
-    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"] = "relu"
-    """Nonlinearity."""
-    head: Literal["average", "dense", "convolutional"] | None = None
-    """From the last map to class scores. By default convolutional for all_conv, average for resnet."""
-    group: Literal["p4", "p4m"] | None = None
-    """Group convolutions, which turn (p4m: and mirror) with the image, with about as many parameters."""
-    exact: bool = True
-    """Refuse sizes at which they would not turn exactly."""
-    residual: bool = True
-    """For resnet: with shortcuts; without, it is its plain twin."""
-    block: Literal["basic", "bottleneck"] = "basic"
-    """For resnet: blocks of two convolutions, or of three with the widths times 4 at their end."""
-    shortcut: Literal["A", "B"] = "A"
-    """For resnet: where shapes change, shortcuts append zeros (A) or are 1×1 convolutions (B)."""
-    pre_activation: bool = False
-    """For resnet: normalisation and activation before the convolutions (version 2)."""
-    patch_size: int = 4
-    """For vit: side of the square patches that become tokens, in pixels."""
-    heads: int = 4
-    """For vit: heads of attention, which share the width."""
-    bfloat16: bool = False
-    """Multiply in bfloat16; parameters and statistics stay float32."""
+    name: str = dataclasses.field(
+        metadata={
+            "help": f"Which network: {one_of([*CLASSES])}, or a published one, such as resnet20 or all_cnn_c "
+            "(`python -m experiments.parameters` lists them). With --help: the options and defaults of that one."
+        }
+    )
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    @staticmethod
+    def of(name: str, **fields: Any) -> "NetworkConfig":
+        """The options of that network, those in `fields` as given.
+
+        Raises `InputError` for an unknown name and for a field that it does not have, naming the networks that do.
+        """
+        kind = _options(name)
+        _check_fields(kind, fields)
+        return kind(name, **fields)
+
+    def __post_init__(self) -> None:
+        if _options(self.name) is not type(self):
+            raise InputError(f"network.name={self.name} has other fields: make it with NetworkConfig.of({self.name!r})")
+
+    def replace(self, **fields: Any) -> "NetworkConfig":
+        """The same network with other values of some fields; raises `InputError` as `of` does."""
+        _check_fields(type(self), fields)
+        return dataclasses.replace(self, **fields)
+
+    def for_options(self, given: Mapping[str, str | None]) -> "NetworkConfig":
+        """What a command line with these options has as its defaults: this, or another network where it names one."""
+        name = given.get("name")
+        chosen = self if name in (None, self.name) else NetworkConfig.of(name)
+        names = (option.removeprefix("no_") for option in given)
+        _check_fields(type(chosen), [name for name in names if _having(name)])  # the parser says what nothing has
+        return chosen
 
 
-MODELS = {"all_conv": models.AllConv, "resnet": models.ResNet, "mlp": models.MLP, "vit": models.ViT}
-EVERY = ("name", "widths", "bfloat16")
-CONVOLUTIONAL = (
-    *("activation", "depth", "factors", "kernel_size", "stem", "padding", "downsample", "norm", "head"),
-    *("group", "exact"),
-)
-OWN = {
-    "all_conv": CONVOLUTIONAL,
-    "resnet": (*CONVOLUTIONAL, "residual", "block", "shortcut", "pre_activation"),
-    "mlp": ("activation",),
-    "vit": ("depth", "patch_size", "heads"),
-}
-"""The other fields that a network has; what it does not have would change a run's name and nothing else."""
+@functools.cache
+def _options(name: str) -> type[NetworkConfig]:
+    """The dataclass whose fields are the options of the network of that name."""
+    make = maker(name)
+    kind = CLASSES.get(name) or make.func  # pyright: ignore[reportFunctionMemberAccess]
+    about = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
+    return dataclasses.make_dataclass(
+        name,
+        option_fields(kind, getattr(make, "keywords", {})),
+        bases=(NetworkConfig,),
+        frozen=True,
+        namespace={"__doc__": f"{kind.__name__}. {about}", "__module__": __name__},
+    )
 
 
 @checked()
-def build(config: NetworkConfig, dataset: Dataset, *, default: NetworkConfig | None = None) -> nn.Module:
+def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
     """The network for a dataset, proven on its image shape without running it.
 
-    `default` is the experiment's own; what another network does not have of it is left out. Raises `InputError` for
-    fields that cannot be built, naming the layer where there is one.
+    Raises `InputError` for fields that cannot be built, naming the layer where there is one.
     """
-    own = OWN[config.name]
-    for field in dataclasses.fields(config):
-        left_alone = (field.default, getattr(default, field.name, field.default))
-        if field.name not in (*EVERY, *own) and getattr(config, field.name) not in left_alone:
-            raise InputError(
-                f"network.{field.name}={getattr(config, field.name)} has no meaning for {config.name}: leave it out"
-            )
-    if config.group is None and not config.exact:
+    options = {name: field_value(name, getattr(config, name)) for name in _names(type(config)) if name != "name"}
+    if options.get("group", "") is None and not options["exact"]:
         raise InputError("network.exact=False has no meaning without network.group: leave it out")
-    # None is the network's own default.
-    fields: dict[str, Any] = {name: getattr(config, name) for name in own if getattr(config, name) is not None}
-    fields |= dict(
-        num_classes=len(dataset.class_names),
-        widths=tuple(config.widths),
-        mean=dataset.mean,
-        std=dataset.std,
-        dtype=jnp.bfloat16 if config.bfloat16 else jnp.float32,
-    )
-    if "activation" in fields:
-        fields["activation"] = getattr(nn, config.activation)
-    if config.name == "vit":
-        widths = fields.pop("widths")
-        if len(widths) != 1 or not isinstance(config.depth, int):
-            raise InputError(
-                f"network.widths={widths} and network.depth={config.depth} of vit must be one number each: all its "
-                "blocks have one width"
-            )
-        fields["width"] = widths[0]
-    if config.name == "all_conv":
-        fields["head_width"] = config.widths[-1] if config.widths else 0
-    model: nn.Module = MODELS[config.name](**fields)
+    model = maker(config.name)(num_classes=len(dataset.class_names), mean=dataset.mean, std=dataset.std, **options)
     prove_size(model, dataset, name=config.name)
     return model
 
@@ -142,3 +115,21 @@ def prove_size(model: nn.Module, dataset: Dataset, *, name: str) -> None:
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
     # The parameters, their gradient, the momentum and what comes of them.
     check_memory(16 * numbers, f"training the network {name} of {numbers:,} parameters", "give smaller widths")
+
+
+def _having(field: str) -> list[str]:
+    """The networks with an option of that name."""
+    return [name for name in CLASSES if field in _names(_options(name))]
+
+
+def _names(kind: type[NetworkConfig]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _check_fields(kind: type[NetworkConfig], fields: Iterable[str]) -> None:
+    for field in fields:
+        if field in _names(kind):
+            continue
+        if having := _having(field):
+            raise InputError(f"network.{field} has no meaning for {kind.__name__}: {one_of(having)} has it")
+        check_choice("network field", field, _names(kind))

@@ -11,9 +11,11 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     # Networks, and how often each is drawn.
     **dict.fromkeys(("seeds", "train_seeds", "draws"), (1, 1000)),
     **dict.fromkeys(("depth", "depths", "train_depths", "activation_depth", "heads"), (1, 1000)),
-    **dict.fromkeys(("widths", "channels", "features", "dense_widths"), (1, 2**16)),
-    **dict.fromkeys(("kernel_size", "kernel_sizes", "factors", "stem_stride"), (1, 1000)),
-    "dropout": (0, 1),
+    **dict.fromkeys(("widths", "channels", "features", "dense_widths", "width", "head_width"), (1, 2**16)),
+    **dict.fromkeys(("groups", "width_per_group", "towers", "mlp_ratio"), (1, 2**16)),
+    **dict.fromkeys(("kernel_size", "kernel_sizes", "factors", "stem_stride", "pool_window"), (1, 1000)),
+    "taps": (2, 7),
+    **dict.fromkeys(("dropout", "input_dropout", "survival"), (0, 1)),
     # Training.
     "epochs": (1, 10**6),
     "longer": (1, 1000),

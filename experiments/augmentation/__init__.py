@@ -48,7 +48,7 @@ Kind = Literal["none", "crop", "rotation", "both"]
 Architecture = Literal["plain", "p4", "p4m", "polyphase"]
 
 
-NETWORK = NetworkConfig(name="resnet", widths=(32, 64), stem="7x7")
+NETWORK = NetworkConfig.of("resnet", widths=(32, 64), depth=1, stem="7x7")
 """Two residual blocks behind an early pool. Of those tried on four fifths of the training digits, with the rest held
 out, it fitted crops and rotations together with the fewest multiply-adds."""
 
@@ -89,7 +89,7 @@ class Config:
 
 ARCHITECTURE = Config(
     data=DataConfig(size=8, canvas=16),
-    network=NetworkConfig(widths=(8, 16), downsample="max"),
+    network=NetworkConfig.of("all_conv", widths=(8, 16), depth=1, downsample="max"),
     train=TrainConfig(epochs=8),
     protocol=ProtocolConfig(images=100, orbits=("shift_zero", "rotation")),
     augmentations=("none", "crop", "rotation"),
@@ -100,7 +100,7 @@ ARCHITECTURE = Config(
 PAPER = dataclasses.replace(
     ARCHITECTURE,
     data=DataConfig(name="cifar10"),
-    network=NetworkConfig(widths=(96, 192), depth=3, downsample="max"),
+    network=NetworkConfig.of("all_conv", downsample="max"),
     train=TrainConfig(
         epochs=350,
         batch_size=128,
@@ -125,8 +125,8 @@ class Treatment:
     rotation: float
     flip: float
     strength: float = 1.0
-    depth: int | tuple[int, ...] = 1
-    downsample: Downsample = "stride"
+    depth: int | tuple[int, ...] | None = None
+    downsample: Downsample | None = None
     architecture: Architecture = "plain"
 
     def strengths(self) -> Augmentation:
@@ -139,14 +139,15 @@ class Treatment:
 
     def network(self, base: NetworkConfig) -> NetworkConfig:
         """`base` with what the treatment says of it."""
-        network = dataclasses.replace(base, depth=self.depth, downsample=self.downsample)
+        varied = {"depth": self.depth, "downsample": self.downsample}
+        network = base.replace(**{name: value for name, value in varied.items() if value is not None})
         if self.architecture == "polyphase":
-            return dataclasses.replace(network, downsample="polyphase", padding="circular")
+            return network.replace(downsample="polyphase", padding="circular")
         if self.architecture == "plain":
             return network
         # A convolution of stride 2 turns with no map of even size; pools of 2×2 do.
         downsample = "max" if self.downsample == "stride" else self.downsample
-        return dataclasses.replace(network, group=self.architecture, downsample=downsample)
+        return network.replace(group=self.architecture, downsample=downsample)
 
 
 def run(config: Config) -> Path:
@@ -154,14 +155,14 @@ def run(config: Config) -> Path:
     _check(config)
     runtime.configure()
     cells = _cells(config)
+    networks = {c.config.network(config.network) for c in cells}
     grown = any(axis != "augmentation" for cell in cells for axis in cell.settings)
     with open_run("augmentation", config, out=config.out) as directory:
         with Progress(len(cells)) as progress:
             dataset = load_images(config.data, progress, max_shift=config.protocol.max_shift)
             check_moves(dataset, crop=config.crop)
             config.train.steps_per_epoch(len(dataset.train.images))
-            networks = {c.config.network(config.network) for c in cells}
-            models = {network: build(network, dataset, default=NETWORK) for network in networks}
+            models = {network: build(network, dataset) for network in networks}
             plans = [
                 CellPlan(
                     c.name, models[c.config.network(config.network)], _train(config, c, dataset), c.config.strengths()
@@ -193,8 +194,8 @@ def _cells(config: Config) -> list[Cell[Treatment]]:
         config.rotation,
         config.flip,
         strength=first,
-        depth=config.network.depth,
-        downsample=config.network.downsample,
+        depth=getattr(config.network, "depth", None),
+        downsample=getattr(config.network, "downsample", None),
         architecture=config.architectures[0],
     )
     axes = {
@@ -220,5 +221,3 @@ def _check(config: Config) -> None:
             f"strengths={config.strengths} of crop={config.crop} pixels leave less than one: give larger ones, or "
             "leave crop and both out of augmentations"
         )
-    if config.network.name == "mlp" and (config.depths or config.downsamples or config.architectures != ("plain",)):
-        raise InputError("network.name=mlp has no depth, maps or orientations to vary: choose all_conv or resnet")

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 TINY = augmentation.Config(
     data=DataConfig(train_images=60, test_images=20),
-    network=NetworkConfig(widths=(4,)),
+    network=NetworkConfig.of("all_conv", widths=(4,), depth=1),
     train=TrainConfig(epochs=2, batch_size=20),
     protocol=ProtocolConfig(max_shift=1, rotation_step=90.0, images=10),
     augmentations=("none", "crop"),
@@ -57,7 +57,7 @@ TINY = augmentation.Config(
 )
 FLAGS = (
     *("--data.train-images", "60", "--data.test-images", "20"),
-    *("--network.name", "all_conv", "--network.widths", "4", "--network.stem", "None"),
+    *("--network.name", "all_conv", "--network.widths", "4", "--network.depth", "1"),
     *("--train.epochs", "2", "--train.batch-size", "20", "--train.label-smoothing", "0"),
     *("--protocol.max-shift", "1", "--protocol.rotation-step", "90"),
     *("--protocol.images", "10", "--augmentations", "none", "crop", "--seeds", "2"),

@@ -64,11 +64,11 @@ class Config:
     """Every image, of training and test, is moved once by at most so many pixels up or down and left or right."""
     networks: tuple[Kind, ...] = ("mlp", "local", "cnn", "vit")
     """The networks to compare; local has the widths of cnn, and weights of its own at every place."""
-    mlp: NetworkConfig = dataclasses.field(default_factory=lambda: NetworkConfig(name="mlp", widths=(64, 64)))
-    cnn: NetworkConfig = dataclasses.field(default_factory=lambda: NetworkConfig(widths=(16, 32)))
-    vit: NetworkConfig = dataclasses.field(
-        default_factory=lambda: NetworkConfig(name="vit", widths=(32,), depth=2, heads=4)
+    mlp: NetworkConfig = dataclasses.field(default_factory=lambda: NetworkConfig.of("mlp", widths=(64, 64)))
+    cnn: NetworkConfig = dataclasses.field(
+        default_factory=lambda: NetworkConfig.of("all_conv", widths=(16, 32), depth=1)
     )
+    vit: NetworkConfig = dataclasses.field(default_factory=lambda: NetworkConfig.of("vit", width=32, depth=2, heads=4))
     images: tuple[int, ...] = (50, 250)
     """Numbers of training images, beside all of them."""
     widths: tuple[float, ...] = (0.25, 0.5, 1.0)
@@ -89,9 +89,9 @@ class Config:
 PAPER = Config(
     data=DataConfig(name="cifar10"),
     move=0,
-    mlp=NetworkConfig(name="mlp", widths=(512, 512)),
-    cnn=NetworkConfig(widths=(64, 128, 256)),
-    vit=NetworkConfig(name="vit", widths=(128,), depth=6, heads=4),
+    mlp=NetworkConfig.of("mlp", widths=(512, 512)),
+    cnn=NetworkConfig.of("all_conv", widths=(64, 128, 256), depth=1),
+    vit=NetworkConfig.of("vit", width=128, depth=6, heads=4),
     images=(10, 100, 1000, 10_000),
     train=TrainConfig(epochs=50, batch_size=128, optimizer="adamw", learning_rate=1e-3, weight_decay=0.05),
     draws=5,
@@ -189,11 +189,17 @@ def move(images: np.ndarray, farthest: int, *, seed: int) -> np.ndarray:
 
 def network(config: Config, kind: Kind, width: float, dataset: Dataset) -> nn.Module:
     """The network of that kind with its widths times `width`; raises `InputError` where it cannot be built."""
-    chosen = {"mlp": config.mlp, "vit": config.vit}.get(kind, config.cnn)
-    widths = tuple(max(1, round(width * number)) for number in chosen.widths)
+
+    def scaled(number: int) -> int:
+        return max(1, round(width * number))
+
+    if kind == "vit":
+        return build(config.vit.replace(width=scaled(config.vit.width)), dataset)
+    chosen = config.mlp if kind == "mlp" else config.cnn
+    widths = tuple(map(scaled, chosen.widths))
     if kind == "local":
         return LocalNetwork(len(dataset.class_names), widths, dataset.mean, dataset.std)
-    return build(dataclasses.replace(chosen, widths=widths), dataset)
+    return build(chosen.replace(widths=widths), dataset)
 
 
 def _load(config: Config, progress: Progress) -> Dataset:

@@ -132,8 +132,8 @@ def run(config: Config) -> Path:
 def _plan(cell: Cell[Treatment], config: Config, dataset: Dataset) -> DepthPlan:
     what = cell.config
     model = build(
-        NetworkConfig(
-            name="resnet", widths=config.widths, depth=blocks_of(what.depth), residual=what.network == "residual"
+        NetworkConfig.of(
+            "resnet", widths=config.widths, depth=blocks_of(what.depth), residual=what.network == "residual"
         ),
         dataset,
     )

@@ -67,7 +67,7 @@ class Config:
     """Channels of the stacks with random weights."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     network: NetworkConfig = dataclasses.field(
-        default_factory=lambda: NetworkConfig(name="resnet", widths=(8, 16, 32), depth=2)
+        default_factory=lambda: NetworkConfig.of("resnet", widths=(8, 16, 32), depth=2)
     )
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(epochs=6))
     images: int = 64

@@ -41,7 +41,9 @@ class Config:
     """Options of the features experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="coloured_shapes"))
-    network: NetworkConfig = dataclasses.field(default_factory=lambda: NetworkConfig(depth=2))
+    network: NetworkConfig = dataclasses.field(
+        default_factory=lambda: NetworkConfig.of("all_conv", widths=(16, 32, 64), depth=2)
+    )
     train: TrainConfig = dataclasses.field(
         default_factory=lambda: TrainConfig(epochs=4, batch_size=32, learning_rate=0.05)
     )
@@ -65,7 +67,7 @@ class Config:
 
 PAPER = Config(
     data=DataConfig(name="cifar10"),
-    network=NetworkConfig(name="resnet", depth=3),
+    network=NetworkConfig.of("resnet20"),
     train=TrainConfig(epochs=164, batch_size=128, learning_rate=0.1, weight_decay=1e-4),
     flip=0.5,
     images=2000,

@@ -144,8 +144,8 @@ def _plan(
 ) -> GradientPlan:
     what = cell.config
     model: nn.Module = build(
-        NetworkConfig(
-            name="resnet",
+        NetworkConfig.of(
+            "resnet",
             widths=config.widths,
             depth=blocks_of(what.depth),
             norm=what.norm,

@@ -52,7 +52,9 @@ class Config:
     """Options of the stride experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(size=16, canvas=16))
-    network: NetworkConfig = dataclasses.field(default_factory=lambda: NetworkConfig(widths=(8, 16)))
+    network: NetworkConfig = dataclasses.field(
+        default_factory=lambda: NetworkConfig.of("all_conv", widths=(8, 16), depth=1)
+    )
     downsamples: tuple[Downsample, ...] = ("stride", "max", "average", "blur", "polyphase", "learned_polyphase")
     """How stages shrink their maps; in place of network.downsample."""
     paddings: tuple[Padding, ...] = ("same", "circular")
@@ -83,7 +85,7 @@ class Config:
 
 GRID = Config(
     data=DataConfig(size=24, canvas=24),
-    network=NetworkConfig(widths=(8, 16), stem="3x3"),
+    network=NetworkConfig.of("all_conv", widths=(8, 16), depth=1, stem="3x3"),
     paddings=("same", "circular", "reflect", "valid"),
     augmentations=("none", "crop", "shift"),
     seeds=5,
@@ -92,7 +94,7 @@ GRID = Config(
 
 PAPER = Config(
     data=DataConfig(name="cifar10"),
-    network=NetworkConfig(name="resnet", widths=(64, 128, 256, 512), depth=2, shortcut="B"),
+    network=NetworkConfig.of("resnet", widths=(64, 128, 256, 512), depth=2, shortcut="B"),
     downsamples=("stride", "blur", "polyphase", "learned_polyphase"),
     paddings=("circular",),
     augmentations=("none",),
@@ -150,7 +152,7 @@ def run(config: Config) -> Path:
 
 def _plan(cell: Cell[Treatment], config: Config, dataset: Dataset) -> StridePlan:
     what = cell.config
-    network = dataclasses.replace(config.network, downsample=what.downsample, padding=what.padding)
+    network = config.network.replace(downsample=what.downsample, padding=what.padding)
     augmentation = Augmentation(
         crop=config.farthest if what.augmentation == "crop" else 0,
         shift=config.farthest if what.augmentation == "shift" else 0,
@@ -163,10 +165,11 @@ def _plan(cell: Cell[Treatment], config: Config, dataset: Dataset) -> StridePlan
 def _check(config: Config) -> None:
     check_ranges(config)
     check_named(config, "downsamples", "paddings", "augmentations")
-    if config.network.name in ("mlp", "vit"):
-        raise InputError(f"network.name={config.network.name} has no maps to downsample: choose all_conv or resnet")
-    for name in ("downsample", "padding"):
-        if getattr(config.network, name) != getattr(NetworkConfig(), name):
+    varied = {"downsample": config.downsamples[0], "padding": config.paddings[0]}
+    config.network.replace(**varied)  # raises for a network without maps
+    own = NetworkConfig.of(config.network.name)
+    for name in varied:
+        if getattr(config.network, name) != getattr(own, name):
             raise InputError(f"network.{name} is varied here: name what to compare with --{name}s")
     if not any(config.terms_shift):
         raise InputError(f"terms_shift={config.terms_shift} moves nothing: give a shift of a pixel at least")

@@ -86,7 +86,9 @@ class Config:
     check_images: int = 32
     """Images, the first ones, over which the checks and the invariances are measured."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    network: NetworkConfig = dataclasses.field(default_factory=lambda: NetworkConfig(downsample="max"))
+    network: NetworkConfig = dataclasses.field(
+        default_factory=lambda: NetworkConfig.of("all_conv", widths=(16, 32, 64), depth=1, downsample="max")
+    )
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(epochs=64))
     snapshots: tuple[int, ...] = (1, 2, 5, 10, 20, 30, 40, 64)
     """Epochs at which the units are looked at, those of Zeiler & Fergus; those after the last epoch are left out."""

@@ -13,13 +13,13 @@ from experiments.augmentation import Config
 
 TINY_FLAGS = (
     *("--data.train-images", "60", "--data.test-images", "20"),
-    *("--network.name", "all_conv", "--network.widths", "4", "--network.stem", "None"),
+    *("--network.name", "all_conv", "--network.widths", "4", "--network.depth", "1"),
     *("--train.epochs", "2", "--train.batch-size", "20", "--train.label-smoothing", "0"),
     *("--protocol.max-shift", "1", "--protocol.rotation-step", "90", "--protocol.images", "10", "--seeds", "2"),
 )
 TINY = Config(
     data=DataConfig(train_images=60, test_images=20),
-    network=NetworkConfig(widths=(4,)),
+    network=NetworkConfig.of("all_conv", widths=(4,), depth=1),
     train=TrainConfig(epochs=2, batch_size=20),
     protocol=ProtocolConfig(max_shift=1, rotation_step=90.0, images=10),
     augmentations=("none", "both"),

@@ -234,7 +234,7 @@ def test_a_sweep_of_which_nothing_is_left_says_so(tiny):
 
 
 def test_rendered_shapes_and_a_perceptron(tiny):
-    network = NetworkConfig(name="mlp", widths=(8,))
+    network = NetworkConfig.of("mlp", widths=(8,))
     data = DataConfig(name="shapes", train_images=60, test_images=20)
     path = run(dataclasses.replace(tiny, data=data, network=network, augmentations=("crop",), seeds=1))
     summary = pd.read_csv(path / "summary.csv")
@@ -255,7 +255,7 @@ def test_a_folder_of_colour_photos(tiny, tmp_path):
         tiny,
         data=data,
         train=dataclasses.replace(tiny.train, epochs=8, batch_size=6),
-        network=dataclasses.replace(tiny.network, name="resnet", padding="circular"),
+        network=NetworkConfig.of("resnet", widths=(4,), depth=1, padding="circular"),
         protocol=dataclasses.replace(tiny.protocol, orbits=("shift_crop",)),
         augmentations=("none",),
     )

@@ -23,7 +23,7 @@ from experiments.augmentation.reach_report import Reach, parts_inside_and_outsid
 
 TINY = augmentation.Config(
     data=DataConfig(train_images=40, test_images=20, size=6, canvas=8),
-    network=NetworkConfig(widths=(4,), downsample="max"),
+    network=NetworkConfig.of("all_conv", widths=(4,), depth=1, downsample="max"),
     train=TrainConfig(epochs=2, batch_size=20),
     protocol=ProtocolConfig(max_shift=1, rotation_step=90.0, images=20, orbits=("rotation",)),
     augmentations=("none", "rotation"),
@@ -137,7 +137,7 @@ def test_the_architectures_have_about_as_many_parameters(preset):
         (("--architectures",), "architectures is empty"),
         (("--strengths", "0", "1"), "strengths=(0.0, 1.0) must be positive"),
         (("--strengths", "0.1", "1"), "strengths=(0.1, 1.0) of crop=4 pixels leave less than one"),
-        (("--network.name", "mlp", "--depths", "2"), "network.name=mlp has no depth, maps or orientations to vary"),
+        (("--network.name", "mlp", "--depths", "2"), "network.depth has no meaning for mlp"),
         (("--depths", "1", "1"), "'1' more than once"),
         (("--architectures", "p8"), "invalid choice"),
         (("--architectures", "p4", "--network.kernel-size", "4"), "16×16"),

@@ -106,7 +106,7 @@ def test_a_canvas_smaller_than_the_image_and_its_shift(refused):
         ),
         (("--protocol.images", "0"), ("protocol.images=0",)),
         (("--augmentations", "none", "none"), ("none",)),
-        (("--network.name", "mlp", "--network.depth", "3"), ("network.depth=3", "mlp")),
+        (("--network.name", "mlp", "--network.depth", "3"), ("network.depth", "mlp")),
         (("--network.widths", "0"), ("widths=(0,)",)),
         (("--crop", "-1"), ("crop=-1",)),
         (("--flip", "2"), ("flip=2",)),

@@ -41,7 +41,7 @@ TINY = effective_field.Config(
     seeds=2,
     images=4,
     data=DataConfig(train_images=40, test_images=10, canvas=20),
-    network=NetworkConfig(widths=(2, 4), depth=1),
+    network=NetworkConfig.of("all_conv", widths=(2, 4), depth=1),
     train=TrainConfig(epochs=1, batch_size=20),
 )
 
@@ -184,7 +184,7 @@ def test_the_mean_square_of_random_weights_has_it_too(weights):
         (("--layers", "1", "5"), "layers=(1, 5) must be at least 2"),
         (("--layers", "5", "5"), "more than once"),
         (("--seeds", "0"), "seeds=0 must be at least 1"),
-        (("--network.name", "mlp", "--network.depth", "1"), "has no maps, and so no effective fields"),
+        (("--network.name", "mlp"), "has no maps, and so no effective fields"),
         (("--train.batch-size", "100000"), "train.batch_size=100000 is larger than the training set"),
     ],
 )

@@ -30,7 +30,7 @@ FLAGS = (
 )
 TINY = features.Config(
     data=DataConfig(name="coloured_shapes", size=16, train_images=72, test_images=48),
-    network=NetworkConfig(widths=(4, 8), depth=1),
+    network=NetworkConfig.of("all_conv", widths=(4, 8), depth=1),
     train=TrainConfig(epochs=1, batch_size=24),
     seeds=2,
     images=30,
@@ -238,7 +238,7 @@ def test_a_training_that_diverges_ends_in_one_sentence(tmp_path):
         (("--cells", "0"), "cells=0 must be at least 1"),
         (("--top", "31"), "top=31 of images=30: give fewer of the first"),
         (("--crop", "-1"), "crop=-1 must be at least 0"),
-        (("--network.no-residual",), "network.residual=False has no meaning for all_conv"),
+        (("--network.no-residual",), "network.residual has no meaning for all_conv"),
         (("--train.batch-size", "100"), "train.batch_size=100 is larger than the training set"),
         (("--preset", "papre"), "invalid choice 'papre'"),
     ],

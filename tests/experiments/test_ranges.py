@@ -10,6 +10,7 @@ from cnnjax import InputError
 from cnnjax.data import DataConfig
 from cnnjax.runs import Progress
 from cnnjax.runs.cli import check_numbers
+from cnnjax.sweep.catalogue import CLASSES
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, prove_size
 from cnnjax.sweep.protocol import ProtocolConfig
@@ -57,7 +58,8 @@ def refuse(config):
 
 
 def test_every_numeric_option_of_every_experiment_has_a_range():
-    named = {name for config in CONFIGS.values() for _, name in numbers(config)}
+    configs = [*CONFIGS.values(), *map(NetworkConfig.of, CLASSES)]
+    named = {name for config in configs for _, name in numbers(config)}
     assert len(named) > 50
     assert named - set(RANGES) - CHECKED_ELSEWHERE == set()
 
@@ -93,8 +95,8 @@ def test_what_is_out_of_range_names_the_option_and_the_bound():
         (lambda: alexnet.Config(dropout=2.0), "dropout=2.0 must be at most 1"),
         (lambda: depth.Config(moments=10**9), "moments=1000000000 must be at most 1000"),
         (
-            lambda: augmentation.Config(network=NetworkConfig(bfloat16="no")),
-            "network.bfloat16='no' must be True or False",
+            lambda: augmentation.Config(network=NetworkConfig.of("resnet", residual="no")),
+            "network.residual='no' must be True or False",
         ),
         (lambda: jigsaw.Config(rotate="false"), "rotate='false' must be True or False"),
         (lambda: augmentation.Config(flip="0.5"), "flip='0.5' must be a number from 0 to 1"),

@@ -22,7 +22,7 @@ from experiments.stride import cells as stride_cells
 
 TINY = stride.Config(
     data=DataConfig(train_images=40, test_images=20, size=8, canvas=8),
-    network=NetworkConfig(widths=(4,)),
+    network=NetworkConfig.of("all_conv", widths=(4,), depth=1),
     downsamples=("stride", "max", "polyphase"),
     paddings=("circular",),
     augmentations=("shift",),
@@ -147,8 +147,8 @@ def test_the_paper_preset_is_the_recipe_of_adaptive_polyphase_sampling():
         (("--terms-shift", "0", "0"), "terms_shift=(0, 0) moves nothing"),
         (("--terms-shift", "0", "16"), "terms_shift=(0, 16) moves images of 16 pixels out of sight"),
         (("--farthest", "-1"), "farthest=-1 must be at least 0"),
-        (("--network.name", "mlp"), "network.name=mlp has no maps"),
-        (("--network.name", "vit"), "network.name=vit has no maps"),
+        (("--network.name", "mlp"), "network.downsample has no meaning for mlp: "),
+        (("--network.name", "vit"), "network.downsample has no meaning for vit: "),
         (("--network.padding", "reflect"), "network.padding is varied here: name what to compare with --paddings"),
         (("--protocol.orbits", "rotation"), "protocol.orbits has rotation"),
         (("--paddings", "valid"), "16×16"),

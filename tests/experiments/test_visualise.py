@@ -35,12 +35,12 @@ from tests.experiments.conftest import environment
 ROOT = Path(__file__).parents[2]
 FLAGS = (
     *("--data.train-images", "60", "--data.test-images", "30", "--data.size", "10", "--data.canvas", "12"),
-    *("--network.widths", "4", "4", "--network.downsample", "max", "--train.epochs", "20", "--train.batch-size", "20"),
+    *("--network.widths", "4", "4", "--train.epochs", "20", "--train.batch-size", "20"),
     *("--layer", "stage2_conv1", "--maps", "2", "--k", "4", "--check-images", "4", "--snapshots", "0", "1", "21"),
 )
 TINY = Config(
     data=DataConfig(train_images=60, test_images=30, size=10, canvas=12),
-    network=NetworkConfig(widths=(4, 4), downsample="max"),
+    network=NetworkConfig.of("all_conv", widths=(4, 4), depth=1, downsample="max"),
     train=TrainConfig(epochs=20, batch_size=20),
     layer=("stage2_conv1",),
     maps=2,
@@ -253,7 +253,7 @@ def test_extent_and_purity():
         (("--layer", "stage2_conv"), "layer='stage2_conv' is unknown; use one of"),
         (("--layer", "logits"), "layer='logits' is unknown"),
         (("--network.activation", "gelu"), "has no rectifier"),
-        (("--network.name", "mlp", "--network.downsample", "stride"), "this network has no maps"),
+        (("--network.name", "mlp"), "this network has no maps"),
         (("--snapshots", "2", "2"), "must be epochs from 0 on, each once"),
         (("--run", "nowhere"), "nowhere/config.json does not exist"),
         (("--weights", "w.safetensors"), "weights and model go together"),

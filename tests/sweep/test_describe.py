@@ -20,6 +20,7 @@ MODELS = {
     "lenet": models.lenet5(num_classes=10),
     "mlp": models.mlp(num_classes=2, widths=(3,), activation=jnp.tanh),
     "vit": models.vit_tiny(num_classes=2),
+    "exact_gelu": models.vgg11(num_classes=2, activation=models.ViT(num_classes=2).activation),
 }
 
 

@@ -38,7 +38,7 @@ def _swept() -> sweep.Sweep:
 
 
 CALLS = {
-    "sweep.build": lambda: dict(config=sweep.NetworkConfig(widths=(2,)), dataset=_DATA),
+    "sweep.build": lambda: dict(config=sweep.NetworkConfig.of("all_conv", widths=(2,), depth=1), dataset=_DATA),
     "sweep.build_described": lambda: dict(description=_DESCRIPTION),
     "sweep.load_images": lambda: dict(config=DataConfig(size=8, canvas=8), progress=runs.Progress(1)),
     "sweep.score_interval": lambda: dict(columns=_COLUMNS, name="test.accuracy"),

@@ -16,10 +16,12 @@
 Nothing here is specific to a kind of device: the flag only makes two out of one CPU.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
@@ -30,6 +32,28 @@ from cnnjax.models.contract import Activations
 
 AXIS = "model"
 """The mesh axis that the towers lie along."""
+
+
+class _Tower(AlexNet):
+    """The tower of the device that it runs on."""
+
+    def towers_here(self) -> int:
+        return 1
+
+    def gathered(self, x: Array, layer: str) -> Array:
+        if not self.exchange:
+            return x
+        with jax.named_scope(layer):
+            return lax.all_gather(x, AXIS, axis=x.ndim - 1, tiled=True)
+
+    def kept(self, batch: int, width: int) -> Array:
+        # Drawn for all towers, so that this one drops what it drops beside the others.
+        whole = super().kept(batch, width)
+        width = width // self.towers
+        return lax.dynamic_slice_in_dim(whole, lax.axis_index(AXIS) * width, width, axis=-1)
+
+    def dot_general(self, *operands: Any, **options: Any) -> Array:
+        return lax.psum(super().dot_general(*operands, **options), AXIS)
 
 
 @checked()
@@ -56,7 +80,8 @@ def two_devices(model: AlexNet, mesh: Mesh) -> Callable[..., tuple[Float[Array, 
         )
     if model.downsample in ("polyphase", "learned_polyphase"):
         raise InputError(f"downsample={model.downsample!r} chooses one phase for both towers: use another pool")
-    tower = model.clone(tower_axis=AXIS)
+    fields = [field.name for field in dataclasses.fields(AlexNet) if field.name not in ("parent", "name")]
+    tower = _Tower(**{name: getattr(model, name) for name in fields})
 
     def apply(
         variables: PyTree, images: Float[Array, "batch height width channels"], *, train: bool = False, rngs: Any = None
