@@ -44,15 +44,20 @@ class Network(NamedTuple):
     """Layers that timm's files have under another name, and torchvision's for each."""
 
 
-_numbered = dict(first="features.0", last="classifier.6")
+_numbered = "features.0", "classifier.6"
 _named = dict(path="conv1/conv", first="conv1", last="fc")
 _vgg = functools.partial(
-    Network, names=torch_names.vgg, path="stage1_conv1/conv", also=torch_names.TIMM_VGG, **_numbered
+    Network,
+    names=torch_names.vgg,
+    path="stage1_conv1/conv",
+    first=_numbered[0],
+    last=_numbered[1],
+    also=torch_names.TIMM_VGG,
 )
 _resnet = functools.partial(Network, names=torch_names.resnet, **_named)
 _blurred = functools.partial(Network, names=torch_names.blurred_resnet, **_named)
 NETWORKS = {
-    "alexnet": Network(alexnet_one_tower, names=torch_names.alexnet, path="conv1", **_numbered),
+    "alexnet": Network(alexnet_one_tower, torch_names.alexnet, "conv1", *_numbered),
     "vgg11": _vgg(vgg11),
     "vgg11_bn": _vgg(vgg11_bn),
     "vgg13": _vgg(vgg13),

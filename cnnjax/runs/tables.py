@@ -84,7 +84,8 @@ def _decoded(table: dict[str, Any]) -> Table:
 def _cell(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    found = Interval(**{name: math.nan if part is None else part for name, part in value.items()})
+    parts: dict[str, Any] = {name: math.nan if part is None else part for name, part in value.items()}
+    found = Interval(**parts)
     if not all(isinstance(part, int | float) for part in (*found[:4], found.level)):
         raise TypeError("the parts of an interval are not numbers")
     return found
