@@ -71,6 +71,9 @@ def _read(config_class: type[C], prog: str, description: str, presets: Mapping[s
     import tyro
 
     if not presets:
+        fields: Any = dataclasses.fields(config_class)  # pyright: ignore[reportArgumentType]
+        if any(field.default is field.default_factory for field in fields):  # both missing: it has to be given
+            return tyro.cli(config_class, prog=prog, description=description)
         default = _for_options(config_class(), sys.argv[1:])
         return tyro.cli(config_class, prog=prog, description=description, default=default)
     configs = {"default": config_class(), **presets}

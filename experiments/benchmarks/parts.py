@@ -7,7 +7,7 @@ of a step under the trace, which slows it down a little.
     python -m experiments.benchmarks.parts --networks ResNet-20
     taskset -c 0 python -m experiments.benchmarks.parts --networks ResNet-20      on one core
 
-Expected, in half a minute for a network: convolutions take two thirds.
+Expected: convolutions take two thirds.
 """
 
 import collections
@@ -30,6 +30,8 @@ from cnnjax.training import train_step
 from experiments.benchmarks.measure import check_cpu, interleave
 from experiments.benchmarks.networks import CASES, Case
 from experiments.benchmarks.train import Network, step_arguments, training
+
+TAKES = "half a minute for each network on two cores"
 
 _TRACED = 8  # steps
 _KINDS = {

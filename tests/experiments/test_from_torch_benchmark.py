@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the benchmark needs torch")
 def test_end_to_end(tmp_path):
     run = from_torch.run(from_torch.Config(network="LeNet", batches=(1,), seconds=0.01, out=tmp_path / "run"))
     rows = pandas.read_csv(run / "summary.csv")
-    assert list(rows["weights"]) == ["arguments", "bound"]
+    assert list(rows["weights"]) == ["arguments", "constants"]
     assert (rows[["from_torch ms", "cnnjax ms", "export s", "trace s"]] > 0).all(axis=None)
     assert "from_torch / cnnjax" in (run / "table.md").read_text()
 

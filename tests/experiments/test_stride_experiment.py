@@ -72,7 +72,7 @@ def test_terms_vanish_where_their_cause_is_absent(whole):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [pytest.param(cell, "train_together", marks=pytest.mark.slow), (stride_cells, "read_networks")],
+    [pytest.param(cell, "train_together", marks=pytest.mark.slow), (Sweep, "networks")],
 )
 def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkeypatch, module, name):
     real, calls = getattr(module, name), []
