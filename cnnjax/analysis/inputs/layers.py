@@ -110,7 +110,9 @@ def find_layer(layer: str | None, names: list[str]) -> int:
     if len(found) > 1:
         raise InputError(f"layer={layer!r} is ambiguous: give the path, one of {', '.join(names[i] for i in found)}")
     if not found:
-        # What is named here is accepted: a key that several activations have is not.
-        own = [key if keys.count(key) == 1 else name for name, key in zip(names, keys, strict=True)]
+        # What is named here is accepted: a key that several activations have is not, a number may be a path.
+        own = [
+            key if keys.count(key) == 1 and not key.isdigit() else name for name, key in zip(names, keys, strict=True)
+        ]
         check_choice("layer", layer, own)
     return found[0]

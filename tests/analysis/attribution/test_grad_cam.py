@@ -65,16 +65,16 @@ def two_maps(x):
 
 def test_every_name_that_an_error_lists_is_accepted():
     images = np.concatenate([IMAGES, IMAGES[..., :1] / 2], -1)
-    for wrong in ("conv9", "2", "0"):
+    for wrong, first in (("conv9", "hidden"), ("2", "hidden"), ("0", "1/first/hidden")):
         with pytest.raises(InputError) as caught:
             grad_cam(two_maps, images, wrong)
-        listed = re.split(r"one of |channels\), as ", str(caught.value))[1].split(", ")
-        assert listed == ["1/first/hidden", "1/second/0"]
+        listed = re.split(r"one of |channels\), as ", str(caught.value))[1].removesuffix(".").split(", ")
+        assert listed == [first, "1/second/0"]
     for name in (*listed, "hidden"):
         grad_cam(two_maps, images, name)
     with pytest.raises(InputError) as caught:
         saliency(two_maps, images, "conv9")
-    for name in str(caught.value).partition("one of ")[2].split(", "):
+    for name in str(caught.value).partition("one of ")[2].removesuffix(".").split(", "):
         saliency(two_maps, images, name, 0)
 
 
