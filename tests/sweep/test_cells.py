@@ -106,7 +106,7 @@ def test_one_whose_answers_are_not_finite_is_marked_alone(tmp_path, monkeypatch)
     monkeypatch.setattr(cell, "measure", measure)
     plans = [plan("odd"), plan("good")]
     outcomes = swept(tmp_path / "run", plans)
-    assert outcomes["odd"].failure == "classify gives logits that are not finite"
+    assert outcomes["odd"].failure == "classify gives logits that are not finite."
     assert outcomes["good"].predictions is not None
     assert swept(tmp_path / "run", plans)["odd"] == outcomes["odd"]
 
