@@ -115,8 +115,8 @@ def test_receptive_fields_of_windows_are_those_that_they_met():
         moved = (unit - 2) // 4 % 4
         both = {16 * ((moved + i) % 4) + p for i in (0, 1) for p in range(16)}
         for axis in (0, 1):
-            assert found["2"].support(unit)[axis].tolist() == list(range(first, first + 16))
-            assert set(found["3"].support(unit)[axis].tolist()) == both
+            assert found["2"].support((unit, unit))[axis].tolist() == list(range(first, first + 16))
+            assert set(found["3"].support((unit, unit))[axis].tolist()) == both
 
 
 def test_costs_are_the_published_ones():

@@ -166,7 +166,7 @@ def test_one_message_lists_everything_that_does_not_fit(tmp_path):
     assert missing == f"missing (10): {', '.join(names)}, ..."
     assert unexpected.startswith("unexpected (13): head.num_batches_tracked, module.layer1.1.bn1.bias, ")
     assert shapes == (
-        "of another shape (2): bn1.bias is [64], not [2], conv1.weight is I8 [2, 3, 7, 7], not [2, 3, 7, 7]"
+        "of another shape (2): bn1.bias is [64], not [2], conv1.weight is I8 [2, 3, 7, 7], not [2, 3, 7, 7]."
     )
 
 
@@ -378,7 +378,7 @@ def test_a_damaged_file_is_refused(content, tmp_path):
 
 
 def test_an_absent_file_or_folder_is_named(tmp_path):
-    assert error_of(models.load_weights, "resnet18", tmp_path / "a") == f"there is no file {tmp_path / 'a'}"
+    assert error_of(models.load_weights, "resnet18", tmp_path / "a") == f"there is no file {tmp_path / 'a'}."
     message = error_of(models.save_weights, "resnet18", tmp_path / "absent" / "a", {})
     assert message == f"there is no folder {tmp_path / 'absent'} to write a to."
 
