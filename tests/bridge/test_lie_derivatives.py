@@ -41,7 +41,7 @@ def test_lie_derivatives_are_the_limit_of_shifts(family):
             """T₋ₜ f(Tₜ x), T moving images and maps by the Fourier phase along their rows."""
 
             def moved(a, distance):
-                return ops.shift(a, jnp.stack([jnp.zeros(()), distance]), mode="fourier")
+                return ops.fourier_shift(a, jnp.stack([jnp.zeros(()), distance]))
 
             found = f(moved(x, t))
             return {
