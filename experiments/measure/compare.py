@@ -1,7 +1,7 @@
 """Networks side by side: who is nearest to invariant, and which layers break it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +9,6 @@ from cnnjax.runs import Table
 from cnnjax.stats import Interval
 from experiments.measure.figures import shares_of
 from experiments.measure.found import Found
-
-if TYPE_CHECKING:
-    pass
 
 COLUMNS = {
     "accuracy": "accuracy",
@@ -21,9 +18,9 @@ COLUMNS = {
     "shift_subpixel.consistency": "sub-pixel",
     "rotation.consistency": "rotation",
     "shift_zero.worst_accuracy": "worst: zero",
-    "rotation.worst_accuracy": "rotation ",
+    "rotation.worst_accuracy": "worst: rotation",
 }
-"""Scores of the table of networks; the trailing space tells two columns of one name apart."""
+"""Scores of the table of networks."""
 Scores = Mapping[str, Mapping[str, Interval]]
 
 
@@ -56,13 +53,13 @@ SHORT = {"translation_x": "shift", "rotation": "turn"}
 
 
 def _best(every: Scores, keys: list[str]) -> str:
-    """Which network has the highest of each consistency."""
+    """Which networks have the highest of each consistency."""
     sentences = []
     for key in keys:
         if key.endswith(".consistency"):
             means = {name: scores[key].mean for name, scores in every.items() if key in scores}
-            best = max(means, key=means.__getitem__)
-            sentences.append(f"{key.partition('.')[0].replace('_', ' ')}: {best}")
+            best = [name for name, mean in means.items() if mean == max(means.values())]
+            sentences.append(f"{key.partition('.')[0].replace('_', ' ')}: {', '.join(best)}")
     return f"Most consistent under {'; '.join(sentences)}." if sentences else ""
 
 

@@ -150,7 +150,7 @@ def nan_images():
     ("f", "images", "layer", "unit", "message"),
     [
         (two_layers, IMAGES, "konv", None, "layer='konv' is unknown.*conv"),
-        (two_layers, IMAGES, "xyz", None, "layer='xyz' is unknown; use one of conv, 0, 1"),
+        (two_layers, IMAGES, "xyz", None, "layer='xyz' is unknown; use one of conv, second/0, second/1"),
         (two_layers, IMAGES, None, None, "3 activations.*first/conv"),
         (lambda x: ({"a": x}, {"a": x}), IMAGES, "a", None, "ambiguous.*0/a, 1/a"),
         (two_layers, IMAGES, "second/0", None, r"\(2, 1\) has no spatial axes"),
