@@ -13,6 +13,7 @@ import llvmlite.binding as llvm
 
 from cnnjax.kernels.vectors import Processor, UnfitProcessorError
 
+_X86 = ("x86_64", "amd64")
 _lock = threading.RLock()
 _engines: list[llvm.ExecutionEngine] = []  # what is loaded lives as long as the process: XLA keeps its address
 
@@ -34,8 +35,8 @@ def features() -> tuple[str, ...]:
 
 
 def _vectors(names: tuple[str, ...]) -> Processor:
-    architecture = llvm.get_process_triple().split("-")[0]
-    if architecture in ("x86_64", "amd64"):
+    architecture = _architecture(llvm.get_process_triple())
+    if architecture in _X86:
         if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= {*names}:
             return Processor(lanes=16, registers=32)
         if {"avx2", "fma"} <= {*names}:
@@ -44,6 +45,10 @@ def _vectors(names: tuple[str, ...]) -> Processor:
     if architecture in ("aarch64", "arm64"):
         return Processor(lanes=4, registers=32)
     raise UnfitProcessorError(f"nothing is written for {architecture}")
+
+
+def _architecture(triple: str) -> str:
+    return triple.split("-")[0]
 
 
 def identity() -> tuple[str, ...]:
@@ -104,12 +109,17 @@ def _start() -> None:
 def _target_machine() -> llvm.TargetMachine:
     _start()
     wanted = ",".join(f"+{name}" for name in features())
-    target = llvm.Target.from_triple(llvm.get_process_triple())
-    # "small": code and its tables lie near each other. The large model, which is LLVM's own choice for compiling in a
-    # process, gives wrong addresses on Apple's processors.
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=wanted, opt=3, reloc="pic", codemodel="small", jit=True
-    )
+    return _machine(llvm.get_process_triple(), llvm.get_host_cpu_name(), wanted)
+
+
+def _machine(triple: str, cpu: str, wanted: str = "") -> llvm.TargetMachine:
+    # Code, its tables and what it calls are in pieces of memory of their own, more than 2 GiB from each other in a
+    # process that has mapped much. On x86 only the large model reaches so far; with another LLVM ends the process.
+    # Elsewhere llvmlite keeps them in one piece, and the large model gives wrong addresses on Apple's processors.
+    far = _architecture(triple) in _X86
+    reloc, model = ("static", "large") if far else ("pic", "small")
+    target = llvm.Target.from_triple(triple)
+    return target.create_target_machine(cpu=cpu, features=wanted, opt=3, reloc=reloc, codemodel=model, jit=True)
 
 
 @functools.cache

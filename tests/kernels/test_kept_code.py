@@ -94,9 +94,7 @@ def test_code_for_other_processors_is_written(monkeypatch):
         ("aarch64-unknown-linux-gnu", "neoverse-n1", Processor(4, 32), "fmla"),
         ("arm64-apple-darwin", "apple-m1", Processor(4, 32), "fmla"),
     ):
-        machine = llvm.Target.from_triple(triple).create_target_machine(
-            cpu=cpu, opt=3, reloc="pic", codemodel="small", jit=True
-        )
+        machine = machine_code._machine(triple, cpu)
         monkeypatch.setattr(machine_code, "_target_machine", lambda machine=machine: machine)
         sources = {which: targets.source(geometry, which, processor, "kernel") for which in ("forward", "weights")}
         sources["tiled"] = targets.source(geometry, "input", processor, "kernel", tiled=True)

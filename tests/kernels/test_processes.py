@@ -167,3 +167,45 @@ GUARDED = """
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are guarded in Linux's way")
 def test_nothing_is_read_or_written_outside_of_the_arrays():
     assert run(GUARDED) == (4 * 3 + 2 * 2) * 2 + 3 * 2 * 2
+
+
+FAR = """
+    import ctypes, json
+    import jax.numpy as jnp, numpy as np
+    from cnnjax import ops
+    from cnnjax.kernels import machine_code
+
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 5]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    page, private = 4096, 0x4022  # anonymous, and no memory behind it
+    taken = lambda size: libc.mmap(None, size, 0, private, 2**64 - 1, 0)
+
+    def sums():
+        return np.asarray(ops.conv(jnp.ones((8, 18, 18, 16)), jnp.ones((3, 3, 16, 16)), padding="same")).sum()
+
+    # Memory is taken but for a page near the top: what is loaded, in pieces, finds place there and far below.
+    before = machine_code.loaded
+    where = []
+
+    def between(code, function):
+        top = libc.mmap(None, page, 0, private, 2**64 - 1, 0)
+        for size in (2**30, 2**26, 2**22, 2**18, 2**14, 2**12):
+            while (address := taken(size)) > top - 2**34:
+                pass
+            libc.munmap(address, size)
+        libc.munmap(top, page)
+        address = before(code, function)
+        where.append(top - address)
+        return address
+
+    machine_code.loaded = between
+    print(json.dumps([float(sums()), max(where) > 2**32]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is filled in Linux's way")
+def test_code_runs_where_its_parts_lie_far_from_each_other(tmp_path):
+    # 18 · 18 windows of 9 taps, fewer by a third along each border.
+    assert run(FAR, CNNJAX_CACHE=str(tmp_path)) == [8 * 16 * 16 * (3 * 18 - 2) ** 2, True]
