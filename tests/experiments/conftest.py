@@ -28,18 +28,6 @@ TINY = Config(
 """The same settings as `TINY_FLAGS`."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _by_xla(request):
-    """XLA convolves in quick tests: LLVM takes longer over the code of kernels than a toy network over its training.
-
-    `BY_KERNELS = True` in a file keeps the library's own choice, which `pytest -m slow` keeps everywhere.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        if request.config.option.markexpr == "not slow" and not getattr(request.module, "BY_KERNELS", False):
-            patch.setenv("CNNJAX_KERNELS", "off")
-        yield
-
-
 @pytest.fixture
 def tiny(tmp_path):
     """`TINY` in a directory of its own."""

@@ -26,7 +26,6 @@ from tests.experiments.conftest import TINY, TINY_FLAGS, environment
 from tests.repeats import repeated
 
 ROOT = Path(__file__).parents[2]
-BY_KERNELS = True
 
 
 def command(out):
