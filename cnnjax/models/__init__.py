@@ -1,6 +1,6 @@
 """Networks as compositions of layers. Each returns `(logits, activations)`; every axis of the design is a field."""
 
-from cnnjax.models.alexnet import AlexNet, alexnet, alexnet_one_tower, alexnet_small
+from cnnjax.models.alexnet import AlexNet, alexnet_one_tower, alexnet_small
 from cnnjax.models.all_conv import (
     AllConv,
     all_cnn_c,
@@ -12,8 +12,8 @@ from cnnjax.models.all_conv import (
 from cnnjax.models.binding import bind
 from cnnjax.models.bridge.from_torch import from_exported, from_torch
 from cnnjax.models.conv_net import ConvNet
-from cnnjax.models.lenet import LeNet5, lenet5
-from cnnjax.models.mlp import MLP, mlp
+from cnnjax.models.lenet import LeNet5
+from cnnjax.models.mlp import MLP
 from cnnjax.models.resnet import (
     ResNet,
     group_resnet,
@@ -57,7 +57,6 @@ __all__ = [
     "LeNet5",
     "ResNet",
     "ViT",
-    "alexnet",
     "alexnet_one_tower",
     "alexnet_small",
     "all_cnn_c",
@@ -68,9 +67,7 @@ __all__ = [
     "from_torch",
     "group_all_conv",
     "group_resnet",
-    "lenet5",
     "load_weights",
-    "mlp",
     "plain18",
     "plain20",
     "plain32",

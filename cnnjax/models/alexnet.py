@@ -187,7 +187,6 @@ def _normalised(x: Array, towers: int) -> Array:
     return ops.local_response_norm(apart).reshape(x.shape)
 
 
-alexnet = AlexNet
 # After Krizhevsky 2014, "One weird trick", with the widths that libraries ship.
 alexnet_one_tower = functools.partial(AlexNet, widths=(64, 192, 384, 256, 256), towers=1, norm="none")
 # With deviations of 0.01 the narrow layers would keep next to nothing of an image.

@@ -99,6 +99,3 @@ class LeNet5(Module):
             return "valid"
         missing = [max(CANVAS - n, 0) for n in images.shape[1:3]]
         return [(n // 2, n - n // 2) for n in missing]
-
-
-lenet5 = LeNet5

@@ -54,6 +54,3 @@ class MLP(Module):
             x = activations[name] = an_array("activation", self.activation(x))
         logits = activations["logits"] = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="logits")(x)
         return logits, activations
-
-
-mlp = MLP

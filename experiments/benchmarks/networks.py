@@ -56,7 +56,7 @@ CASES = {
         batch=128,
         side=32,
     ),
-    "LeNet": Case(lambda: models.lenet5(num_classes=10), batch=128, side=28, channels=1),
+    "LeNet": Case(lambda: models.LeNet5(num_classes=10), batch=128, side=28, channels=1),
     "depthwise": Case(Separable, batch=64, side=32),
     # Dropout, which draws random numbers, would make the losses of two programs differ.
     "AlexNet": Case(lambda: models.alexnet_one_tower(num_classes=1000, dropout=0.0), batch=16, side=224),

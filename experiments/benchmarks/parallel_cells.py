@@ -32,7 +32,7 @@ from experiments.benchmarks.measure import interleave, speed_ratio
 TAKES = "about a minute on two cores"
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "mlp": lambda: models.mlp(num_classes=10, widths=(64,)),
+    "mlp": lambda: models.MLP(num_classes=10, widths=(64,)),
     "all_conv": lambda: models.AllConv(num_classes=10, widths=(16, 32, 64), depth=1, head_width=64),
     "resnet": lambda: models.ResNet(num_classes=10, widths=(8, 16, 32), depth=1),
 }

@@ -106,7 +106,7 @@ def test_a_perceptron_of_permuted_pixels_is_the_perceptron_with_its_first_weight
         ordered = dataset.train.images[:40] / 255
         moved = permute(dataset.train.images[:40]) / 255
         labels = jnp.asarray(dataset.train.labels[:40])
-        model = models.mlp(num_classes=10, widths=(12, 7), dtype=jnp.float64)
+        model = models.MLP(num_classes=10, widths=(12, 7), dtype=jnp.float64)
         params = drawn_variables(model, ordered)["params"]
         order = permute(np.arange(64).reshape(1, 8, 8, 1)).ravel()
         logits_of = jax.jit(lambda params, images: model.apply({"params": params}, images)[0])

@@ -130,7 +130,7 @@ def test_what_depth_does_is_the_difference_seed_by_seed():
     signal = Measured([], [], [], *(np.zeros(0) for _ in range(4)))
     plans, results, columns = [], {}, {}
     for layers, wrong, correct in ((20, [0.3, 0.5], 0.5), (8, [0.1, 0.2], 0.75)):
-        plan = cell.CellPlan(f"depth={layers}", models.mlp(num_classes=2, widths=(2,)), TrainConfig())
+        plan = cell.CellPlan(f"depth={layers}", models.MLP(num_classes=2, widths=(2,)), TrainConfig())
         plans.append(depth_cells.DepthPlan(plan, "plain", layers))
         results[plan.name] = depth_cells.DepthResult(np.array(wrong), signal)
         columns[plan.name] = {"test": {"correct": np.full((2, 4), correct)}}

@@ -27,7 +27,7 @@ def test_networks_given_lists_and_numpys_integers_equal_those_given_tuples(witho
         (lambda: layers.SqueezeExcite(0), "SqueezeExcite: reduction=0 must be at least 1"),
         (lambda: models.resnet20(num_classes="x"), "ResNet: num_classes='x' must be an int."),
         (lambda: models.resnet20(num_classes=2, depth=0), "ResNet: depth=0 must be an int of at least 1 or a list"),
-        (lambda: models.mlp(2, widths=()), "MLP: widths=() must have at least one entry"),
+        (lambda: models.MLP(2, widths=()), "MLP: widths=() must have at least one entry"),
         (lambda: models.vit_tiny(2, dropout=float("nan")), "ViT: dropout=nan must be a finite number"),
     ],
 )

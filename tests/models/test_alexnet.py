@@ -30,14 +30,14 @@ def maps_of(model, *shape):
 
 
 # The paper rounds to 60 million; 61,100,840 is what PyTorch's and other libraries state for theirs.
-@pytest.mark.parametrize(("make", "count"), [(models.alexnet, 60_965_224), (models.alexnet_one_tower, 61_100_840)])
+@pytest.mark.parametrize(("make", "count"), [(models.AlexNet, 60_965_224), (models.alexnet_one_tower, 61_100_840)])
 def test_parameter_counts(make, count):
     params, _ = shapes_of(make(num_classes=1000), 1, 224, 224, 3)
     assert sum(map(math.prod, params.values())) == count
 
 
 def test_kernels_and_maps_are_those_of_figure_2():
-    model = models.alexnet(num_classes=1000)
+    model = models.AlexNet(num_classes=1000)
     params, _ = shapes_of(model, 1, 224, 224, 3)
     assert {name.removesuffix("/kernel"): shape for name, shape in params.items() if len(shape) > 1} == {
         "conv1": (11, 11, 3, 2 * 48),
@@ -56,7 +56,7 @@ def test_kernels_and_maps_are_those_of_figure_2():
 
 def test_the_paper_reads_227_pixels_of_the_224_and_their_border():
     # Section 3.5 gives 55×55 maps of 11×11 windows at stride 4, which needs 54 · 4 + 11 = 227.
-    model = models.alexnet(num_classes=2, widths=(2, 2, 2, 2, 2), dense_widths=(2, 2))
+    model = models.AlexNet(num_classes=2, widths=(2, 2, 2, 2, 2), dense_widths=(2, 2))
     images = pixels(1, 224, 224, 3)
     variables = drawn_variables(model, images)
     wide = np.pad(np.asarray(images) - 0.5, ((0, 0), (2, 1), (2, 1), (0, 0))) + 0.5
@@ -76,7 +76,7 @@ def test_the_paper_reads_227_pixels_of_the_224_and_their_border():
 
 def test_receptive_fields():
     # Araujo et al. 2019 for the same windows without padding in conv1, whose 2 pixels are added to every P.
-    model = models.alexnet(num_classes=2, widths=(8, 8, 8, 8, 8), dense_widths=(2, 2))
+    model = models.AlexNet(num_classes=2, widths=(8, 8, 8, 8, 8), dense_widths=(2, 2))
     images = jnp.ones((1, 224, 224, 3))
     variables = drawn_variables(model, images)
     _, fields = analysis.receptive_field(lambda images: model.apply(variables, images), images)
@@ -115,14 +115,14 @@ def test_the_small_one_keeps_the_structure_at_32_pixels():
     sizes = maps_of(model, 1, 32, 32, 3)
     expected = {"conv1": 32, "pool1": 15, "conv2": 15, "pool2": 7, "conv5": 7, "pool5": 3}
     assert {name: sizes[name] for name in expected} == {name: (size, size) for name, size in expected.items()}
-    (large, _), (small, _) = (shapes_of(m, 1, 96, 96, 3) for m in (models.alexnet(num_classes=10), model))
+    (large, _), (small, _) = (shapes_of(m, 1, 96, 96, 3) for m in (models.AlexNet(num_classes=10), model))
     smaller = {name: large[name][-1] / shape[-1] for name, shape in small.items()}
     factors = {"conv": 2, "fc": 8, "logits": 1}
     assert smaller == {name: factors[name.split("/")[0].rstrip("1234567")] for name in large}
 
 
 def test_initialisation_is_that_of_section_5():
-    model = models.alexnet(num_classes=7, widths=(16, 32, 32, 32, 32), dense_widths=(64, 48))
+    model = models.AlexNet(num_classes=7, widths=(16, 32, 32, 32, 32), dense_widths=(64, 48))
     params = jax.jit(model.init)(KEY, jnp.ones((1, 67, 67, 3)))["params"]
     ones = {"conv2", "conv4", "conv5", "fc6", "fc7"}
     for name, layer in params.items():
@@ -247,8 +247,8 @@ def test_seeds_are_initialised_together():
 @pytest.mark.parametrize(
     ("make", "shape", "message"),
     [
-        (lambda: models.alexnet(num_classes=2), (1, 62, 62, 3), "layer pool5: the window spans 3 positions, more than"),
-        (lambda: models.alexnet(num_classes=2), (1, 6, 64, 3), "layer conv1: the window spans 11 positions, more than"),
+        (lambda: models.AlexNet(num_classes=2), (1, 62, 62, 3), "layer pool5: the window spans 3 positions, more than"),
+        (lambda: models.AlexNet(num_classes=2), (1, 6, 64, 3), "layer conv1: the window spans 11 positions, more than"),
         (lambda: narrow(widths=(4, 8, 12, 8)), (1, 16, 16, 3), "widths=(4, 8, 12, 8) must be 5 positive integers"),
         (lambda: narrow(kernel_sizes=(5, 5)), (1, 16, 16, 3), "kernel_sizes=(5, 5) must be 5 positive integers"),
         (lambda: narrow(dense_widths=(4, 0)), (1, 16, 16, 3), "dense_widths[1]=0 must be at least 1"),
@@ -268,7 +268,7 @@ def test_what_cannot_be_built_says_where(make, shape, message, without_type_chec
 
 
 def test_images_of_another_size_than_the_parameters_are_refused():
-    model = models.alexnet(num_classes=1000)
+    model = models.AlexNet(num_classes=1000)
     variables = jax.eval_shape(model.init, KEY, jnp.ones((1, 224, 224, 3)))
     with pytest.raises(InputError, match=r"layer fc6: it was initialised on 9216 values .* a map of 7×6×256, which"):
         jax.eval_shape(model.apply, variables, jnp.ones((1, 256, 224, 3)))

@@ -16,7 +16,7 @@ from tests.repeats import repeated
 
 @pytest.mark.parametrize("side", [28, 32])
 def test_parameters_and_maps_are_those_of_section_ii(side):
-    params, activations = shapes_of(models.lenet5(num_classes=10), 1, side, side, 1)
+    params, activations = shapes_of(models.LeNet5(num_classes=10), 1, side, side, 1)
     assert activations == {
         "c1": (1, 28, 28, 6),
         "s2": (1, 14, 14, 6),
@@ -37,7 +37,7 @@ def test_parameters_and_maps_are_those_of_section_ii(side):
 
 def test_activations_come_in_forward_order_and_end_in_the_logits():
     def check(images):
-        (logits, activations), _ = models.lenet5(num_classes=2).init_with_output(KEY, images)
+        (logits, activations), _ = models.LeNet5(num_classes=2).init_with_output(KEY, images)
         assert list(activations) == ["c1", "s2", "c3", "s4", "c5", "f6", "logits"]
         assert activations["logits"] is logits
 
@@ -61,7 +61,7 @@ def by_hand(params, image, mean, std):
 
 def test_it_is_the_network_written_out():
     images = pixels(2, 28, 28, 2)
-    model = models.lenet5(num_classes=10, mean=(0.1, 0.6), std=(0.3, 0.5))
+    model = models.LeNet5(num_classes=10, mean=(0.1, 0.6), std=(0.3, 0.5))
     variables = drawn_variables(model, images)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     expected = [by_hand(params, np.asarray(image, np.float64), (0.1, 0.6), (0.3, 0.5)) for image in images]
@@ -70,7 +70,7 @@ def test_it_is_the_network_written_out():
 
 
 def test_gradients_reach_every_parameter():
-    model, images = models.lenet5(num_classes=4), pixels(3, 8, 8, 1)
+    model, images = models.LeNet5(num_classes=4), pixels(3, 8, 8, 1)
     variables = drawn_variables(model, images)
     loss = jax.jit(jax.grad(lambda v: -jax.nn.log_softmax(model.apply(v, images)[0])[:, 0].mean()))
     gradients = loss(variables)
@@ -80,7 +80,7 @@ def test_gradients_reach_every_parameter():
 
 def test_receptive_fields():
     # Araujo et al. 2019: r = 16, S = 4 and P = 0 without padding.
-    model, images = models.lenet5(num_classes=2, padding="valid"), jnp.ones((1, 28, 28, 1))
+    model, images = models.LeNet5(num_classes=2, padding="valid"), jnp.ones((1, 28, 28, 1))
     variables = drawn_variables(model, images)
     _, fields = analysis.receptive_field(lambda images: model.apply(variables, images), images)
     field = fields["s4"]
@@ -90,7 +90,7 @@ def test_receptive_fields():
 @pytest.mark.parametrize("shape", repeated([((28, 20),), ((31, 5),), ((8, 8),)]))
 def test_smaller_images_lie_in_the_middle_of_the_papers_field(shape):
     images = pixels(1, *shape, 1)
-    model = models.lenet5(num_classes=2, mean=(0.0,), std=(1.0,))
+    model = models.LeNet5(num_classes=2, mean=(0.0,), std=(1.0,))
     variables = drawn_variables(model, images)
     before = [(32 - n) // 2 for n in shape]
     after = [32 - n - b for n, b in zip(shape, before, strict=True)]
@@ -102,7 +102,7 @@ def test_smaller_images_lie_in_the_middle_of_the_papers_field(shape):
 
 def test_fields():
     fields = dict(padding="same", downsample="max", dtype=jnp.bfloat16)
-    model, images = models.lenet5(num_classes=3, **fields), pixels(1, 16, 12, 1)
+    model, images = models.LeNet5(num_classes=3, **fields), pixels(1, 16, 12, 1)
     variables = drawn_variables(model, images)
     logits, activations = jax.jit(model.apply)(variables, images)
     assert activations["s4"].shape == (1, 4, 3, 16)
@@ -124,12 +124,12 @@ def test_fields():
 )
 def test_what_cannot_be_built_says_where(fields, shape, message, without_type_checks):
     with pytest.raises(InputError) as error:
-        shapes_of(models.lenet5(**dict(num_classes=2) | fields), *shape)
+        shapes_of(models.LeNet5(**dict(num_classes=2) | fields), *shape)
     assert message in str(error.value)
 
 
 def test_images_of_another_size_than_the_parameters_are_refused():
-    model = models.lenet5(num_classes=2)
+    model = models.LeNet5(num_classes=2)
     variables = jax.eval_shape(model.init, KEY, jnp.ones((1, 28, 28, 1)))
     with pytest.raises(InputError, match=r"layer c5: it was initialised on 400 values .* a map of 6×5×16"):
         jax.eval_shape(model.apply, variables, jnp.ones((1, 36, 28, 1)))

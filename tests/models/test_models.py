@@ -51,7 +51,7 @@ def test_all_cnn_c_has_the_parameters_of_its_table():
 
 @pytest.mark.parametrize("side", [8, 16])
 def test_an_mlp_grows_with_the_image(side):
-    count = parameters(abstract(models.mlp(num_classes=10, widths=(5,)), (1, side, side, 3)))
+    count = parameters(abstract(models.MLP(num_classes=10, widths=(5,)), (1, side, side, 3)))
     assert count == (side * side * 3 * 5 + 5) + (5 * 10 + 10)
 
 

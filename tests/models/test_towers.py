@@ -151,7 +151,7 @@ def test_each_device_holds_half_of_the_parameters(mesh):
 
 
 def test_the_large_network_leaves_half_on_each_device(mesh):
-    model = models.alexnet(num_classes=1000)
+    model = models.AlexNet(num_classes=1000)
     variables = jax.eval_shape(model.init, KEY, jnp.ones((1, 224, 224, 3)))
     shardings = models.tower_shardings(variables, mesh)
     held = jax.tree.map(lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)), variables, shardings)

@@ -73,7 +73,7 @@ SIZE, MAPS = (95, 127), (2, 3)
 
 
 @pytest.mark.parametrize(
-    ("make", "widths"), [(models.alexnet, (12, 16, 12, 12, 8)), (models.alexnet_one_tower, (6, 10, 12, 8, 7))]
+    ("make", "widths"), [(models.AlexNet, (12, 16, 12, 12, 8)), (models.alexnet_one_tower, (6, 10, 12, 8, 7))]
 )
 def test_logits_and_gradients_are_pytorchs(make, widths):
     model = make(num_classes=5, widths=widths, dense_widths=(14, 12))

@@ -17,8 +17,8 @@ MODELS = {
     "group": models.group_resnet(num_classes=3, widths=(4, 8)),
     "alexnet": models.alexnet_one_tower(num_classes=5, activation=jax.nn.leaky_relu),
     "alexnet_small": models.alexnet_small(num_classes=10),
-    "lenet": models.lenet5(num_classes=10),
-    "mlp": models.mlp(num_classes=2, widths=(3,), activation=jnp.tanh),
+    "lenet": models.LeNet5(num_classes=10),
+    "mlp": models.MLP(num_classes=2, widths=(3,), activation=jnp.tanh),
     "vit": models.vit_tiny(num_classes=2),
     "exact_gelu": models.vgg11(num_classes=2, activation=models.ViT(num_classes=2).activation),
 }

@@ -110,7 +110,7 @@ def test_bad_input(options, message, without_type_checks):
 
 @pytest.mark.usefixtures("without_type_checks")
 def test_a_network_without_a_rectifier_has_a_gradient():
-    model = models.lenet5(num_classes=3)
+    model = models.LeNet5(num_classes=3)
     image = RNG.random((28, 28, 1)).astype(np.float32)
     f = Partial(model.apply, model.init(jax.random.key(0), image[None]))
     panels = occlusion(f, image, "c3", size=28, stride=28, rule="gradient")
