@@ -5,11 +5,13 @@ class InputError(ValueError):
     """Raised at the door for a value the user can mend.
 
     The message names the offending value and the remedy. Command lines print it alone, without a traceback, and
-    exit with status 2. It is a sentence: the full stop is set here where it is left out.
+    exit with status 2. It is a sentence: the full stop is set here where it is left out. Several lines end as they are:
+    in code to run.
     """
 
     def __init__(self, message: str):
-        super().__init__(message if message.endswith((".", "?", "!")) else f"{message}.")
+        whole = message.endswith((".", "?", "!")) or "\n" in message
+        super().__init__(message if whole else f"{message}.")
 
 
 class NotFiniteError(InputError):

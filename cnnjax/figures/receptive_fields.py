@@ -29,25 +29,25 @@ def middle(field: ReceptiveField) -> tuple[int, ...]:
 
 @checked()
 def draw_receptive_fields(
-    axes: "Axes", image: ArrayLike, fields: Mapping[str, ReceptiveField], unit: tuple[int, int] | None = None
+    axes: "Axes", image: ArrayLike, fields: Mapping[str, ReceptiveField], position: tuple[int, int] | None = None
 ) -> None:
     """Draw the receptive field of one unit of each layer on the image, nested, and the padding that it reaches into.
 
-    `image` is (height, width) or (height, width, 3), in [0, 1]; `fields` are by layer. `unit`, (row, column), is the
-    index in every layer's map; by default each layer's middle unit. Every rectangle has a label, for a legend. The view
-    ends one side of the image beyond it. Raises InputError for fields that are not of this image, and for a unit that
-    a layer has not.
+    `image` is (height, width) or (height, width, 3), in [0, 1]; `fields` are by layer. `position`, (row, column), is
+    the unit's index in every layer's map; by default that of each layer's middle unit. Every rectangle has a label, for
+    a legend. The view ends one side of the image beyond it. Raises InputError for fields that are not of this image,
+    and for a position that a layer has not.
     """
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
     pixels = _checked(image, fields)
     height, width = pixels.shape[:2]
-    spans = {name: field.span(middle(field) if unit is None else unit) for name, field in fields.items()}
+    spans = {name: field.span(middle(field) if position is None else position) for name, field in fields.items()}
     _draw_picture(axes, pixels, alpha=1)
     shades = colors(list(fields))
     for name, ((top, bottom), (left, right)) in spans.items():
-        index = middle(fields[name]) if unit is None else tuple(unit)
+        index = middle(fields[name]) if position is None else tuple(position)
         shape = (left - 0.5, top - 0.5), right - left + 1, bottom - top + 1
         box = Rectangle(*shape, fill=False, edgecolor=shades[name], linewidth=1.8)
         box.set_label(_label(name, fields[name], index))
@@ -62,7 +62,7 @@ def draw_effective_field(
     axes: "Axes",
     weights: EffectiveField,
     field: ReceptiveField,
-    unit: tuple[int, int] | None = None,
+    position: tuple[int, int] | None = None,
     *,
     image: ArrayLike | None = None,
     mass: float | int = 0.95,
@@ -84,7 +84,7 @@ def draw_effective_field(
     overlay[..., :3] = to_rgb(HEAT)
     overlay[..., 3] = heat / heat.max()
     axes.imshow(overlay, extent=_extent(heat), interpolation="nearest", zorder=2)
-    (top, bottom), (left, right) = field.span(middle(field) if unit is None else unit)
+    (top, bottom), (left, right) = field.span(middle(field) if position is None else position)
     axes.add_patch(
         Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=INK, zorder=3)
     )
@@ -103,19 +103,19 @@ def receptive_field_figure(
     image: ArrayLike,
     fields: Mapping[str, ReceptiveField],
     *,
-    unit: tuple[int, int] | None = None,
+    position: tuple[int, int] | None = None,
     title: str = "",
     note: str = "",
 ) -> "Figure":
     """The receptive fields of several layers on the image: of their middle units, and of their first in the corner.
 
-    Arguments and errors are those of `draw_receptive_fields`; a `unit` is drawn instead of the two.
+    Arguments and errors are those of `draw_receptive_fields`; the unit at a `position` is drawn instead of the two.
     """
     from matplotlib.figure import Figure
 
     places: dict[str, tuple[int, int] | None] = {"The middle unit": None, "The first unit, (0, 0)": (0, 0)}
-    if unit is not None:
-        places = {f"Unit {unit}": unit}
+    if position is not None:
+        places = {f"Unit {position}": position}
     figure = Figure(figsize=(9.0, 5.6) if len(places) > 1 else (6.0, 6.8), layout="constrained")
     panels = figure.subplots(1, len(places), squeeze=False)[0]
     for axes, (name, index) in zip(panels, places.items(), strict=True):
@@ -131,7 +131,7 @@ def effective_field_figure(
     weights: Mapping[str, EffectiveField],
     fields: Mapping[str, ReceptiveField],
     *,
-    unit: tuple[int, int] | None = None,
+    position: tuple[int, int] | None = None,
     image: ArrayLike | None = None,
     title: str = "",
     note: str = "",
@@ -152,7 +152,7 @@ def effective_field_figure(
     figure = Figure(figsize=(max(2.3 * across, 4.6), 2.75 * down + 0.8), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False)
     for axes, (name, weight) in zip(panels.flat, weights.items(), strict=False):
-        draw_effective_field(axes, weight, fields[name], unit, image=image)
+        draw_effective_field(axes, weight, fields[name], position, image=image)
         axes.set_title(name, pad=17)
         about = f"sees {_pixels(fields[name])} px; radius {weight.radius(0.95):.1f}"
         axes.text(0, 1.03, about, transform=axes.transAxes, fontsize=8, color=FAINT)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnjax import InputError
+from cnnjax import InputError, data
 from cnnjax.data import DataConfig, load
 from cnnjax.data.image_files import image_files
 from tests.data.test_folder import fill
@@ -93,14 +93,14 @@ def test_names_that_are_not_text_are_escaped_wherever_they_are_said(name, tmp_pa
     strange = os.fsdecode(name)
     root = fill(tmp_path / strange, 5, classes=("cat", strange))
     (root / strange / "001.png").rename(root / strange / f"{strange}.png")
-    data = load(DataConfig("folder", root))
-    assert len(set(data.class_names)) == 2
-    for text in (*data.class_names, data.note, data.describe_classes(), repr(data)):
+    found = load(DataConfig("folder", root))
+    assert len(set(found.class_names)) == 2
+    for text in (*found.class_names, found.note, found.describe_classes(), repr(found)):
         assert text.encode().decode() == text
         assert text.isprintable()
         json.dumps(text)
     again = load(DataConfig("folder", root), progress=lambda *said: pytest.fail(f"decoded again: {said}"))
-    np.testing.assert_array_equal(again.train.images, data.train.images)
+    np.testing.assert_array_equal(again.train.images, found.train.images)
     (root / strange / f"{strange}.png").write_text("no image")
     with pytest.raises(InputError) as error:
         load(DataConfig("folder", root))

@@ -38,7 +38,7 @@ GREY, COLOUR = np.linspace(0, 1, 400).reshape(20, 20), np.random.default_rng(0).
 
 FIGURES = {
     "fields": lambda: receptive_field_figure(GREY, FIELDS, title="What a unit can see", note="A note. " * 20),
-    "fields of one unit": lambda: receptive_field_figure(COLOUR, {"conv1": FIELDS["conv1"]}, unit=(3, 4)),
+    "fields of one unit": lambda: receptive_field_figure(COLOUR, {"conv1": FIELDS["conv1"]}, position=(3, 4)),
     "far fields": lambda: receptive_field_figure(COLOUR, {"deep": rule(501, 4, 250)}),
     "depth": lambda: depth_figure(FIELDS, effective={"conv1": 3.0, "conv3": 9.0}, unproductive=["conv3"]),
     "depth of one layer": lambda: depth_figure({"pool": FIELDS["pool"]}),
@@ -149,7 +149,7 @@ def test_depth_has_every_size_every_stride_and_what_is_unproductive():
             r"of conv1 is of images of 20×20 pixels, not of \(19",
         ),
         (lambda: receptive_field_figure(np.ones((20, 20, 4)), FIELDS), r"shape \(20, 20, 4\)"),
-        (lambda: receptive_field_figure(GREY, FIELDS, unit=(7, 7)), r"unit=\(7, 7\)"),
+        (lambda: receptive_field_figure(GREY, FIELDS, position=(7, 7)), r"position=\(7, 7\)"),
         (lambda: effective_field_figure({}, FIELDS), "no effective fields"),
         (lambda: effective_field_figure({"conv1": spot(14)}, FIELDS), "20×20 pixels"),
         (lambda: depth_figure({}), "no receptive fields"),
