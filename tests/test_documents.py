@@ -42,6 +42,7 @@ def commands() -> list[str]:
 WITH_PYTHON = [document for document in DOCUMENTS if BLOCK.search(document.read_text(encoding="utf-8"))]
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch.export's own
 @pytest.mark.parametrize("last", [1, pytest.param(None, marks=pytest.mark.slow)], ids=["first", "all"])
 @pytest.mark.parametrize("document", WITH_PYTHON, ids=lambda document: document.name)
 def test_its_blocks_of_python_run_one_after_the_other(document, last, tmp_path, monkeypatch):
