@@ -7,7 +7,6 @@ from typing import Any, get_args
 import jax
 import numpy as np
 from flax.errors import FlaxError
-from jax.tree_util import Partial
 from jaxtyping import Bool, Float, Int
 
 from cnnjax import analysis, data
@@ -16,7 +15,7 @@ from cnnjax.analysis.attribution.backward.relu_rules import Rule
 from cnnjax.data.shapes import KINDS
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress
-from experiments.shared.subject import Subject, by_layer
+from experiments.shared.subject import Subject, by_layer, map_fields
 
 RULES: tuple[Rule, ...] = get_args(Rule)
 LOGITS = "logits"
@@ -107,28 +106,39 @@ def recoveries(subject: Subject, rows: Int[np.ndarray, " n"], progress: Progress
     }
 
 
+def _with_a_map_for_each_channel(subject: Subject, layer: str) -> str | None:
+    """The layer; or, where it has several, one for each element of a group, the last layer that has one; or None."""
+    fields = map_fields(subject.apply, subject.variables, subject.images.pixels)
+    shapes = jax.eval_shape(subject.forward(), subject.floats(np.arange(1)))
+    names = [name for name in fields if len(shapes[name].shape) == subject.images.pixels.ndim]
+    return layer if layer in names else next(reversed(names), None)
+
+
 def _importances(
-    f: Partial, images: np.ndarray, labels: Int[np.ndarray, " n"], maps: str
+    subject: Subject, images: np.ndarray, labels: Int[np.ndarray, " n"], layer: str
 ) -> Mapping[str, Callable[[], Float[np.ndarray, "n height width"]]]:
-    """Every way here to say which pixels matter for a class."""
+    """Every way here to say which pixels matter for a class; Grad-CAM by the maps of `layer`, if it has any."""
+    f, maps = subject.forward(), _with_a_map_for_each_channel(subject, layer)
     explained = {
         rule: functools.partial(lambda rule: analysis.strength(_explain(rule, labels)(f, images)), rule)
         for rule in RULES
     }
-    return {
+    found: dict[str, Callable[[], Any]] = {
         **explained,
         "gradient × image": lambda: analysis.strength(_explain("gradient", labels)(f, images) * images),
-        "Grad-CAM": lambda: analysis.grad_cam(f, images, maps, labels, output=LOGITS).maps[..., 0],
-        "random": lambda: np.random.default_rng(0).random(images.shape[:-1]),
     }
+    if maps is not None:
+        found["Grad-CAM"] = lambda: analysis.grad_cam(f, images, maps, labels, output=LOGITS).maps[..., 0]
+    found["random"] = lambda: np.random.default_rng(0).random(images.shape[:-1])
+    return found
 
 
-def perturbations(subject: Subject, rows: Int[np.ndarray, " n"], maps: str, progress: Progress) -> Arrays:
+def perturbations(subject: Subject, rows: Int[np.ndarray, " n"], layer: str, progress: Progress) -> Arrays:
     """Areas under the deletion and insertion curves, `METHOD/deletion` (images,), against the mean pixel."""
     images, labels, f = subject.floats(rows), right_classes(subject, rows), subject.forward()
     background = subject.images.pixels.mean((0, 1, 2)) / 255
     found: Arrays = {}
-    methods = _importances(f, images, labels, maps)
+    methods = _importances(subject, images, labels, layer)
     for done, (name, importance) in enumerate(methods.items()):
         progress.advance(done, len(methods), f"taking pixels away, {name}")
         order = importance()
@@ -138,7 +148,7 @@ def perturbations(subject: Subject, rows: Int[np.ndarray, " n"], maps: str, prog
     return found
 
 
-def pointing(subject: Subject, count: int, maps: str, progress: Progress) -> Arrays:
+def pointing(subject: Subject, count: int, layer: str, progress: Progress) -> Arrays:
     """Hits `METHOD` (images,) where two shapes lie in a larger image, or four test images in its quarters.
 
     Nothing where the network cannot take images of twice the size, or there are no labels of four classes.
@@ -152,7 +162,7 @@ def pointing(subject: Subject, count: int, maps: str, progress: Progress) -> Arr
     except (InputError, FlaxError):  # of a network for images of one size
         return {}
     found: Arrays = {"share": truth.mean((1, 2))}
-    methods = _importances(subject.forward(), images, labels, maps)
+    methods = _importances(subject, images, labels, layer)
     for done, (name, importance) in enumerate(methods.items()):
         progress.advance(done, len(methods), f"pointing, {name}")
         found[name] = analysis.pointing_game(importance(), truth).astype(np.float64)

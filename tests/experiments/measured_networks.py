@@ -13,6 +13,12 @@ def pair():
     return MODEL.apply, MODEL.init(jax.random.key(1), images)
 
 
+def group():
+    """A network whose maps have an axis for quarter turns."""
+    model = models.AllConv(num_classes=10, widths=(8,), depth=1, head_width=8, group="p4", downsample="max")
+    return model.apply, model.init(jax.random.key(1), jax.numpy.zeros((1, 12, 12, 1)))
+
+
 def function():
     """A function of images, of two classes, without names for its activations."""
     kernel = jax.random.normal(jax.random.key(0), (12 * 12, 2))

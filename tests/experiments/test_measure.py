@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from cnnjax import InputError, models
+from cnnjax import InputError, analysis, models
 from cnnjax.data import DataConfig, load
 from cnnjax.models.weights import IMAGENET_MEAN, IMAGENET_STD
 from cnnjax.runs import Progress, cli, open_run
@@ -30,6 +30,7 @@ from experiments.measure.layers import chosen
 from experiments.measure.opening import Torch, count_classes, open_all, shuffled
 from experiments.measure.scope import images_of
 from experiments.measure.subjects import parse
+from experiments.shared import unit_checks
 from experiments.shared.subject import Images
 from tests.experiments import measured_networks
 
@@ -217,6 +218,22 @@ def test_functions_of_jax():
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_units_of_a_network_with_maps_for_each_turn_are_checked():
+    subject = opened(f"jax:{HERE}:group", images())
+    shapes = jax.eval_shape(subject.forward(), subject.floats(slice(1)))
+    assert shapes["stage1_conv1"].ndim == 5
+    with Progress(1) as progress:
+        found = unit_checks.perturbations(subject, np.arange(2), "stage1_conv1", progress)
+    # Grad-CAM is of the last layer that has one map for each channel.
+    labels = subject.images.labels[:2]
+    maps = analysis.grad_cam(subject.forward(), subject.floats(slice(2)), "class_maps", labels, output="logits").maps
+    background = subject.images.pixels.mean((0, 1, 2)) / 255
+    curve = analysis.deletion(
+        subject.forward(), subject.floats(slice(2)), maps[..., 0], labels, logits="logits", background=background
+    )
+    np.testing.assert_allclose(found["Grad-CAM/deletion"], curve.auc, rtol=1e-5)
+
+
 def test_modules_and_programs_of_pytorch(tmp_path):
     torch = pytest.importorskip("torch")
     module, shown = measured_networks.torch_small().eval(), images()
