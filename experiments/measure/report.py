@@ -63,10 +63,12 @@ def write(
     show_tables(run, shown)
     drawn = comparison_figures(every, found, networks, scope)
     pictures = [_picture(run, "", key, figure) for key, figure in drawn.items()]
-    notes = [f"{name}: {classes[name].note}" for name in networks]
+    notes = {name: classes[name].note for name in networks}
+    alike = len({*notes.values()}) == 1
+    told = notes[next(iter(notes))] if alike else "\n".join(f"{name}: {note}" for name, note in notes.items())
     sections = [
-        Section("Networks", [shown[0], "\n".join(dict.fromkeys(notes)), *pictures]),
-        *(Section(table.title, [table], folded=len(table.rows) > 20) for table in shown[1:]),
+        Section("Networks", [*shown[:2], told, *pictures]),
+        *(Section(table.title, [table], folded=len(table.rows) > 20) for table in shown[2:]),
     ]
     write_page(run.path / "page.html", "How invariant are these networks?", [*sections, *ending], about=about)
     for name, subject in networks.items():
