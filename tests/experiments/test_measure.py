@@ -217,7 +217,6 @@ def test_functions_of_jax():
     assert subject.digest() == opened(f"jax:{HERE}:function", images()).digest()
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_units_of_a_network_with_maps_for_each_turn_are_checked():
     subject = opened(f"jax:{HERE}:group", images())
     shapes = jax.eval_shape(subject.forward(), subject.floats(slice(1)))
@@ -234,6 +233,7 @@ def test_units_of_a_network_with_maps_for_each_turn_are_checked():
     np.testing.assert_allclose(found["Grad-CAM/deletion"], curve.auc, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_modules_and_programs_of_pytorch(tmp_path):
     torch = pytest.importorskip("torch")
     module, shown = measured_networks.torch_small().eval(), images()
