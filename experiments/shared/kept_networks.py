@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +56,31 @@ def seeds_in(path: Path) -> dict[str, int]:
 
 
 def networks_of_run(path: Path, images: Images) -> dict[str, Subject]:
-    """The networks that `seeds_in` counts, by cell, and by seed too where a cell has several.
+    """The networks that `seeds_in` counts, by what tells their cells apart, and by seed too where a cell has several.
 
     Raises InputError as that does, and as `of_cell`.
     """
     run, _ = _split(path)
     document, counts = read_config(run), seeds_in(path)
-    several = max(counts.values()) > 1
+    several, labels = max(counts.values()) > 1, _labels(list(counts))
     return {
-        f"{cell}-{seed}" if several else cell: of_cell(
+        f"{labels[cell]}-{seed}" if several else labels[cell]: of_cell(
             _folder(run, document, cell), seed, images, title=_title(document, cell, seed)
         )
         for cell, seeds in counts.items()
         for seed in range(seeds)
     }
+
+
+def _labels(cells: Sequence[str]) -> dict[str, str]:
+    """Cells called KEY=VALUE,KEY=VALUE by those of their values in which they differ; others by their names."""
+    parts = {cell: [part.partition("=") for part in cell.split(",")] for cell in cells}
+    settings = {cell: {key: value for key, _, value in of} for cell, of in parts.items()}
+    keys = list(settings[cells[0]])
+    differ = [key for key in keys if len({of.get(key) for of in settings.values()}) > 1]
+    if not differ or any(list(of) != keys for of in settings.values()):
+        return {cell: cell for cell in cells}
+    return {cell: ",".join(of[key] for key in differ) for cell, of in settings.items()}
 
 
 def _split(path: Path) -> tuple[Path, str | None]:
