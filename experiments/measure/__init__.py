@@ -52,7 +52,7 @@ from experiments.measure.subjects import Named, parse
 from experiments.shared.kept_networks import data_of, of_dataset
 from experiments.shared.subject import Subject
 
-TAKES = "some minutes for a small network, on two cores"
+TAKES = "under a minute for a small network, with --quick ten for ResNet-50 at 224 pixels, on two cores"
 
 PARTS = ("anatomy", "predictions", "shift terms", "Lie derivatives", "variance", "effective fields", "gradients")
 """What is measured of each network, besides its units."""
