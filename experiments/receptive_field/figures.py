@@ -28,7 +28,7 @@ def draw(
         f"{network}_fields": receptive_field_figure(
             image,
             {name: fields[name] for name in layers},
-            unit=unit,
+            position=unit,
             title=f"What a unit of {network} can see",
             note="In brackets: row and column of the unit in its layer's map.",
         ),
@@ -44,7 +44,7 @@ def draw(
         drawn[f"{network}_effective"] = effective_field_figure(
             effective,
             fields,
-            unit=unit,
+            position=unit,
             image=image,
             title=f"How much each pixel weighs in a unit of {network} before training",
             note=EFFECTIVE,
