@@ -5,13 +5,12 @@ class InputError(ValueError):
     """Raised at the door for a value the user can mend.
 
     The message names the offending value and the remedy. Command lines print it alone, without a traceback, and
-    exit with status 2. It is a sentence: the full stop is set here where it is left out. Several lines end as they are:
-    in code to run.
+    exit with status 2. It is a sentence: the full stop is set here where it is left out. One that ends in a line
+    break ends in code to run, and stays as it is.
     """
 
     def __init__(self, message: str):
-        whole = message.endswith((".", "?", "!")) or "\n" in message
-        super().__init__(message if whole else f"{message}.")
+        super().__init__(message if message.endswith((".", "?", "!", "\n")) else f"{message}.")
 
 
 class NotFiniteError(InputError):

@@ -20,7 +20,8 @@ kept = torch.load({path!r}, map_location='cpu', weights_only=False)
 names = [name for name in ('state_dict', 'model_state_dict', 'model') if isinstance(kept, dict) and name in kept]
 kept = kept[names[0]] if names else kept
 kept = kept if isinstance(kept, dict) else kept.state_dict()
-save_file({{name: x.contiguous().clone() for name, x in kept.items() if torch.is_tensor(x)}}, {converted!r})"""
+save_file({{name: x.contiguous().clone() for name, x in kept.items() if torch.is_tensor(x)}}, {converted!r})
+"""
 """From what `torch.save` writes: a module, its weights, or a dictionary that has either among other things."""
 
 
