@@ -31,6 +31,7 @@ from experiments.measure.opening import Torch, count_classes, open_all, shuffled
 from experiments.measure.scope import images_of
 from experiments.measure.subjects import parse
 from experiments.shared import unit_checks
+from experiments.shared.kept_networks import networks_of_run
 from experiments.shared.subject import Images
 from tests.experiments import measured_networks
 
@@ -326,6 +327,16 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     assert stopped.value.code == 2
     assert message in re.sub(r"\s+", " ", capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+def test_networks_of_a_run_are_called_by_what_tells_them_apart(tmp_path):
+    one = jax.tree.map(lambda leaf: leaf[None], measured_networks.pair()[1])
+    with open_run("stride", {"data": dataclasses.asdict(DATA)}, out=tmp_path / "run") as run:
+        for cell in ("padding=same,downsample=max", "padding=same,downsample=stride"):
+            run.cell(cell).save(WEIGHTS, one, network=describe(measured_networks.MODEL))
+    assert set(networks_of_run(tmp_path / "run", images())) == {"max", "stride"}
+    (only,) = networks_of_run(tmp_path / "run" / "cells" / "padding=same,downsample=max", images())
+    assert only == "padding=same,downsample=max"
 
 
 def test_a_run_without_networks_and_a_cell_that_it_has_not(trained, tmp_path):
