@@ -192,7 +192,7 @@ FAR = """
     def between(code, function):
         top = libc.mmap(None, page, 0, private, 2**64 - 1, 0)
         for size in (2**30, 2**26, 2**22, 2**18, 2**14, 2**12):
-            while (address := taken(size)) > top - 2**34:
+            while top - 2**34 < (address := taken(size)) < 2**63:  # above: there was no memory
                 pass
             libc.munmap(address, size)
         libc.munmap(top, page)
