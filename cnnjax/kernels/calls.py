@@ -49,8 +49,6 @@ def call(
     if which == "weights":
         sums = [(*more, *flat.kernel) for more in ((), (plan.chunks(here),))]
         made = [jax.ShapeDtypeStruct((parts, copies, *shape), jnp.float32) for shape in sums]
-        result, _ = called(name, made, a, b, devices=devices)
-        result, shape = result.sum(0) if parts > 1 else result, geometry.kernel
     else:
         if tiled:
             b = _transformed(b, flat, which)
@@ -58,13 +56,16 @@ def call(
             b = _arranged(b, flat, which)
         written = flat.maps if which == "input" else flat.made
         made = [jax.ShapeDtypeStruct((parts, copies, here, *written), jnp.float32)]
-        if plan.scratch:
-            # Memory for the threads of each device, which has so many of the shares and copies.
-            lead = (parts, copies) if devices > 1 else (1, 1)
-            own, chunks = math.prod(lead) // devices, parts * copies // devices * plan.chunks(here)
-            workers = max(1, math.ceil(min(chunks, os.cpu_count() or 1) / own))
-            made.append(jax.ShapeDtypeStruct((*lead, workers, plan.scratch), jnp.float32))
-        result, *_ = called(name, made, a, b, devices=devices)
+    if plan.scratch:
+        # Memory for the threads of each device, which has so many of the shares and copies.
+        lead = (parts, copies) if devices > 1 else (1, 1)
+        own, chunks = math.prod(lead) // devices, parts * copies // devices * plan.chunks(here)
+        workers = max(1, math.ceil(min(chunks, os.cpu_count() or 1) / own))
+        made.append(jax.ShapeDtypeStruct((*lead, workers, plan.scratch), jnp.float32))
+    result, *_ = called(name, made, a, b, devices=devices)
+    if which == "weights":
+        result, shape = result.sum(0) if parts > 1 else result, geometry.kernel
+    else:
         result = jnp.swapaxes(result, 0, 1)
         shape = (maps, *(geometry.maps if which == "input" else geometry.made))
     return result.reshape(*((copies,) if any(mapped) else ()), *shape).astype(dtype)

@@ -64,11 +64,14 @@ def against_sums(copies: int, positions: int, channels: int, *, dtype: np.dtype)
 # What Winograd's tiles cost on the same core, in products that a window's own would be: for each tile beside the 16,
 # for each channel read or made; for each pair of channels read and made, once a call, to transform the weights (many
 # of them come from afar); and for each call. And how much more than that the window's own products must be.
-_TILE = 80
+_TILE = {"forward": 80, "input": 80, "weights": 110}
 _WEIGHT, _FAR_WEIGHT, _MANY = 800, 2500, 300_000
+_GRADIENT_OF_WEIGHT = 500  # in all its chunks
 _CALL = 1e6
 _GAIN = 1.1
-_MOST_OF_TILES = 600_000  # weights: with 884,736 the window's own products are 1.5 times as fast on Zen 3
+# Weights: with 884,736 the window's own products are 1.5 times as fast on Zen 3, but for the gradient of the weights
+# 1.6 times as slow on Zen 5.
+_MOST_OF_TILES = {"forward": 600_000, "input": 600_000, "weights": 1_000_000}
 
 
 def by_tiles(geometry: Geometry, which: Pass, *, maps: int) -> bool:
@@ -76,17 +79,18 @@ def by_tiles(geometry: Geometry, which: Pass, *, maps: int) -> bool:
 
     Measured over them (Zen 4 with AVX-512, one core, both passes): 1.5 times as fast for 16 channels at 32² and 64 at
     8², 1.7 for 32 at 16² and 128 at 16², 1.8 for 64 at 32², 1.4 for 256 at 8²; slower for a map of 3 channels, which is
-    left to the window's own, as are 3² and 5² for 64 channels.
+    left to the window's own, as are 3² and 5² for 64 channels. Weight gradients (Zen 5, one core): 1.4 times for 16
+    channels at 32², 1.5 to 1.6 for 32 and 64, 1.7 to 1.8 for 128 and 256; 1.0 for 64 at 5² and for 512 at 7².
     """
     plain = geometry.window == (3, 3) and geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
     weights = math.prod(geometry.kernel)
-    if which == "weights" or not plain or weights > _MOST_OF_TILES:
+    if not plain or weights > _MOST_OF_TILES[which]:
         return False
     it = Gather(geometry, gradient=which == "input")
     # Products with the zeros around a map are left out of the window's own, but not out of a tile's.
     rows, columns = (sum(r is not None for tap in axis for r in tap) for axis in (it.rows, it.columns))
     pairs = geometry.channels * geometry.features
-    weight = _FAR_WEIGHT if weights > _MANY else _WEIGHT
+    weight = _GRADIENT_OF_WEIGHT if which == "weights" else _FAR_WEIGHT if weights > _MANY else _WEIGHT
     tiles = maps * tiles_of(geometry, gradient=which == "input").per_map
-    cost = tiles * (PLACES * pairs + _TILE * (geometry.channels + geometry.features)) + weight * pairs + _CALL
+    cost = tiles * (PLACES * pairs + _TILE[which] * (geometry.channels + geometry.features)) + weight * pairs + _CALL
     return maps * rows * columns * pairs > _GAIN * cost

@@ -47,12 +47,13 @@ class Plan:
     third_size: int = 0
     """Numbers in one copy of a third operand, which all maps of a copy share; 0 where there is none."""
     scratch: int = 0
-    """Numbers that a worker keeps between the steps of its work: the second result is (shares, copies, workers,
+    """Numbers that a worker keeps between the steps of its work: the last result is (shares, copies, workers,
     scratch), and no more threads take part than that are workers. 0 where none are kept."""
 
     def chunks(self, maps: int) -> int:
-        """Chunks for each copy, of so many maps."""
-        return min(self.most_chunks, -(-maps * self.tiles // self.units))
+        """Chunks for each copy, of so many maps. Sums are few and long: a power of two is shared out evenly."""
+        chunks = min(self.most_chunks, -(-maps * self.tiles // self.units))
+        return 1 << chunks.bit_length() - 1 if self.sums and chunks else chunks
 
 
 def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
@@ -67,13 +68,15 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     first, second, *third = (c.load("ptr", at(args, 8 * k), 8) for k in range(3 if plan.third_size else 2))
     data = lambda p: c.load("ptr", at(p, buffer["data"]), 8)  # noqa: E731
     out = data(c.load("ptr", results, 8))
-    second_result = c.load("ptr", at(results, 8), 8) if plan.sums or plan.scratch else results
-    made = data(second_result) if plan.sums else out
+    more_results = [c.load("ptr", at(results, 8 * k), 8) for k in range(1, 1 + plan.sums + (plan.scratch > 0))]
+    made = data(more_results[0]) if plan.sums else out
     dims = [c.load("ptr", at(p, buffer["dims"]), 8) for p in (first, second, *third)]
     lengths = [c.mul(c.load("i64", d, 8), c.load("i64", at(d, 8), 8)) for d in dims]
     copies, maps = functools.reduce(c.max, lengths), c.load("i64", at(dims[0], 16), 8)
     units = c.mul(maps, plan.tiles)
     parts = c.min(c.div(c.add(units, plan.units - 1), plan.units), plan.most_chunks)
+    if plan.sums:
+        parts = _power_of_two(c, parts)
     chunks = c.mul(copies, parts)
 
     # Where there is no memory for a job that may outlive this call, the caller works by itself.
@@ -83,7 +86,7 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     job = c.op(f"select i1 {shared}, ptr {asked}, ptr {own}")
     threads = c.min(_threads(c, header, api, context), chunks)
     if plan.scratch:
-        lengths_of_it = c.load("ptr", at(second_result, buffer["dims"]), 8)
+        lengths_of_it = c.load("ptr", at(more_results[-1], buffer["dims"]), 8)
         threads = c.min(
             threads, functools.reduce(c.mul, (c.load("i64", at(lengths_of_it, 8 * k), 8) for k in range(3)))
         )
@@ -104,7 +107,7 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
         c.store("i64", number, at(job, _JOB[field]), 8)
     arrays: dict[str, str] = dict(zip(_OPERANDS, (data(first), data(second), made, *map(data, third)), strict=False))
     if plan.scratch:
-        arrays["scratch"] = data(second_result)
+        arrays["scratch"] = data(more_results[-1])
     for field, pointer in arrays.items():
         c.store("ptr", pointer, at(job, _JOB[field]), 8)
 
@@ -139,6 +142,13 @@ def handler(kernel: str, plan: Plan, header: Header, *, name: str) -> str:
     c.emit("ret ptr null")
     texts = (_work(kernel, plan, name), _let_go(name), _forget(name, header), c.function(f"ptr @{name}(ptr %frame)"))
     return "".join(texts)
+
+
+def _power_of_two(c: Code, number: Number) -> Number:
+    """The largest power of two up to a number; 0 of 0."""
+    zeros = c.op(f"call i64 @llvm.ctlz.i64(i64 {number}, i1 false)")
+    power = c.op(f"shl i64 1, {c.op(f'and i64 {c.sub(63, zeros)}, 63')}")
+    return c.min(power, number)
 
 
 def _answer_metadata(c: Code, header: Header) -> None:
@@ -262,6 +272,7 @@ def module(texts: list[str]) -> str:
     vectors = [f"<{n} x float>" for n in (4, 8, 16)]
     lines = [
         *(f"declare {v} @llvm.fma.v{n}f32({v}, {v}, {v})" for n, v in zip((4, 8, 16), vectors, strict=True)),
+        "declare i64 @llvm.ctlz.i64(i64, i1)",
         "declare i64 @llvm.smin.i64(i64, i64)",
         "declare i64 @llvm.smax.i64(i64, i64)",
         *(f"declare i1 @llvm.vector.reduce.or.v{n}i1(<{n} x i1>)" for n in (4, 8, 16)),

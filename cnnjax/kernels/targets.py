@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import jax
 
-from cnnjax.kernels import depthwise, gather, kept_code, machine_code, tiles, weight_gradient
+from cnnjax.kernels import depthwise, gather, kept_code, machine_code, tiles, weight_gradient, winograd_weights
 from cnnjax.kernels.frame import header
 from cnnjax.kernels.geometry import Geometry, Pass
 from cnnjax.kernels.handler import Plan, handler, module
 from cnnjax.kernels.vectors import Processor
 from cnnjax.kernels.winograd import winograd
 
-_CALL = "3"  # the version of operands and results of a call: programs in a compilation cache know it by its name
+_CALL = "4"  # the version of operands and results of a call: programs in a compilation cache know it by its name
 _OPERATIONS = 6e6  # in a unit: enough that taking one costs nothing
 _PIXELS = 128
 _lock = threading.Lock()
@@ -30,7 +30,7 @@ class Target(NamedTuple):
 
 
 def target(geometry: Geometry, which: Pass, *, tiled: bool = False) -> Target:
-    """The target of one pass over maps of two axes; `tiled` is by Winograd's tiles, and not for weight gradients.
+    """The target of one pass over maps of two axes; `tiled` is by Winograd's tiles.
 
     Raises UnfitProcessorError or UnknownFrameError where there can be none.
     """
@@ -70,7 +70,9 @@ def code(name: str, source: Callable[[], str]) -> bytes:
 def planned(geometry: Geometry, which: Pass, processor: Processor, *, tiled: bool = False) -> Plan:
     """How the work of a pass is cut, which does not depend on how many threads there are."""
     if tiled:
-        return _planned_in_tiles(geometry, which, processor)
+        return (
+            _weights_in_tiles(geometry, processor) if which == "weights" else _maps_in_tiles(geometry, which, processor)
+        )
     sums = which == "weights"
     rows = geometry.out[0] if which != "input" else geometry.size[0]
     tiles = min(rows, max(1, round(geometry.operations / _OPERATIONS)))
@@ -99,7 +101,7 @@ def planned(geometry: Geometry, which: Pass, processor: Processor, *, tiled: boo
     )
 
 
-def _planned_in_tiles(geometry: Geometry, which: Pass, processor: Processor) -> Plan:
+def _maps_in_tiles(geometry: Geometry, which: Pass, processor: Processor) -> Plan:
     it = tiles.tiles_of(geometry, gradient=which == "input")
     sizes = tiles.layout(it, processor)
     together = -(-sizes.together // sizes.unit)
@@ -115,10 +117,29 @@ def _planned_in_tiles(geometry: Geometry, which: Pass, processor: Processor) -> 
     )
 
 
+def _weights_in_tiles(geometry: Geometry, processor: Processor) -> Plan:
+    it = tiles.tiles_of(geometry, gradient=False)
+    sizes = winograd_weights.layout(it, processor)
+    units = _OPERATIONS * it.per_map / (sizes.unit * geometry.operations)
+    # A chunk's 16 sums for each 9 weights begin and end once.
+    return Plan(
+        tiles=it.per_map // sizes.unit,
+        units=max(1, round(units), math.ceil(8 * sizes.together / sizes.unit)),
+        most_chunks=16,
+        in_size=math.prod(geometry.maps),
+        w_size=math.prod(geometry.made),
+        out_size=math.prod(geometry.kernel),
+        sums=True,
+        scratch=sizes.size,
+    )
+
+
 def source(geometry: Geometry, which: Pass, processor: Processor, name: str, *, tiled: bool = False) -> str:
     """The module of one pass, whose handler has this name."""
     plan, body = planned(geometry, which, processor, tiled=tiled), f"{name}_body"
-    if tiled:
+    if tiled and which == "weights":
+        kernel = winograd_weights.winograd_weights(geometry, processor, name=body)
+    elif tiled:
         kernel = winograd(geometry, processor, gradient=which == "input", name=body)
     elif which == "weights":
         write = depthwise.depthwise_weights if geometry.depthwise else weight_gradient.weight_gradient

@@ -117,6 +117,9 @@ class Vectors:
     def sub(self, x: str, y: str) -> str:
         return self.code.op(f"fsub {self.kind} {x}, {y}")
 
+    def mul(self, x: str, y: str) -> str:
+        return self.code.op(f"fmul {self.kind} {x}, {y}")
+
     def add_product(self, x: str, y: str, variable: str) -> None:
         """`variable += x · y`, rounded once."""
         call = f"call {self.kind} @llvm.fma.v{self.lanes}f32({self.kind} {x}, {self.kind} {y}, {self.kind} "

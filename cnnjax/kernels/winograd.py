@@ -11,13 +11,10 @@ Numbers that are not finite, or too large for a sum of four, do not come out of 
 So a tile whose result is not finite is computed again, product by product.
 """
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-
 from cnnjax.kernels.again import again
 from cnnjax.kernels.code import Code, Number
 from cnnjax.kernels.geometry import Geometry
+from cnnjax.kernels.tile_reader import TileReader, map_numbers, not_finite, pieces
 from cnnjax.kernels.tiles import PLACES, TOGETHER, Tiles, layout, tiles_of
 from cnnjax.kernels.vectors import Processor, Share, Vectors, shares
 
@@ -41,12 +38,13 @@ def winograd(geometry: Geometry, processor: Processor, *, gradient: bool, name: 
     with c.loop(c.mul("%begin", sizes.unit), end := c.mul("%end", sizes.unit), sizes.together) as first:
         count = c.min(c.sub(end, first), sizes.together)
         with c.loop(0, count) as number:
-            steps.spread(c.add(first, number), number)
+            steps.reader.spread(c.add(first, number), number)
         with c.loop(0, PLACES) as place:
             # What the next tiles read and make is fetched meanwhile: it costs a third of the time to wait for it.
             low, high = (c.div(c.mul(p, sizes.together), PLACES) for p in (place, c.add(place, 1)))
             with c.loop(low, high) as number:
-                steps.fetch(c.min(c.add(c.add(first, sizes.together), number), c.sub(end, 1)))
+                following = c.min(c.add(c.add(first, sizes.together), number), c.sub(end, 1))
+                steps.reader.fetch(following, "%out", written=True)
             steps.multiply(place, count)
         with c.loop(0, count) as number:
             steps.gather(c.add(first, number), number)
@@ -61,40 +59,13 @@ class _Steps:
         self.c, self.tiles, self.name = c, tiles, name
         self.sizes = sizes = layout(tiles, processor)
         lanes, self.cut, _ = shares(tiles.made_channels, TOGETHER, processor)
-        self.reader = Vectors(c, processor.lanes_for(tiles.read_channels))
         self.maker = Vectors(c, lanes)
         self.read = "%scratch"
         self.made = c.at(self.read, PLACES * sizes.read_place)
-        self.bordered = c.at(self.made, PLACES * sizes.made_place)
-        self.dropped = c.at(self.bordered, PLACES * sizes.read)
-
-    def spread(self, tile: Number, number: Number) -> None:
-        """Bᵀ d B of a tile."""
-        c, reader = self.c, self.reader
-        start, step = self._source(tile)
-        lines = [c.at(start, c.mul(step, a)) for a in range(4)]
-        target = c.at(self.read, c.mul(number, self.sizes.read))
-        for loop, part in self._pieces(self.tiles.read_channels, reader.lanes):
-            with loop as k:
-                pointers, to = [c.at(line, k) for line in lines], c.at(target, k)
-
-                def row(a: int, pointers: list[str] = pointers, part: int = part) -> list[str]:
-                    return _spread(
-                        reader,
-                        *(reader.load(c.at(pointers[a], b * self.tiles.read_channels), part) for b in range(4)),
-                    )
-
-                def put(a: int, op: Callable[[str, str], str], x: list[str], y: list[str], to: str = to) -> None:
-                    for b, pair in enumerate(zip(x, y, strict=True)):
-                        reader.store(op(*pair), c.at(to, (4 * a + b) * self.sizes.read_place), reader.lanes)
-
-                # As `_spread`, in an order that needs no more than twelve registers.
-                zeroth, second = row(0), row(2)
-                put(0, reader.sub, zeroth, second)
-                first = row(1)
-                put(1, reader.add, first, second)
-                put(2, reader.sub, second, first)
-                put(3, reader.sub, first, row(3))
+        bordered = c.at(self.made, PLACES * sizes.made_place)
+        self.dropped = c.at(bordered, PLACES * sizes.read)
+        reader = Vectors(c, processor.lanes_for(tiles.read_channels))
+        self.reader = TileReader(c, tiles, reader, self.read, sizes.read_place, sizes.read, bordered)
 
     def multiply(self, place: Number, count: Number) -> None:
         """The product of matrices at one place of the first `count` tiles."""
@@ -132,7 +103,7 @@ class _Steps:
     def gather(self, tile: Number, number: Number) -> None:
         """Aᵀ M A of a tile, or its result product by product where that is not finite."""
         c, maker = self.c, self.maker
-        n, i, j = self._place(tile)
+        n, i, j = self.reader.place(tile)
         (h, w), channels = self.tiles.made, self.tiles.made_channels
         image = c.at("%out", c.mul(n, h * w * channels))
         corner = c.at(image, c.mul(c.add(c.mul(i, w), j), channels))
@@ -145,7 +116,7 @@ class _Steps:
             targets = [[p, c.op(f"select i1 {right}, ptr {q}, ptr {self.dropped}")] for p, q in targets]
         source = c.at(self.made, c.mul(number, self.sizes.made))
         spoilt = maker.zero()
-        for loop, part in self._pieces(channels, maker.lanes):
+        for loop, part in pieces(c, channels, maker.lanes):
             with loop as k:
                 here = c.at(source, k)
                 values = [
@@ -157,69 +128,9 @@ class _Steps:
                     for a, value in enumerate(_gather(maker, *(line[b] for line in grid))):
                         maker.add_product(value, "zeroinitializer", spoilt)  # 0 if all are finite, else NaN
                         maker.store(value, c.at(targets[a][b], k), part)
-        nans = c.op(f"fcmp uno {maker.kind} {maker.get(spoilt)}, zeroinitializer")
-        with c.when(c.op(f"call i1 @llvm.vector.reduce.or.v{maker.lanes}i1(<{maker.lanes} x i1> {nans})")):
-            read = c.at("%in", c.mul(n, math.prod(self.tiles.read) * self.tiles.read_channels))
+        with c.when(not_finite(maker, spoilt)):
+            read = c.at("%in", c.mul(n, map_numbers(self.tiles)))
             c.emit(f"call void @{self.name}_again(ptr {read}, ptr %w, ptr {image}, i64 {i}, i64 {j})")
-
-    def fetch(self, tile: Number) -> None:
-        """Ask for what a tile reads that its neighbours above and before it do not, and for what it makes."""
-        c, it = self.c, self.tiles
-        n, i, j = self._place(tile)
-        for array, (h, w), channels, (y, x), write in (
-            ("%in", it.read, it.read_channels, (c.sub(i, it.before[0] - 2), c.sub(j, it.before[1] - 1)), 0),
-            ("%out", it.made, it.made_channels, (i, j), 1),
-        ):
-            rows, columns = (
-                [c.max(c.min(c.add(at, step), size - 1), 0) for step in range(2)] for at, size in ((y, h), (x, w))
-            )
-            for row in rows:
-                line = c.mul(c.add(c.mul(n, h), row), w)
-                for column in columns:
-                    pixel = c.at(array, c.mul(c.add(line, column), channels))
-                    with c.loop(0, channels, 16) as k:
-                        c.emit(f"call void @llvm.prefetch.p0(ptr {c.at(pixel, k)}, i32 {write}, i32 3, i32 1)")
-
-    def _place(self, tile: Number) -> tuple[Number, Number, Number]:
-        """The map of a tile, and the row and column of the first neighbour that is made of it."""
-        c, (_, columns) = self.c, self.tiles.grid
-        n, rest = c.div(tile, self.tiles.per_map), c.rest(tile, self.tiles.per_map)
-        return n, c.mul(c.div(rest, columns), 2), c.mul(c.rest(rest, columns), 2)
-
-    def _source(self, tile: Number) -> tuple[str, str]:
-        """Where a tile begins, and from one of its rows to the next: in the map, or in a copy with zeros around it."""
-        c, reader, (h, w), channels = self.c, self.reader, self.tiles.read, self.tiles.read_channels
-        n, i, j = self._place(tile)
-        top, left = c.sub(i, self.tiles.before[0]), c.sub(j, self.tiles.before[1])
-        corner = c.mul(c.add(c.mul(c.add(c.mul(n, h), top), w), left), channels)
-        fits = [c.op(f"icmp ult i64 {at}, {max(0, size - 3)}") for at, size in ((top, h), (left, w))]
-        inside = c.op(f"and i1 {', '.join(fits)}")
-        with c.when(c.op(f"xor i1 {inside}, true")):
-            c.emit(f"call void @llvm.memset.p0.i64(ptr {self.bordered}, i8 0, i64 {4 * PLACES * channels}, i1 false)")
-            (low, high), (begin, end) = (
-                (c.max(c.sub(0, at), 0), c.min(c.sub(size, at), 4)) for at, size in ((top, h), (left, w))
-            )
-            with c.loop(low, high) as a, c.loop(begin, end) as b:
-                source = c.at("%in", c.add(corner, c.mul(c.add(c.mul(a, w), b), channels)))
-                target = c.at(self.bordered, c.mul(c.add(c.mul(a, 4), b), channels))
-                for loop, part in self._pieces(channels, reader.lanes):
-                    with loop as k:
-                        reader.store(reader.load(c.at(source, k), part), c.at(target, k), part)
-        start = c.op(f"select i1 {inside}, ptr {c.at('%in', corner)}, ptr {self.bordered}")
-        return start, c.op(f"select i1 {inside}, i64 {w * channels}, i64 {4 * channels}")
-
-    def _pieces(self, channels: int, lanes: int) -> Iterator[tuple[AbstractContextManager[Number], int]]:
-        """Loops over all channels by vectors, and how many channels each vector holds."""
-        whole = channels // lanes * lanes
-        if whole:
-            yield self.c.loop(0, whole, lanes), lanes
-        if channels > whole:
-            yield self.c.loop(whole, channels, lanes), channels - whole
-
-
-def _spread(v: Vectors, d0: str, d1: str, d2: str, d3: str) -> list[str]:
-    """Bᵀ d along one axis of a tile."""
-    return [v.sub(d0, d2), v.add(d1, d2), v.sub(d2, d1), v.sub(d1, d3)]
 
 
 def _gather(v: Vectors, m0: str, m1: str, m2: str, m3: str) -> list[str]:

@@ -28,7 +28,7 @@ MANY = """
 
     step = jax.jit(jax.grad(loss, (0, 1)))
     text = step.lower(kernels, x).as_text()
-    assert all(name in text for name in ("cnnjax_conv3", "cnnjax_channels1"))
+    assert all(name in text for name in ("cnnjax_conv4", "cnnjax_channels1"))
     digest = lambda made: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in made)).hexdigest()
     found = {digest(step(kernels, x)) for _ in range(int(sys.argv[1]))}
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
@@ -59,7 +59,8 @@ TILED = """
         # Kernels that do not wait for each other.
         how = {"geometry": geometry, "mapped": (False, False), "tiled": True}
         made = [call(x, kernel, which="forward", **how) for kernel in kernels]
-        return made + [call(y, kernel, which="input", **how) for y, kernel in zip(made, kernels)]
+        back = [call(y, kernel, which="input", **how) for y, kernel in zip(made, kernels)]
+        return made + back + [call(x, y, which="weights", **how) for y in made]
 
     digest = lambda made: hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in made)).hexdigest()
     print(json.dumps(sorted({digest(both(x, kernel)) for _ in range(100)})))
@@ -130,7 +131,7 @@ GUARDED = """
         Geometry((5, 7), 3, 5, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
         Geometry((6, 4), 18, 20, (3, 3), (1, 1), ((4, 0), (-1, 2)), (1, 1)),
     ):
-        passes += [(geometry, "forward", True), (geometry, "input", True)]
+        passes += [(geometry, which, True) for which in ("forward", "input", "weights")]
     for geometry, which, tiled in passes:
         processor = machine_code.processor()
         plan = targets.planned(geometry, which, processor, tiled=tiled)
