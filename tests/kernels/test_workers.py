@@ -113,8 +113,8 @@ def test_a_process_killed_while_code_is_written_leaves_nothing_broken(moment, tm
     assert killed.returncode == -signal.SIGKILL
     (partial,) = (tmp_path / "kernels").iterdir()
     assert partial.name.endswith(".tmp")
-    # Three passes and one by tiles to try kernels, and one of the convolution: none was kept, and then all are.
-    assert run(KILLED, **cache) == [5, 72.0]
+    # Three passes and two by tiles to try kernels, and one of the convolution: none was kept, and then all are.
+    assert run(KILLED, **cache) == [6, 72.0]
     assert run(KILLED, **cache) == [0, 72.0]
 
 
