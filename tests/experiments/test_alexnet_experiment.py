@@ -89,6 +89,7 @@ def test_networks_start_from_the_same_filters_and_end_apart(whole):
         assert np.corrcoef(kernels[0].ravel(), other.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_interrupted_in_any_cell_it_resumes_to_the_same_table(whole, tmp_path, monkeypatch, capsys):
     config = dataclasses.replace(TINY, out=tmp_path / "run")
     real, calls = cell.train_together, []
@@ -113,6 +114,7 @@ def test_interrupted_in_any_cell_it_resumes_to_the_same_table(whole, tmp_path, m
         assert (path / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(whole, monkeypatch, capsys):
     before = (whole / "table.md").read_bytes()
     monkeypatch.setattr(cell, "train_together", None)
@@ -129,6 +131,7 @@ def test_a_sweep_of_which_nothing_is_left_says_so(tmp_path):
     assert pd.read_csv(tmp_path / "run" / "summary.csv")["status"].str.contains("lower the learning rate").all()
 
 
+@pytest.mark.slow
 def test_one_cell_and_one_seed_have_no_interval_and_no_comparison(whole, tmp_path):
     config = dataclasses.replace(TINY, kinds=("one_tower",), regularizations=(), seeds=1, out=tmp_path / "run")
     path = alexnet.run(config)

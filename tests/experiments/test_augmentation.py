@@ -232,6 +232,7 @@ def test_a_sweep_of_which_nothing_is_left_says_so(tiny):
     assert pd.read_csv(tiny.out / "summary.csv")["status"].str.contains("lower the learning rate").all()
 
 
+@pytest.mark.slow
 def test_rendered_shapes_and_a_perceptron(tiny):
     network = NetworkConfig.of("mlp", widths=(8,))
     data = DataConfig(name="shapes", train_images=60, test_images=20)
@@ -241,6 +242,7 @@ def test_rendered_shapes_and_a_perceptron(tiny):
     assert "shift_crop.mean_accuracy" not in summary  # a perceptron takes images of one size
 
 
+@pytest.mark.slow
 def test_a_folder_of_colour_photos(tiny, tmp_path):
     random = np.random.default_rng(0)
     for label, channel in (("blue", 2), ("red", 0)):

@@ -20,6 +20,7 @@ from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation
 from experiments.augmentation import reach_report
 from experiments.augmentation.reach_report import Reach, parts_inside_and_outside
+from tests.repeats import repeated
 
 TINY = augmentation.Config(
     data=DataConfig(train_images=40, test_images=20, size=6, canvas=8),
@@ -75,6 +76,7 @@ def test_accuracy_inside_and_outside_follows_from_the_predictions(whole):
         assert found["rotation_outside.mean_accuracy"] == pytest.approx(right[seed, 2].mean())
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_table(whole, tmp_path, monkeypatch):
     real, calls = cell.train_together, []
 
@@ -117,7 +119,7 @@ def test_the_time_of_a_step_where_an_epoch_ends_with_a_shorter_chunk(tmp_path):
         assert reach_report.milliseconds(run, ["slow", "quick"]) == pytest.approx({"slow": 20, "quick": 5})
 
 
-@pytest.mark.parametrize("preset", [augmentation.ARCHITECTURE, augmentation.PAPER])
+@pytest.mark.parametrize("preset", repeated([augmentation.ARCHITECTURE, augmentation.PAPER]))
 def test_the_architectures_have_about_as_many_parameters(preset):
     dataset = load(dataclasses.replace(augmentation.ARCHITECTURE.data, train_images=20, test_images=10))
     images = jax.ShapeDtypeStruct((1, 16, 16, 1), "float32")

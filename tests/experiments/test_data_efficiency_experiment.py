@@ -172,6 +172,7 @@ def test_local_weights_are_drawn_apart_with_the_deviation_of_the_rectifier():
     assert not np.allclose(kernel[0, 0], kernel[1, 2])
 
 
+@pytest.mark.slow
 def test_pixels_in_another_order_are_the_same_to_a_perceptron_and_not_to_convolutions(whole):
     pairs = pd.read_csv(whole / "comparisons.csv").set_index(["cell", "against"])
     for network in ("mlp", "cnn"):
@@ -210,6 +211,7 @@ def test_the_directory_tells_the_whole_story(whole, dataset):
             assert len(figure.getcolors(figure.width * figure.height)) > 50  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @jax.numpy_dtype_promotion("standard")  # as above
 def test_killed_in_a_cell_it_goes_on_to_the_same_table(tmp_path, monkeypatch, capsys):
     from cnnjax.sweep import cell
@@ -272,6 +274,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_paper_preset_can_be_built():
     images = Split(np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, np.int32))
     stand_in = Dataset("objects", images, images, tuple("0123456789"), (0.5,) * 3, (0.2,) * 3, 0, "two")

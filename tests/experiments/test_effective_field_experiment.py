@@ -26,6 +26,7 @@ from experiments import effective_field
 from experiments.effective_field import stacks as effective_stacks
 from experiments.effective_field.stacks import Stack
 from tests.experiments.conftest import environment
+from tests.repeats import repeated
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -92,6 +93,7 @@ def test_the_run_holds_every_map_and_what_follows_from_it(whole):
     assert "| stage2_conv1 " in (whole / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_to_the_same_summary(whole, tmp_path, monkeypatch, capsys):
     out, real, measured = shutil.copytree(whole, tmp_path / "run"), effective_stacks.measure, []
     stack = out / "cells" / "weights=random_relu,layers=4" / "fields.safetensors"
@@ -163,7 +165,7 @@ def test_equal_weights_have_the_variance_of_the_theory(layers, share):
     assert abs(4 * field.sigma[0] / stack.size - share) < 5e-4
 
 
-@pytest.mark.parametrize("weights", ["random", "random_relu"])
+@pytest.mark.parametrize("weights", repeated(["random", "random_relu"]))
 def test_the_mean_square_of_random_weights_has_it_too(weights):
     stack, image = Stack(weights, 4, channels=3), jnp.ones((1, 9, 9, 1))
 

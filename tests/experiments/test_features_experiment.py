@@ -166,6 +166,7 @@ def test_other_images_have_their_classes_alone():
     assert list(feature_cells.tasks(dataset)) == ["class"]
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_it_resumes_to_the_same_tables(whole, tmp_path, monkeypatch, capsys):
     config = dataclasses.replace(TINY, out=tmp_path / "run")
     folder = tmp_path / "run" / "cells" / "networks"

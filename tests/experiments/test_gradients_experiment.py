@@ -138,6 +138,7 @@ def test_killed_at_any_instant_it_resumes_to_the_same_summary(whole, tmp_path):
     assert (out / "layers.csv").read_bytes() == (whole / "layers.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_its_second_epoch_goes_on_there(whole, tmp_path, monkeypatch):
     real, calls = loop.run_steps, []
 
@@ -167,6 +168,7 @@ def test_a_training_that_diverges_is_a_result(tmp_path, capsys):
     assert "seed 0 at step 4: the loss of seed 0 is nan at step " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_measured_again(whole, monkeypatch, capsys):
     before = (whole / "summary.csv").read_bytes()
     monkeypatch.setattr("cnnjax.analysis.gradient_flow", None)

@@ -198,6 +198,7 @@ def opened(text, shown, **torch):
     return subject
 
 
+@pytest.mark.slow
 def test_weights_of_a_published_network(tmp_path):
     model = models.resnet18(num_classes=3, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
@@ -218,6 +219,7 @@ def test_functions_of_jax():
     assert subject.digest() == opened(f"jax:{HERE}:function", images()).digest()
 
 
+@pytest.mark.slow
 def test_units_of_a_network_with_maps_for_each_turn_are_checked():
     subject = opened(f"jax:{HERE}:group", images())
     shapes = jax.eval_shape(subject.forward(), subject.floats(slice(1)))

@@ -83,6 +83,7 @@ def test_the_matrices_are_those_of_the_layers():
     assert sorted(matrices["dense"].ravel()) == list(range(1, 37))
 
 
+@pytest.mark.slow
 def test_another_size(tmp_path):
     path = parameters.run(parameters.Config(models=("mlp",), size=16, sides=(8,), out=tmp_path / "run"))
     row = pd.read_csv(path / "summary.csv").iloc[0]

@@ -64,6 +64,7 @@ def test_layers_come_in_forward_order(tmp_path, monkeypatch):
     assert list(summary["layer"]) == ["c1", "s2", "c3", "s4", "c5", "f6", "logits"]
 
 
+@pytest.mark.slow
 def test_effective_fields_of_small_networks(tmp_path, monkeypatch, capsys):
     path = tmp_path / "run"
     flags = ("--model", "lenet5", "--layer", "s2", "c5", "--unit", "0", "0", "--out", path)
@@ -81,6 +82,7 @@ def test_effective_fields_of_small_networks(tmp_path, monkeypatch, capsys):
     assert read_config(path)["config"]["unit"] == [0, 0]
 
 
+@pytest.mark.slow
 def test_tokens_that_see_everything_and_networks_without_maps(tmp_path):
     path = receptive_field.run(receptive_field.Config(model=("vit_tiny", "mlp"), effective="off", out=tmp_path / "run"))
     summary = pd.read_csv(path / "summary.csv").set_index(["network", "layer"])

@@ -124,6 +124,7 @@ def test_the_page_stands_alone_and_says_what_the_checks_came_to(whole):
     assert "| deconvnet " in (whole / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again_and_gives_the_same_tables(whole, tmp_path, monkeypatch, capsys):
     out = shutil.copytree(whole, tmp_path / "run")
     for name in TABLES:
@@ -162,6 +163,7 @@ def test_killed_it_goes_on_to_the_same_tables(whole, tmp_path, monkeypatch, caps
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_network_of_a_run_and_a_folder_of_images(whole, tmp_path, monkeypatch):
     """Any run whose cells keep weights, also this one; classes are then the network's own answers."""
     photos = tmp_path / "photos" / "deep"
@@ -196,6 +198,7 @@ def test_a_network_of_a_run_and_a_folder_of_images(whole, tmp_path, monkeypatch)
 CELLS = {"cascades": "cascade", "recoveries": "recovery", "perturbations": "perturbation", "pointing": "pointing"}
 
 
+@pytest.mark.slow
 def test_a_folder_whose_images_have_changed_is_refused_on_resume(tmp_path):
     random = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
@@ -220,6 +223,7 @@ def test_a_folder_whose_images_have_changed_is_refused_on_resume(tmp_path):
         begin()
 
 
+@pytest.mark.slow
 def test_weights_from_elsewhere(tmp_path):
     model = models.resnet18(num_classes=3, mean=models.weights.IMAGENET_MEAN, std=models.weights.IMAGENET_STD)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))

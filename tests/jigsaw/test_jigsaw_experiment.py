@@ -107,6 +107,7 @@ def test_a_network_learns_which_borders_fit(photo, tmp_path):
     assert "| all " in (tmp_path / "run" / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_each_network_has_its_own_costs():
     pieces = jax.numpy.asarray(np.random.default_rng(0).random((4, 8, 8, 3), np.float32))
     init = jax.jit(BorderNetwork().init)

@@ -87,7 +87,7 @@ def test_every_combination_is_built_or_refused_in_words(count):
     assert min(outcomes["built"], outcomes["refused"]) > outcomes.total() / 4
 
 
-@pytest.mark.parametrize("downsample", POOLS)
+@pytest.mark.parametrize("downsample", repeated(POOLS, quick=3))
 def test_every_downsampling_shrinks_the_same_maps(downsample):
     fields = dict(num_classes=2, widths=(2, 2, 2), depth=1, factors=(1, 3, 2), downsample=downsample)
     _, of_blocks = shapes_of(models.ResNet(stem="7x7", **fields), 1, 48, 24, 3)
@@ -117,12 +117,15 @@ def test_depth_and_width_by_stage():
 # Springenberg et al. 2015, tables 1 and 2, class C: the channels of the 3×3 convolutions, then 1×1 192 and 10.
 @pytest.mark.parametrize(
     ("make", "channels", "pooled"),
-    [
-        (models.base_cnn_c, [3, 96, 96, 192, 192, 192], True),
-        (models.strided_cnn_c, [3, 96, 96, 192, 192, 192], False),
-        (models.conv_pool_cnn_c, [3, 96, 96, 96, 192, 192, 192, 192], True),
-        (models.all_cnn_c, [3, 96, 96, 96, 192, 192, 192, 192], False),
-    ],
+    repeated(
+        [
+            (models.base_cnn_c, [3, 96, 96, 192, 192, 192], True),
+            (models.strided_cnn_c, [3, 96, 96, 192, 192, 192], False),
+            (models.conv_pool_cnn_c, [3, 96, 96, 96, 192, 192, 192, 192], True),
+            (models.all_cnn_c, [3, 96, 96, 96, 192, 192, 192, 192], False),
+        ],
+        quick=2,
+    ),
 )
 def test_the_all_convolutional_networks_of_the_paper(make, channels, pooled):
     model = make(num_classes=10)

@@ -150,6 +150,7 @@ def test_matched_width_has_as_many_channels_and_fewer_parameters(make, group):
         assert math.prod(params[name]) * ORDER[group] == math.prod(planar[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", repeated([resnet, all_conv]), ids=["resnet", "all_conv"])
 def test_gradients_reach_every_parameter(make):
     model = make(activation=jnp.tanh)

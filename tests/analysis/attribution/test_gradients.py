@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from cnnjax import InputError, ops
 from cnnjax.analysis import integrated_gradients, project, saliency, smooth_grad, strength
 from tests.references.frameworks import BIAS, HEAD, KERNEL, every_framework
+from tests.repeats import repeated
 
 IMAGES = np.random.default_rng(0).random((3, 6, 5, 1)).astype(np.float32)
 
@@ -53,7 +54,7 @@ KERNELS = [
 NETWORK = Partial(network, KERNELS)
 
 
-@pytest.mark.parametrize("rule", ["gradient", "deconvnet", "guided"])
+@pytest.mark.parametrize("rule", repeated(["gradient", "deconvnet", "guided"]))
 def test_rules_are_those_of_projections(rule):
     """A projection's signal is the unit's value, saliency's is 1."""
     found = saliency(NETWORK, IMAGES, "maps", 2, rule=rule, batch_size=2)

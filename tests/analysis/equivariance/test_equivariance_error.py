@@ -82,7 +82,7 @@ def phase_shifted(x, offset):
     return x
 
 
-@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("rank", repeated([1, 2]))
 @given(
     # Two of every stride, padding and fill.
     case=st.sampled_from(

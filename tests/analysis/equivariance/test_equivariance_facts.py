@@ -104,7 +104,7 @@ class TestAdaptivePolyphaseSampling:
         for offset in [(0, 1), (3, -2), (-5, 7)]:
             assert logits_error(f, x, Shift(offset, fill="circular")) < tolerance, offset
 
-    @pytest.mark.parametrize(("side", "padding"), [(10, "circular"), (8, "same")])
+    @pytest.mark.parametrize(("side", "padding"), repeated([(10, "circular"), (8, "same")]))
     def test_is_not_otherwise(self, side, padding):
         x = images(side)
         f = network(x, padding=padding, downsample="polyphase", factors=(2, 2))

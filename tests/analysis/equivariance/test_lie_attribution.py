@@ -162,7 +162,7 @@ def test_a_computation_done_twice_is_two():
     np.testing.assert_allclose(found["b"].share, 1)
 
 
-@pytest.mark.parametrize("culprit", ["stride", "zeros", "aliasing", None])
+@pytest.mark.parametrize("culprit", repeated(["stride", "zeros", "aliasing", None], quick=2))
 def test_who_breaks_translation(culprit):
     def f(x):
         one = ops.conv(x, kernel(3, 3, 1, 2), padding="circular")
@@ -217,6 +217,7 @@ def test_frameworks(make):
     assert list(found)[-1] == "0"
 
 
+@pytest.mark.slow
 def test_a_model():
     model = models.ResNet(num_classes=3, widths=(2, 4), depth=1, dtype=jnp.float64, downsample="blur")
     x = noise(1, 8, 8, 1)

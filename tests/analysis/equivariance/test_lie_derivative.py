@@ -72,7 +72,7 @@ def test_shifted_by_the_fourier_phase(generator):
         np.testing.assert_allclose(a, b, atol=1e-7)
 
 
-@pytest.mark.parametrize(("generator", "fill"), [("rotation", "zero"), ("scale", "reflect")])
+@pytest.mark.parametrize(("generator", "fill"), repeated([("rotation", "zero"), ("scale", "reflect")]))
 def test_turned_and_zoomed_by_cubic_convolution(generator, fill):
     x = jnp.asarray(noise(2, 8, 8, 2))
 

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from cnnjax import InputError, analysis, models, ops
+from tests.repeats import repeated
 
 
 def images(side, batch=1):
@@ -134,12 +135,14 @@ def test_published_rows(network, rows):
 
 @pytest.mark.parametrize(
     ("depths", "block", "row"),
-    [
-        ((2, 2, 2, 2), basic, (435, 32, 217)),
-        ((3, 4, 6, 3), basic, (899, 32, 449)),
-        ((3, 4, 6, 3), bottleneck_v1_5, (427, 32, 213)),
-        ((3, 4, 6, 3), bottleneck_v1, (483, 32, 241)),
-    ],
+    repeated(
+        [
+            ((2, 2, 2, 2), basic, (435, 32, 217)),
+            ((3, 4, 6, 3), basic, (899, 32, 449)),
+            ((3, 4, 6, 3), bottleneck_v1_5, (427, 32, 213)),
+            ((3, 4, 6, 3), bottleneck_v1, (483, 32, 241)),
+        ]
+    ),
 )
 def test_imagenet_resnets(depths, block, row):
     field = analysis.receptive_field(functools.partial(resnet, depths=depths, block=block), images(224))
@@ -164,7 +167,7 @@ def cifar_resnet(x, depth):
 
 @pytest.mark.parametrize(
     ("depth", "row"),
-    [(3, (81, 4, 40)), (5, (137, 4, 68)), (7, (193, 4, 96)), (9, (249, 4, 124)), (18, (501, 4, 250))],
+    repeated([(3, (81, 4, 40)), (5, (137, 4, 68)), (7, (193, 4, 96)), (9, (249, 4, 124)), (18, (501, 4, 250))]),
 )
 def test_cifar_resnets(depth, row):
     assert rule(analysis.receptive_field(functools.partial(cifar_resnet, depth=depth), images(32))) == row

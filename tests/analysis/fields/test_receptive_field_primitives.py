@@ -177,7 +177,7 @@ def check(f, *, equal):
     return field
 
 
-@pytest.mark.parametrize("name", FOLLOWED)
+@pytest.mark.parametrize("name", repeated(FOLLOWED, quick=20))
 def test_primitives_that_keep_the_axis(name):
     f, row = FOLLOWED[name]
     field = field_of(f)

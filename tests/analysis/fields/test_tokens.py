@@ -132,6 +132,7 @@ def test_edits_of_the_map_are_edits_of_the_tokens():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_analyses_take_the_maps():
     f = token_maps(Partial(transformer))
     fields = receptive_field(f, IMAGES)[1]

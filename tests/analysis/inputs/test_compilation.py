@@ -8,6 +8,7 @@ from jax.tree_util import Partial
 
 from cnnjax import analysis, ops
 from cnnjax.analysis.inputs.compilation import compiled, evaluation
+from tests.repeats import repeated
 
 IMAGES = np.random.default_rng(0).random((2, 6, 6, 1)).astype(np.float32)
 KERNELS = np.random.default_rng(1).normal(size=(2, 3, 3, 1, 2)).astype(np.float32)
@@ -26,7 +27,7 @@ MEASURES = {
 }
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+@pytest.mark.parametrize("measure", repeated(MEASURES.values(), quick=4), ids=MEASURES)
 def test_the_second_network_is_traced_for_its_shapes_only(measure):
     traced = []
 

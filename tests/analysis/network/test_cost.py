@@ -190,6 +190,7 @@ def test_resnets_have_the_published_cost(name, parameters, gmac):
     assert round(found.multiply_adds / 1e9, 2) == gmac
 
 
+@pytest.mark.slow
 def test_a_vision_transformer_costs_its_products():
     model = models.vit_tiny(num_classes=1000, patch_size=16)
     found = cost(model.apply, *abstract(model, 224))

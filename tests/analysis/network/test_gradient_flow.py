@@ -121,7 +121,7 @@ def linear_loss(weights, x):
     return x @ LAST, activations
 
 
-@pytest.mark.parametrize("gain", [0.1, 1.0, 8.0])
+@pytest.mark.parametrize("gain", repeated([0.1, 1.0, 8.0]))
 def test_a_deep_linear_network_loses_or_gains_a_factor_in_each_layer(gain):
     """`h_l = gain · Q h_{l−1}`: `‖∂/∂h_l‖ = gain^(L−l) ‖v‖`, and every weight's is `gain^(L−1) ‖x‖ ‖v‖`.
 
@@ -172,7 +172,7 @@ def test_the_order_is_that_of_computation_where_the_names_have_another():
     assert list(flow.layers) == list(flow.activations) == [f"block{number}" for number in reversed(range(12))]
 
 
-@pytest.mark.parametrize("norm_name", ["none", "batch"])
+@pytest.mark.parametrize("norm_name", repeated(["none", "batch"]))
 def test_a_linen_model_against_jax_grad(norm_name):
     model = models.ResNet(num_classes=3, widths=(2,), depth=1, norm=norm_name)
     images, labels = jnp.asarray(RANDOM.uniform(size=(2, 4, 4, 1)), jnp.float32), jnp.asarray([0, 2])

@@ -103,7 +103,7 @@ def cosine(a, b):
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
-@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("chain", repeated(CHAINS))
 def test_the_same_layer_by_layer(chain):
     layers = CHAINS[chain]
     found, expected = projected(chain), deconvnet(layers, IMAGE)

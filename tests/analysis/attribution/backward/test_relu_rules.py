@@ -233,7 +233,7 @@ def behind_a_matrix(f):
     return lambda x: jax.nn.relu(f(x @ A) + 1)
 
 
-@pytest.mark.parametrize(("name", "f"), [*OTHERS.items(), *(("max", f) for f in FURTHER)])
+@pytest.mark.parametrize(("name", "f"), repeated([*OTHERS.items(), *(("max", f) for f in FURTHER)], quick=6))
 def test_other_activations_are_named_and_refused(name, f):
     g = behind_a_matrix(f)
     report = rectifiers(g, X)

@@ -120,11 +120,13 @@ def test_the_same_as_over_whole_maps(name, several, rules):
 
 @pytest.mark.parametrize(
     ("model", "layer"),
-    [
-        (models.alexnet_one_tower(num_classes=2, dense_widths=(2, 2), widths=(2,) * 5), "conv5"),
-        (models.resnet20(num_classes=2, widths=(2, 2, 2), depth=1), "stage3_block1"),
-        (models.AllConv(num_classes=2), "stage2_conv1"),
-    ],
+    repeated(
+        [
+            (models.alexnet_one_tower(num_classes=2, dense_widths=(2, 2), widths=(2,) * 5), "conv5"),
+            (models.resnet20(num_classes=2, widths=(2, 2, 2), depth=1), "stage3_block1"),
+            (models.AllConv(num_classes=2), "stage2_conv1"),
+        ]
+    ),
 )
 def test_networks_that_it_is_for(model, layer):
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
