@@ -37,8 +37,10 @@ Equivariance (`equivariance`): what moves along.
 - `equivariance_error`: per activation `‖f(T x) − T f(x)‖ / ‖T f(x)‖`
 - `assert_equivariant`: AssertionError where that is above a tolerance, for tests of networks
 - `shift_terms`, `check_shift_terms`: the error under a shift as `ShiftTerms`: aliasing, border and content
+- `fitted_map_error`: the same up to a linear map of the channels, which is fitted
 - `lie_derivative`: per activation `d/dt T₋ₜ f(Tₜ x)` at t = 0
-- `local_equivariance_error`: its size, a `LocalError`
+- `local_equivariance_error`: its size over that of the activation, a `LocalError`
+- `lie_terms`: the same as `LieTerms`: what the function makes of it, and what the border adds
 - `lie_attribution`: what each layer adds to it, a `LieContribution`
 
 Attribution (`attribution`): which pixels have to do with a unit. Maps of images come as an `Attribution`.
@@ -89,8 +91,10 @@ from cnnjax.analysis.attribution.top_activations import TopActivations, top_acti
 from cnnjax.analysis.attribution.unit_scores import Attribution
 from cnnjax.analysis.equivariance.assertion import assert_equivariant
 from cnnjax.analysis.equivariance.equivariance_error import equivariance_error
+from cnnjax.analysis.equivariance.fitted_map import fitted_map_error
 from cnnjax.analysis.equivariance.lie_attribution import LieContribution, lie_attribution
 from cnnjax.analysis.equivariance.lie_derivative import LocalError, lie_derivative, local_equivariance_error
+from cnnjax.analysis.equivariance.lie_terms import LieTerms, lie_terms
 from cnnjax.analysis.equivariance.shift_terms import ShiftTerms, check_shift_terms, shift_terms
 from cnnjax.analysis.fields.effective_field import EffectiveField, GaussianFit, effective_receptive_field
 from cnnjax.analysis.fields.influence import influence
@@ -135,6 +139,7 @@ __all__ = [
     "LayerRow",
     "LayerTable",
     "LieContribution",
+    "LieTerms",
     "Linearity",
     "LinearityError",
     "LocalError",
@@ -175,6 +180,7 @@ __all__ = [
     "filter_chroma",
     "filter_orientation",
     "filter_rms",
+    "fitted_map_error",
     "flip_rate",
     "goodfellow_invariance",
     "grad_cam",
@@ -188,6 +194,7 @@ __all__ = [
     "is_linear",
     "lie_attribution",
     "lie_derivative",
+    "lie_terms",
     "linearity_error",
     "local_equivariance_error",
     "normalized_variance",
