@@ -243,7 +243,9 @@ def test_a_function_that_ignores_its_input_is_seen_by_its_variation():
 def test_variation_and_motion_at_the_border_are_these_norms(monkeypatch):
     x = noise(5, 6, 6, 2)
     second = np.asarray(network(x)[1]["second"])
-    motion = np.array(Generator("rotation", "cubic").of_activation(second, Layout("second", (1, 2), (2, 2))))
+    motion = np.array(
+        Generator("rotation", "cubic").of_activation(jnp.asarray(second), Layout("second", (1, 2), (2, 2)))
+    )
     motion[:, 1:-1, 1:-1] = 0
     monkeypatch.setattr(runtime, "evaluation_batch", lambda pixels: 72 // pixels)
     found = local_equivariance_error(network, x, "rotation", resampler="cubic")
