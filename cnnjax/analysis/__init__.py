@@ -7,6 +7,13 @@ array, or any tree of arrays, as a model's `(logits, activations)`. What is "per
 Given as `models.bind(model, variables)`, networks of one architecture share what is compiled. Any other function is
 traced anew by each call, for what it closes over may have changed in between.
 
+Which measure to believe when was tried on functions whose equivariance is known: "Measures" in experiments/README.md,
+`python -m experiments.measures`. In short: of what moves between pixels the Lie derivative over the size of the maps
+(`local_equivariance_error(...).relative`) with room around the picture, or else its own term (`lie_terms`); of whole
+pixels, quarter turns and mirror images, `equivariance_error`; of channels that turn into each other,
+`fitted_map_error`; of answers, `consistency`, which does not tell equivariance. All find nothing wrong with a function
+that ignores its input, except those that divide by how much it varies.
+
 Fields (`fields`): which pixels a unit reads.
 
 - `receptive_field`: per activation the exact `ReceptiveField`, size, stride and padding, read off the program

@@ -41,7 +41,7 @@ def orbit(family: Family) -> analysis.Orbit:
     What a function makes of them is then compiled once, not once for each way of moving.
     """
     members: Int[np.ndarray, " members"] = np.arange(1, 1 + len(FAMILIES[family].members))
-    return analysis.Orbit(family, members, np.int64(0), _taken, "as the family's", ())
+    return analysis.Orbit(family, members, np.asarray(0), _taken, "as the family's", ())
 
 
 def stacked(images: Float[np.ndarray, "batch side side 1"]) -> dict[Family, Float[np.ndarray, "batch side side slots"]]:
