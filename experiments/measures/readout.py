@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, Int
 
 POWERS = 4
 _RIDGE = 1e-3
+_ROUNDING = 1e-5
+"""Of a moment, over that of absolute values."""
 
 
 def features(maps: Float[Array, "batch side side channels"]) -> Float[Array, "batch features"]:
@@ -23,9 +25,11 @@ def fitted(f: Partial, images: np.ndarray, labels: Int[np.ndarray, " images"], c
 
     The map is fitted to the images by least squares, with a little ridge.
     """
-    raw = np.asarray(_moments(f.func)(f.args, jnp.asarray(images)), np.float64)
+    maps = f(jnp.asarray(images))
+    raw, size = (np.asarray(features(a), np.float64) for a in (maps, jnp.abs(maps)))
     mean, deviation = raw.mean(0), raw.std(0)
-    deviation = np.where(deviation > 1e-6 * np.abs(raw).max(0), deviation, np.inf)  # a constant tells nothing
+    # A moment that is 0 by symmetry, as the mean behind a band pass, differs by rounding only: it tells nothing.
+    deviation = np.where(deviation > _ROUNDING * size.mean(0), deviation, np.inf)
     x = np.concatenate([(raw - mean) / deviation, np.ones((len(raw), 1))], 1)
     target = np.eye(classes)[labels]
     weights = np.linalg.solve(x.T @ x + _RIDGE * len(x) * np.eye(x.shape[1]), x.T @ target)
@@ -36,11 +40,6 @@ def fitted(f: Partial, images: np.ndarray, labels: Int[np.ndarray, " images"], c
 
 
 # One function for each that is read out, so that what is compiled for it is found again.
-
-
-@functools.cache
-def _moments(apply: Callable[..., Array]) -> Callable[[Any, Array], Array]:
-    return lambda args, x: features(apply(*args, x))
 
 
 @functools.cache
