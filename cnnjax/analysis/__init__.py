@@ -7,6 +7,13 @@ array, or any tree of arrays, as a model's `(logits, activations)`. What is "per
 Given as `models.bind(model, variables)`, networks of one architecture share what is compiled. Any other function is
 traced anew by each call, for what it closes over may have changed in between.
 
+Which measure to believe when was tried on functions whose equivariance is known: "Measures" in experiments/README.md,
+`python -m experiments.measures`. In short: of what moves between pixels the Lie derivative over the size of the maps
+(`local_equivariance_error(...).relative`) with room around the picture, or else its own term (`lie_terms`); of whole
+pixels, quarter turns and mirror images, `equivariance_error`; of channels that turn into each other,
+`fitted_map_error`; of answers, `consistency`, which does not tell equivariance. All find nothing wrong with a function
+that ignores its input, except those that divide by how much it varies.
+
 Fields (`fields`): which pixels a unit reads.
 
 - `receptive_field`: per activation the exact `ReceptiveField`, size, stride and padding, read off the program
@@ -37,8 +44,10 @@ Equivariance (`equivariance`): what moves along.
 - `equivariance_error`: per activation `‖f(T x) − T f(x)‖ / ‖T f(x)‖`
 - `assert_equivariant`: AssertionError where that is above a tolerance, for tests of networks
 - `shift_terms`, `check_shift_terms`: the error under a shift as `ShiftTerms`: aliasing, border and content
+- `fitted_map_error`: the same up to a linear map of the channels, which is fitted
 - `lie_derivative`: per activation `d/dt T₋ₜ f(Tₜ x)` at t = 0
-- `local_equivariance_error`: its size, a `LocalError`
+- `local_equivariance_error`: its size over that of the activation, a `LocalError`
+- `lie_terms`: the same as `LieTerms`: what the function makes of it, and what the border adds
 - `lie_attribution`: what each layer adds to it, a `LieContribution`
 
 Attribution (`attribution`): which pixels have to do with a unit. Maps of images come as an `Attribution`.
@@ -89,8 +98,10 @@ from cnnjax.analysis.attribution.top_activations import TopActivations, top_acti
 from cnnjax.analysis.attribution.unit_scores import Attribution
 from cnnjax.analysis.equivariance.assertion import assert_equivariant
 from cnnjax.analysis.equivariance.equivariance_error import equivariance_error
+from cnnjax.analysis.equivariance.fitted_map import fitted_map_error
 from cnnjax.analysis.equivariance.lie_attribution import LieContribution, lie_attribution
 from cnnjax.analysis.equivariance.lie_derivative import LocalError, lie_derivative, local_equivariance_error
+from cnnjax.analysis.equivariance.lie_terms import LieTerms, lie_terms
 from cnnjax.analysis.equivariance.shift_terms import ShiftTerms, check_shift_terms, shift_terms
 from cnnjax.analysis.fields.effective_field import EffectiveField, GaussianFit, effective_receptive_field
 from cnnjax.analysis.fields.influence import influence
@@ -135,6 +146,7 @@ __all__ = [
     "LayerRow",
     "LayerTable",
     "LieContribution",
+    "LieTerms",
     "Linearity",
     "LinearityError",
     "LocalError",
@@ -175,6 +187,7 @@ __all__ = [
     "filter_chroma",
     "filter_orientation",
     "filter_rms",
+    "fitted_map_error",
     "flip_rate",
     "goodfellow_invariance",
     "grad_cam",
@@ -188,6 +201,7 @@ __all__ = [
     "is_linear",
     "lie_attribution",
     "lie_derivative",
+    "lie_terms",
     "linearity_error",
     "local_equivariance_error",
     "normalized_variance",

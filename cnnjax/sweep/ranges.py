@@ -37,6 +37,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     **dict.fromkeys(("images", "test_images", "train_images", "probe_images"), (1, 10**8)),
     **dict.fromkeys(("terms_images", "check_images", "layer_images", "top", "maps", "k"), (1, 10**6)),
     **dict.fromkeys(("side", "sides"), (0, 2**20)),
+    "canvases": (1, 2**10),
     "moments": (1, 1000),
     "snapshots": (0, 10**6),
     "layers": (2, 1000),

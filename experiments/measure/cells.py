@@ -51,7 +51,9 @@ def lie(subject: Subject, scope: Scope, progress: Progress, layers: Layers) -> V
         errors = analysis.local_equivariance_error(f, images, generator)
         for name in names:
             found[name][f"relative {generator}"] = errors[name].relative
+            found[name][f"border {generator}"] = errors[name].at_border
             found[name][f"LEE {generator}"] = errors[name].lee
+            found[name]["variation"] = errors[name].variation
     for done, generator in enumerate(scope.attributed, start=len(every)):
         progress.advance(done, len(every) + len(scope.attributed), f"attributing the Lie derivative, {generator}")
         for name, part in analysis.lie_attribution(f, images, generator, layer=LOGITS).items():

@@ -83,6 +83,8 @@ def layer_table(found: Found) -> Table:
         row |= {
             "Lie: shift": _number(lie.get("relative translation_x")),
             "Lie: turn": _number(lie.get("relative rotation")),
+            "at border": _number(lie.get("border rotation")),
+            "variation": _number(lie.get("variation")),
             "share: shift": _percent(lie.get("share translation_x")),
             "share: turn": _percent(lie.get("share rotation")),
             "variance: shifts": _of(found.variance, name, "shifts"),
@@ -93,8 +95,10 @@ def layer_table(found: Found) -> Table:
     caption = (
         "r, S: receptive field and stride in pixels; effective: diameter of the disc that holds 95 % of the effective "
         "field. Error under a shift, of which aliasing, border and content. Lie: the derivative over the activation, "
-        "for a pixel and for a radian; share: what the layer adds to that of the logits. Variance: normalised; "
-        "gradient: norm of the loss's. Multiply-adds are in millions for an image."
+        "for a pixel and for a radian; at border: how fast the map turns there, on that scale: where it is not far "
+        "below Lie: turn, that may be of the border; variation: of images about their mean, 0 for a layer that ignores "
+        "them; share: what the layer adds to the derivative of the logits. Variance: normalised; gradient: norm of the "
+        "loss's. Multiply-adds are in millions for an image."
     )
     return Table(rows, "Layers", caption)
 
@@ -106,10 +110,15 @@ def generator_table(found: Found) -> Table:
         if key.startswith("relative "):
             generator = key.removeprefix("relative ")
             shares = sorted(shares_of(found, generator).items(), key=lambda item: -item[1])
-            row = {"generator": generator.replace("_", " "), "derivative / logits": _number(found.lie["logits"][key])}
+            logits = found.lie["logits"]
+            row = {"generator": generator.replace("_", " "), "derivative / logits": _number(logits[key])}
+            row["at border"] = _number(logits.get(f"border {generator}"))
             texts = [*(f"{name}: {_percent(share)}" for name, share in shares), *["–"] * len(PLACES)]
             rows.append(row | dict(zip(PLACES, texts, strict=False)))
-    caption = "For a pixel, a radian, a factor of e, a unit of brightness. Shares of the layers add up to 100 %."
+    caption = (
+        "For a pixel, a radian, a factor of e, a unit of brightness. At border: how fast the images move there, over "
+        "their size; the larger, the more of the derivative may be of the border. Shares of the layers add up to 100 %."
+    )
     return Table(rows, "Lie derivatives of the logits", caption)
 
 

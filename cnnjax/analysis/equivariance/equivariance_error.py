@@ -33,8 +33,9 @@ def equivariance_error(f: Callable[[jax.Array], Any], images: Images, transform:
     see `layouts`. On what has no spatial axes, logits or pooled features, T does nothing: there the number is the error
     of invariance.
 
-    0 is exact equivariance; 1 and above are errors as large as the activation. inf: T f(x) is 0 everywhere, f(T x) is
-    not; nan: both are, a dead layer.
+    0 is exact equivariance, and so it is for a function that ignores its input (the `variation` of
+    `local_equivariance_error` tells); 1 and above are errors as large as the activation. inf: T f(x) is 0 everywhere,
+    f(T x) is not; nan: both are, a dead layer.
 
     `f` is any JAX function of images (batch, height, width, channels) or signals (batch, length, channels), a Flax or
     Equinox model with its parameters bound; given by `models.bind` it is compiled once for all transforms. All images

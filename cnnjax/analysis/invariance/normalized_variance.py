@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from cnnjax.analysis.inputs.images import Images
+from cnnjax.analysis.inputs.moments import Moments
 from cnnjax.analysis.inputs.norms import scale_of
-from cnnjax.analysis.invariance.moments import Moments
 from cnnjax.analysis.invariance.orbit_activations import Leaves, OrbitActivations
 from cnnjax.analysis.transforms.orbits import Orbit
 from cnnjax.door import checked

@@ -16,6 +16,7 @@ from cnnjax.analysis import (
     lie_derivative,
     local_equivariance_error,
 )
+from cnnjax.analysis.fields.layout import Layout
 from tests.references.frameworks import every_framework, plain
 from tests.repeats import repeated
 
@@ -229,6 +230,34 @@ def test_a_dead_layer_has_no_relative_error():
     error = local_equivariance_error(lambda x: x * 0, noise(1, 4, 4, 1), "rotation")
     assert error.lee == 0
     assert math.isnan(error.relative)
+    assert math.isnan(error.variation)
+
+
+def test_a_function_that_ignores_its_input_is_seen_by_its_variation():
+    x = noise(3, 4, 4, 1)
+    constant = local_equivariance_error(lambda x: x * 0 + 0.7, x, "rotation")
+    assert (constant.relative, constant.variation) == (0, 0)
+    assert math.isnan(local_equivariance_error(lambda x: x, x[:1], "rotation").variation)
+
+
+def test_variation_and_motion_at_the_border_are_these_norms(monkeypatch):
+    x = noise(5, 6, 6, 2)
+    second = np.asarray(network(x)[1]["second"])
+    motion = np.array(
+        Generator("rotation", "cubic").of_activation(jnp.asarray(second), Layout("second", (1, 2), (2, 2)))
+    )
+    motion[:, 1:-1, 1:-1] = 0
+    monkeypatch.setattr(runtime, "evaluation_batch", lambda pixels: 72 // pixels)
+    found = local_equivariance_error(network, x, "rotation", resampler="cubic")
+    error = found[1]["second"]
+    np.testing.assert_allclose(error.at_border, np.linalg.norm(motion) / np.linalg.norm(second), rtol=1e-10)
+    deviation = np.linalg.norm(second - second.mean(0)) / np.linalg.norm(second)
+    np.testing.assert_allclose(error.variation, deviation, rtol=1e-10)
+
+    # Of what is no map, the motion of the images.
+    motion = of_images(x, "rotation", "cubic").copy()
+    motion[:, 1:-1, 1:-1] = 0
+    np.testing.assert_allclose(found[0].at_border, np.linalg.norm(motion) / np.linalg.norm(x), rtol=1e-10)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnjax.analysis.invariance.moments import Moments
+from cnnjax.analysis.inputs.moments import Moments
 from tests.drawn_cases import drawn_cases
 
 
