@@ -58,16 +58,17 @@ def write(of: Sweep, kinds: Mapping[str, str], errors: Mapping[str, np.ndarray])
     assert protocol is not None
     tested, turned = len(dataset.test.labels), min(protocol.images, len(dataset.test.labels))
     about = (
-        f"Published: Cohen & Welling 2016, table 1. Consistency: the share of turns that leave the answer alone, of the "
-        f"first {turned:,} of {tested:,} test images, under quarter turns and under the other multiples of "
-        f"{protocol.rotation_step:g}°; protocol {analysis.PROTOCOL}. {dataset.note}."
+        "Published: Cohen & Welling 2016, table 1, of MNIST-rot. Consistency: the share of turns that leave the answer "
+        f"alone, of the first {turned:,} of {tested:,} test images, under quarter turns and under the other multiples "
+        f"of {protocol.rotation_step:g}°; protocol {analysis.PROTOCOL}. {dataset.note}."
     )
     rows = [_row(of, kinds[cell], cell, columns[cell], errors[cell]) for cell in done]
     tables = [Table(rows, "Errors and consistencies, in percent", about, percent=True, digits=2)]
     if pairs and of.seeds > 1:
         caption = (
-            "Test errors in percentage points, of the same images and seed by seed; over images: how far the difference "
-            "would move with other test images. p: that of the paired t test over seeds, by Holm's method for all rows."
+            "Test errors in percentage points, of the same images and seed by seed; over images: how far the "
+            "difference would move with other test images. p: that of the paired t test over seeds, by Holm's method "
+            "for all rows."
         )
         differences = _differences(pairs, kinds, columns)
         tables.append(Table(differences, "What sets one network apart from another", caption, percent=True, digits=2))

@@ -40,9 +40,9 @@ def turned_dataset(dataset: Dataset, parts: tuple[int, int, int], tested: Part) 
     ]
     mean, std = channel_statistics(splits[0].images)
     note = (
-        f"{dataset.note.rstrip('.')}; all of these in one order, {training:,} + {validation:,} + {test:,} of them each "
-        f"turned by a random angle (bilinear): the {tested} part is tested on, what comes before it is trained on. Made "
-        "here, so not the file of Larochelle et al. (2007)"
+        f"{dataset.note.rstrip('.')}; all of these in one order, {training:,} + {validation:,} + {test:,} of them, "
+        f"each turned by a random angle (bilinear): the {tested} part is tested on, what comes before it is trained "
+        "on. Made here, so not the file of Larochelle et al. (2007)"
     )
     return dataclasses.replace(dataset, train=splits[0], test=splits[1], mean=mean, std=std, margin=0, note=note)
 

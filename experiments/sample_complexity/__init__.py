@@ -34,10 +34,10 @@ from cnnjax.sweep.ranges import check_memory, check_named, check_ranges
 from experiments.sample_complexity import report
 from experiments.sample_complexity.networks import Kind
 from experiments.sample_complexity.report import Measured
-from experiments.sample_complexity.search import Search, choose_threshold, images_needed
+from experiments.sample_complexity.search import Search, all_needed, choose_threshold
 from experiments.sample_complexity.task import Task, linear_floor
 
-TAKES = "about four minutes on two cores"
+TAKES = "about two minutes of processor time"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +102,7 @@ def _measure(directory: RunDirectory, config: Config, kind: Kind, task: Task, pr
         if threshold is None:
             nothing = np.full(config.repetitions, np.nan)
             return {"images": nothing, "training_error": nothing, "threshold": np.array(np.nan)}
-        needs = []
-        for repetition in range(config.repetitions):
-            needs.append(images_needed(repetition, kind, task, search, threshold))
-            progress.advance(repetition + 1, config.repetitions, f"{needs[-1].images:.0f} images")
+        needs = all_needed(range(config.repetitions), kind, task, search, threshold, progress=progress.advance)
         images, errors = np.array(needs).T
         return {"images": images, "training_error": errors, "threshold": np.array(threshold)}
 

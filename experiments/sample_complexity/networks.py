@@ -42,7 +42,7 @@ def draw_weights(random: np.random.Generator, kind: Kind, patches: int, dimensio
 
 
 def scores(kind: Kind, weights: np.ndarray, images: np.ndarray, threshold: float) -> np.ndarray:
-    """f of images (n, k, d), (n,); its sign is the answer. `threshold` is β."""
+    """Score images (n, k, d) by f, (n,), whose sign is the answer. `threshold` is β."""
     z = _units(kind, weights, images)
     return (np.sign(z) * np.maximum(np.abs(z) - threshold * _lengths(weights), 0)).sum(1)
 
@@ -88,7 +88,7 @@ def _lengths(weights: np.ndarray) -> np.ndarray:
 
 
 def _units(kind: Kind, weights: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """z of images (n, k, d), (n, k)."""
+    """What the units see of images (n, k, d), z, (n, k)."""
     match kind:
         case "cnn":
             return images @ weights

@@ -9,6 +9,7 @@ import numpy as np
 from cnnjax.figures import save
 from cnnjax.runs import RunDirectory, Table, show_tables
 from cnnjax.stats import Interval, over_seeds
+from cnnjax.stats.intervals import describe_methods, method_over_seeds
 from experiments.sample_complexity.figures import needs_figure
 
 if TYPE_CHECKING:
@@ -67,25 +68,31 @@ def write(run: RunDirectory, config: "Config", found: Sequence[Measured]) -> Non
     slopes = {(kind, axis.name): exponent(along(found, kind, axis), axis) for kind in config.networks for axis in axes}
     rows = [_slope(kind, axis, slopes[kind, axis.name], found) for kind in config.networks for axis in axes]
     run.write_table("exponents", pd.DataFrame(rows))
+    method = describe_methods([method_over_seeds(config.repetitions)])
     about = (
         f"Images to an error of {100 * config.target:g} % on {config.test_images:,} others; σ = {config.noise:g}. "
-        f"Geometric mean of n = {config.repetitions} repetitions, with its 95 % bootstrap interval"
-        f"{' (t below n = 5)' * (config.repetitions < 5)}. Thresholds were chosen by {config.pilots} other repetitions."
+        f"Geometric mean of n = {config.repetitions} repetitions and, in brackets, its 95 % {method} interval. "
+        f"Thresholds were chosen by other repetitions ({config.pilots} for each)."
     )
     tables = [
         Table(_by_size(found, config.networks, axis), f"Images needed, by {axis.name} ({_other(axis)})", about)
         for axis in axes
     ]
-    if times := _savings(found, axes):
-        caption = "Ratios of the same repetitions; geometric mean and its interval."
+    if times := _savings(found):
+        caption = (
+            "LCN / CNN: what sharing saves; FCN / LCN: what locality saves. Of the same repetitions; geometric mean "
+            "and its interval."
+        )
         tables.append(Table(times, "How many times as many images", caption))
     caption = (
         "Slope of the logarithm of images against that of k or d, over the sizes at which every repetition reached the "
-        "error. Theory: the same slope of the bound, which is up to constants and logarithms."
+        "error; a seed is a repetition. Theory: the same slope of the bound, which is up to constants and logarithms."
     )
     tables.append(Table(_exponents(config.networks, axes, slopes, found), "Exponents", caption, digits=2))
-    show_tables(run, tables, notes=_notes(found, config))
-    save(needs_figure(found, axes, slopes, NAMES, target=config.target, noise=config.noise), run.figures / "needs.png")
+    show_tables(run, tables, notes=_notes(found, axes, config))
+    bounds = {kind: function for kind, ((_, function), *_) in THEORY.items()}
+    figure = needs_figure(found, axes, slopes, NAMES, bounds, target=config.target, noise=config.noise)
+    save(figure, run.figures / "needs.png")
 
 
 def along(found: Sequence[Measured], kind: str, axis: Axis) -> list[Measured]:
@@ -177,19 +184,18 @@ def _other(axis: Axis) -> str:
     return f"{'d' if axis.name == 'k' else 'k'} = {axis.at}"
 
 
-def _savings(found: Sequence[Measured], axes: Sequence[Axis]) -> list[dict[str, str]]:
-    """Ratios of LCN to CNN (what sharing saves) and of FCN to LCN (what locality saves), by size."""
+def _savings(found: Sequence[Measured]) -> list[dict[str, str]]:
+    """Ratios of LCN to CNN (what sharing saves) and of FCN to LCN (what locality saves): a row for each size."""
     of: Mapping[tuple[str, int, int], Measured] = {(one.kind, one.patches, one.dimension): one for one in found}
     rows = []
-    for title, more, fewer in (("LCN / CNN: sharing", "lcn", "cnn"), ("FCN / LCN: locality", "fcn", "lcn")):
-        row = {"ratio": title}
-        for k, d in sorted({(one.patches, one.dimension) for one in found}):
+    for k, d in sorted({(one.patches, one.dimension) for one in found}):
+        row = {"k": f"{k}", "d": f"{d}"}
+        for title, more, fewer in (("LCN / CNN", "lcn", "cnn"), ("FCN / LCN", "fcn", "lcn")):
             pair = [of.get((kind, k, d)) for kind in (more, fewer)]
             both = [one.images for one in pair if one is not None and one.reached]
-            row[f"k = {k}, d = {d}"] = _ends(geometric(both[0] / both[1])) if len(both) == 2 else "–"
-        if any(text != "–" for name, text in row.items() if name != "ratio"):
-            rows.append(row)
-    return rows
+            row[title] = _ends(geometric(both[0] / both[1])) if len(both) == 2 else "–"
+        rows.append(row)
+    return rows if any({row["LCN / CNN"], row["FCN / LCN"]} - {"–"} for row in rows) else []
 
 
 def _slope(kind: str, axis: Axis, found: Interval | None, measured: Sequence[Measured]) -> dict[str, Any]:
@@ -217,19 +223,20 @@ def _exponents(
     return rows
 
 
-def _notes(found: Sequence[Measured], config: "Config") -> list[str]:
+def _notes(found: Sequence[Measured], axes: Sequence[Axis], config: "Config") -> list[str]:
     reached = [one for one in found if one.reached]
     notes = []
     if reached:
         worst = max(reached, key=lambda one: one.training_error.mean())
+        mean, most = (100 * np.mean([one.training_error.mean() for one in some]) for some in (reached, [worst]))
         notes.append(
-            f"Networks that reached the error had {100 * np.mean([one.training_error.mean() for one in reached]):.1f} % "
-            f"of their training images wrong in the mean over sizes, {100 * worst.training_error.mean():.1f} % at the "
-            f"most ({NAMES[worst.kind]}, k = {worst.patches}, d = {worst.dimension})."
+            f"Networks that reached the error had {mean:.1f} % of their training images wrong in the mean over sizes, "
+            f"{most:.1f} % at the most ({NAMES[worst.kind]}, k = {worst.patches}, d = {worst.dimension})."
         )
     for kind in config.networks:
-        chosen = [f"{one.threshold:g} at k = {one.patches}, d = {one.dimension}" for one in reached if one.kind == kind]
-        notes.append(f"Thresholds of {NAMES[kind]}, in units of σ √(log k): {'; '.join(chosen) or 'none'}.")
+        chosen = [(axis.name, [f"{one.threshold:g}" for one in along(found, kind, axis)]) for axis in axes]
+        texts = [f"{', '.join(values) or 'none'} along {name}" for name, values in chosen]
+        notes.append(f"Thresholds of {NAMES[kind]}, in units of σ √(log k): {'; '.join(texts)}.")
     for one in (one for one in found if not one.reached):
         missed = int(np.isnan(one.images).sum())
         who = (

@@ -2,15 +2,17 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from cnnjax.reporting import Report, silent
 from experiments.sample_complexity.networks import Kind, Recipe, scores, train
 from experiments.sample_complexity.task import Task, draw_images, draw_signal, linear_floor
-
-FEWEST = 2
 
 STEP = 2**0.5
 """By what the number of images grows from one training to the next."""
@@ -56,7 +58,8 @@ def choose_threshold(kind: Kind, task: Task, search: Search, thresholds: Sequenc
         needs = []
         for pilot in range(pilots):
             limited = dataclasses.replace(search, most=math.ceil(fewest[pilot]))
-            need = images_needed(PILOT_SEED + pilot, kind, task, limited, threshold).images
+            (found,) = all_needed([PILOT_SEED + pilot], kind, task, limited, threshold)
+            need = found.images
             if math.isnan(need):
                 # Not by one pilot's luck: it counts as what it is known to exceed.
                 if best is None:
@@ -70,6 +73,26 @@ def choose_threshold(kind: Kind, task: Task, search: Search, thresholds: Sequenc
             best = (total, threshold)
         fewest = [min(pair) for pair in zip(fewest, needs, strict=True)]
     return None if best is None else best[1]
+
+
+def all_needed(
+    seeds: Sequence[int], kind: Kind, task: Task, search: Search, threshold: float, *, progress: Report = silent
+) -> list[Need]:
+    """`images_needed` of each seed, as many at the same time as there are cores.
+
+    Each has one thread for its products: with two for each, which wait busily for one another, a need took 9 times as
+    much of two cores beside other work.
+    """
+    needs: list[Need] = []
+    with threadpool_limits(1, user_api="blas"):
+        pool = ThreadPoolExecutor(min(len(seeds), os.cpu_count() or 1))
+        try:
+            for need in pool.map(lambda seed: images_needed(seed, kind, task, search, threshold), seeds):
+                needs.append(need)
+                progress(len(needs), len(seeds), f"{need.images:.0f} images")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return needs
 
 
 def images_needed(seed: int, kind: Kind, task: Task, search: Search, threshold: float) -> Need:
@@ -98,10 +121,11 @@ def images_needed(seed: int, kind: Kind, task: Task, search: Search, threshold: 
 
 
 def counts(most: int) -> Iterator[int]:
-    """2, 3, 4, 6, 8, 11, ... up to `most`: two steps to a doubling."""
+    """1, 2, 3, 4, 6, 8, 11, ... up to `most`: two steps to a doubling."""
     step = 0
-    while (count := round(FEWEST * STEP**step)) <= most:
-        yield count
+    while (count := round(STEP**step)) <= most:
+        if step != 1:  # which rounds to 1 again
+            yield count
         step += 1
 
 
