@@ -80,7 +80,7 @@ def run(config: Config) -> Path:
     """Measure every need, print the tables, write them and the figure, and return the run directory."""
     _check(config)
     with open_run("sample_complexity", config, out=config.out) as directory:
-        cells = [(kind, task) for kind in config.networks for task in tasks(config)]
+        cells: list[tuple[Kind, Task]] = [(kind, task) for kind in config.networks for task in tasks(config)]
         with Progress(len(cells)) as progress:
             found = [_measure(directory, config, kind, task, progress) for kind, task in cells]
         report.write(directory, config, found)

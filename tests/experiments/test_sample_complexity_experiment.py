@@ -131,7 +131,8 @@ def test_each_network_is_one_of_the_next():
     random = np.random.default_rng(3)
     images, filters = random.standard_normal((6, 3, 4)), random.standard_normal((3, 4))
     shared = np.stack([filters[0]] * 3)
-    cnn, lcn = (networks.scores(kind, w, images, 0.2) for kind, w in (("cnn", filters[0]), ("lcn", shared)))
+    cnn = networks.scores("cnn", filters[0], images, 0.2)
+    lcn = networks.scores("lcn", shared, images, 0.2)
     np.testing.assert_allclose(lcn, cnn)
     whole = np.zeros((3, 3, 4))
     whole[range(3), range(3)] = filters
@@ -181,6 +182,7 @@ def test_the_exponent_of_a_power_law_is_its_power():
     needs = [Measured("lcn", k, 8, factor * k**power, np.zeros(6), 1.0) for k in (4, 16, 8)]
     missed = Measured("lcn", 32, 8, np.full(6, np.nan), np.zeros(6), math.nan)
     found = report.exponent(report.along([*needs, missed], "lcn", K_AXIS), K_AXIS)
+    assert found is not None
     assert found.mean == pytest.approx(power.mean())
     assert found.low < power.mean() < found.high
     assert report.exponent(needs[:1], K_AXIS) is None
