@@ -117,7 +117,7 @@ def run(config: Config) -> Path:
         return directory.path
 
 
-def network(kind: Kind, config: Config, dataset: Dataset) -> nn.Module:
+def build_network(kind: Kind, config: Config, dataset: Dataset) -> nn.Module:
     """The network of that kind; raises `InputError` where it cannot take the images."""
     fields: dict[str, Any] = {
         "z2": dict(width=config.width, dropout=config.dropout),
@@ -140,7 +140,7 @@ def _plan(cell: Cell[Treatment], config: Config, dataset: Dataset) -> CellPlan:
     kind, train = cell.config.network, config.train
     if kind == "z2":
         train = dataclasses.replace(train, epochs=config.longer * train.passes(len(dataset.train.images)))
-    return CellPlan(cell.name, network(kind, config, dataset), train, Augmentation(rotation=config.rotation))
+    return CellPlan(cell.name, build_network(kind, config, dataset), train, Augmentation(rotation=config.rotation))
 
 
 def _check(config: Config) -> None:

@@ -86,7 +86,7 @@ def test_networks_have_the_parameters_of_the_paper():
     images = jax.ShapeDtypeStruct((1, 28, 28, 1), "float32")
     found = {}
     for kind in ("z2", "p4_pooled", "p4"):
-        model = mnist_rot.network(kind, mnist_rot.PAPER, dataset)
+        model = mnist_rot.build_network(kind, mnist_rot.PAPER, dataset)
         shapes = jax.eval_shape(model.init, jax.random.key(0), images)
         found[kind] = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
     planar = 9 * 20 + 5 * 9 * 20 * 20 + 4 * 4 * 20 * 10  # no kernel of a lifting convolution sees orientations
