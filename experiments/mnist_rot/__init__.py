@@ -44,7 +44,7 @@ from experiments.mnist_rot.network import SevenConvolutions
 from experiments.mnist_rot.report import training_errors
 from experiments.mnist_rot.turned import Part, turned_dataset
 
-TAKES = "about four minutes on two cores"
+TAKES = "about six minutes of processor time"
 
 Kind = Literal["z2", "p4_pooled", "p4"]
 

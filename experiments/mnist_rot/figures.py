@@ -55,5 +55,5 @@ def errors_figure(
     bars = f"bar: {describe_methods([method_over_seeds(seeds)])} interval over {seeds} seeds, small dots" * (seeds > 1)
     beside = "; diamond: published, of MNIST-rot" if published else ""
     notes = [f"Large dot and column: mean; {bars or 'small dot'}: each network{beside}.", note]
-    frame(figure, "Turned digits: pooling over rotations at the end, in every layer, or never", notes, right)
+    frame(figure, "Turned digits: pooling over rotations never, in every layer, or at the end", notes, right)
     return figure
