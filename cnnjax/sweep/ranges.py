@@ -45,6 +45,14 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     "cells": (1, 100),
     "patience": (0, 10**6),
     "trials": (1, 10**6),
+    "parts": (1, 10**8),
+    # A made task: its size and noise, and what is asked of networks.
+    **dict.fromkeys(("patches", "at_patches"), (2, 1000)),
+    **dict.fromkeys(("dimensions", "at_dimension"), (1, 2**13)),
+    **dict.fromkeys(("noise", "thresholds"), (0, 100)),
+    "target": (0, 0.5),
+    "most": (2, 10**6),
+    **dict.fromkeys(("repetitions", "pilots"), (1, 1000)),
 }
 """The least and the most: beyond is nonsense, or more than any machine can do."""
 
