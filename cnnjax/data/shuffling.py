@@ -1,5 +1,6 @@
 """Patches of an image in an order of chance: what is in them stays, where it is goes."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -23,7 +24,7 @@ def shuffle_patches(
     Raises `InputError` for fewer than two patches, and where they do not divide the height and the width evenly.
     """
     rows, columns = (grid, grid) if isinstance(grid, int) else (*grid, 0, 0)[:2]
-    batch, height, width, channels = images.shape
+    _, height, width, _ = images.shape
     if min(rows, columns) < 1 or rows * columns < 2 or (not isinstance(grid, int) and len(grid) != 2):
         raise InputError(f"grid={grid}: give at least two patches, as 2 or as (1, 2), rows and columns")
     if height % rows or width % columns:
@@ -31,6 +32,12 @@ def shuffle_patches(
             f"grid={grid} does not cut images of {height}×{width} pixels evenly: give divisors of both, such as "
             f"({_divisor(height, rows)}, {_divisor(width, columns)})"
         )
+    return _shuffled(key, images, rows, columns)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _shuffled(key: PRNGKeyArray, images: Array, rows: int, columns: int) -> Array:
+    batch, height, width, channels = images.shape
     down, across = height // rows, width // columns
     patches = images.reshape(batch, rows, down, columns, across, channels).swapaxes(2, 3)
     patches = patches.reshape(batch, rows * columns, down, across, channels)

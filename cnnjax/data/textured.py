@@ -77,8 +77,8 @@ def _grating(height: int, width: int, classes: Array, turn: Array, phase: Array)
     """Sines of each class's direction and period, (n, height, width, 1)."""
     angle = jnp.deg2rad(45 * (classes % 4).astype(jnp.float32) + turn)[:, None, None, None]
     period = jnp.asarray(PERIODS)[classes // 4][:, None, None, None]
-    rows = jnp.arange(height, dtype=jnp.float32)[:, None, None]
-    columns = jnp.arange(width, dtype=jnp.float32)[:, None]
+    rows = jnp.arange(height, dtype=jnp.float32)[None, :, None, None]
+    columns = jnp.arange(width, dtype=jnp.float32)[None, None, :, None]
     along = jnp.cos(angle) * columns + jnp.sin(angle) * rows
     return jnp.sin(2 * math.pi * along / period + phase[:, None, None, None])
 

@@ -31,13 +31,13 @@ def rolling_guidance(
     thinner than texture is coarse goes with it. Means over the image are kept only roughly.
 
     x is (batch, height, width, channels); sigma and steps are static, sigma is in pixels and contrast in units of x.
-    Raises InputError for a sigma or contrast that is not positive and finite, and fewer than one step.
+    Raises InputError for a sigma or contrast that is not positive, and fewer than one step.
     Source: Zhang, Shen, Xu & Jia 2014, "Rolling Guidance Filter"; axis by axis as Pham & van Vliet 2005, so that it
     takes 2 (4 sigma + 1) sums for a pixel and not their square.
     """
     for name, value in {"sigma": sigma, "contrast": contrast}.items():
-        if not (math.isfinite(value) and value > 0):
-            raise InputError(f"{name}={value} must be positive and finite.")
+        if value <= 0:
+            raise InputError(f"{name}={value} must be positive.")
     return _rolled(x, float(sigma), float(contrast), steps)
 
 
@@ -67,7 +67,7 @@ def _averaged(x: jax.Array, guide: jax.Array, sigma: float, contrast: float) -> 
     def add(total: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         offset, weight = step
         there = lax.dynamic_slice_in_dim(padded, offset, width, axis=2)
-        apart = jnp.square(there[channels + 1 :] - guide).sum(0)
+        apart = jnp.square(there[channels + 1 :] - guide).sum(0, keepdims=True)
         return total + weight * jnp.exp(-apart / (2 * contrast**2)) * there[: channels + 1], None
 
     places = (jnp.arange(2 * reach + 1), jnp.asarray(near, x.dtype))

@@ -75,7 +75,7 @@ class Config:
     vit: NetworkConfig = dataclasses.field(
         default_factory=lambda: NetworkConfig.of("vit", width=48, depth=2, heads=4, patch_size=8)
     )
-    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(epochs=5, batch_size=32))
+    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(epochs=8, batch_size=32))
     """The recipe of the CNN."""
     train_others: TrainConfig = ADAMW
     """The recipe of the MLP and the ViT."""
