@@ -111,7 +111,9 @@ def comparisons(networks: Sequence[Network], views: Sequence[View]) -> "pd.DataF
 
 def _gone(view: View) -> str:
     """The cue that a view removes, in words."""
-    return " and ".join(NAMES[cue] for cue in WHOLE.left if cue not in view.left)
+    return " and ".join(
+        NAMES[cue] for cue in WHOLE.left if cue not in view.left and (cue, "tone") != ("color", *view.left[-1:])
+    )
 
 
 def comparison_table(frame: "pd.DataFrame") -> Table:

@@ -14,7 +14,7 @@ from cnnjax.data.sources import textured_shapes
 from cnnjax.errors import InputError
 
 CUES = ("shape", "texture", "color")
-NAMES = {"shape": "shape", "texture": "texture", "color": "colour"}
+NAMES = {"shape": "shape", "texture": "texture", "color": "colour", "tone": "tone"}
 SEEDS = {"train": 0, "test": 1}
 BLOCK = 250
 """Images changed at once."""
@@ -98,7 +98,7 @@ WHOLE = View("whole", "as they are", CUES, "whole")
 
 
 def views_of(dataset: Dataset, grids: Sequence[int], scales: Sequence[float]) -> list[View]:
-    """Every view of a dataset: whole, each cue removed at every strength, each alone; grey images have no colour.
+    """Every view of a dataset: whole, each cue removed at every strength, each alone; grey images have tones.
 
     The strength in the middle of `grids` and of `scales` is the main one, and that of views with one cue alone. Shapes
     whose cues are drawn have views drawn without each of them, too. Raises InputError for a grid that does not divide
@@ -112,22 +112,23 @@ def views_of(dataset: Dataset, grids: Sequence[int], scales: Sequence[float]) ->
                 f"grids has {number}, which does not divide images of {height}×{width} pixels: give divisors of "
                 "both, or another --data.size"
             )
-    no_color, gray = ("shape", "texture"), (("gray", 0.0),)
-    found = [WHOLE]
+    gray: tuple[Step, ...] = (("gray", 0.0),)
+    color = "color" if channels == 3 else "tone"
+    found = [dataclasses.replace(WHOLE, left=("shape", "texture", color))]
     if channels == 3:
-        found.append(View("gray", "grey", no_color, "removed", gray))
+        found.append(View("gray", "grey", ("shape", "texture"), "removed", gray))
     for number in scales:
         title = f"smoothed, σ {number * side:.2g} px"
         steps = (("smooth", number),)
-        found.append(View(f"smooth-{number:g}", title, ("shape", "color"), "removed", steps, number == scale))
+        found.append(View(f"smooth-{number:g}", title, ("shape", color), "removed", steps, number == scale))
     for number in grids:
         title = f"patches {number}×{number} shuffled"
         steps = (("shuffle", float(number)),)
-        found.append(View(f"patches-{number}", title, ("texture", "color"), "removed", steps, number == grid))
+        found.append(View(f"patches-{number}", title, ("texture", color), "removed", steps, number == grid))
     smooth, shuffle = ("smooth", scale), ("shuffle", float(grid))
     found.append(View("shape-alone", "smoothed and grey", ("shape",), "alone", (smooth, *gray)))
     found.append(View("texture-alone", "patches shuffled and grey", ("texture",), "alone", (shuffle, *gray)))
-    found.append(View("color-alone", "pixels shuffled", ("color",), "alone", (("shuffle", 0.0),)))
+    found.append(View("color-alone", "pixels shuffled", (color,), "alone", (("shuffle", 0.0),)))
     if dataset.name == "textured_shapes":
         names = {"color": "drawn without colour", "texture": "drawn without texture", "shape": "drawn without shape"}
         for cue, title in names.items():
