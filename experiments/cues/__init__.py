@@ -44,8 +44,19 @@ from cnnjax.sweep.network import NetworkConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments.cues import report
-from experiments.cues.cells import TITLES, Kind, Network, Treatment, answers, fitted, is_control, plan, treatments
-from experiments.cues.views import WHOLE, View, views_of
+from experiments.cues.cells import (
+    TITLES,
+    Kind,
+    Network,
+    Treatment,
+    answers,
+    fitted,
+    is_control,
+    most_cells,
+    plan,
+    treatments,
+)
+from experiments.cues.views import WHOLE, View, most_views, views_of
 from experiments.shared.classes import match, read_names
 from experiments.shared.kept_networks import of_dataset
 from experiments.shared.named import Named, data_of_runs, parse
@@ -120,33 +131,37 @@ def run(config: Config) -> Path:
     if config.data == Config().data and (theirs := data_of_runs(named)) is not None:
         config = dataclasses.replace(config, data=theirs)
     runtime.configure()
+    kinds = config.networks if config.train_beside or not named else ()
+    most = most_views(config.data, config.grids, config.scales)
+    total = 2 * most_cells(kinds) + most * (len(kinds) + sum(one.count for one in named))
     with open_run("cues", config, out=config.out) as directory:
-        with Progress(1) as progress:
+        with Progress(total) as progress:
             dataset = load_images(config.data, progress)
-        views = views_of(dataset, config.grids, config.scales)
-        kinds = config.networks if config.train_beside or not named else ()
-        plans = _plans(config, kinds, views, dataset)
-        subjects, labels = _open(config, named, dataset, names)
-        if subjects:
-            digests = {label: subject.digest() for label, subject in subjects.items()}
-            check_same(directory, "subjects.json", digests, "networks or images")
-        with Progress(2 * len(plans) + len(views) * (len(kinds) + len(subjects))) as progress:
+            views = views_of(dataset, config.grids, config.scales)
+            plans = _plans(config, kinds, views, dataset)
+            subjects, labels = _open(config, named, dataset, names)
+            if twice := [label for label in subjects if label in map(TITLES.get, kinds)]:
+                raise InputError(f"two networks are called {twice[0]}: tell them apart, as other={twice[0]}")
+            if subjects:
+                digests = {label: subject.digest() for label, subject in subjects.items()}
+                check_same(directory, "subjects.json", digests, "networks or images")
             swept = Sweep(directory, [], dataset, None, config.seeds, {})
             if plans:
                 options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
                 swept = sweep(directory, list(plans.values()), dataset, **options)
-                swept.check_any()
             else:
                 check_same_data(directory, dataset)
             fits = fitted(swept, plans, progress)
-            whole = {name: one for name, one in plans.items() if name in fits and name.endswith(f"images={WHOLE.key}")}
+            whole = {cell: plans[cell] for kind in kinds if (cell := Treatment(kind, WHOLE).cell) in fits}
             found = answers(swept, whole, subjects, views, progress)
         trained = [_trained(swept, kind, views, fits, found) for kind in kinds if Treatment(kind, WHOLE).cell in fits]
         others = [
             Network(label, {key: _right(classes, labels[label]) for key, classes in found[label].items()})
             for label in subjects
         ]
-        report.write(swept, [*trained, *others], views)
+        if not (networks := [*trained, *others]):
+            raise InputError(f"no network has learned whole images. {'; '.join(swept.failures)}")
+        report.write(swept, networks, views)
         return directory.path
 
 

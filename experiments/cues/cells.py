@@ -70,6 +70,11 @@ def treatments(networks: Sequence[Kind], views: Sequence[View]) -> list[Treatmen
     return found
 
 
+def most_cells(networks: Sequence[Kind]) -> int:
+    """How many `treatments` there are at most: three cues are removed, and three are alone."""
+    return len(networks) + 6 * sum(not network.endswith("half_gray") for network in networks)
+
+
 def is_control(view: View) -> bool:
     """Whether networks are trained on a view, to tell what is left in it."""
     return view.main and view.kind in ("removed", "alone")

@@ -9,7 +9,7 @@ from cnnjax.data import Dataset
 from cnnjax.runs import Table
 from cnnjax.stats import Interval, compare, holm, over_images, over_seeds
 from experiments.cues.cells import Network, is_control
-from experiments.cues.views import NAMES, WHOLE, View
+from experiments.cues.views import CUES, NAMES, WHOLE, View
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,10 +110,9 @@ def comparisons(networks: Sequence[Network], views: Sequence[View]) -> "pd.DataF
 
 
 def _gone(view: View) -> str:
-    """The cue that a view removes, in words."""
-    return " and ".join(
-        NAMES[cue] for cue in WHOLE.left if cue not in view.left and (cue, "tone") != ("color", *view.left[-1:])
-    )
+    """The cues that a view removes, in words; grey images have tones for a colour."""
+    kept = {"color" if cue == "tone" else cue for cue in view.left}
+    return " and ".join(NAMES[cue] for cue in CUES if cue not in kept)
 
 
 def comparison_table(frame: "pd.DataFrame") -> Table:

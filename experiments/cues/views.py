@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import ops
-from cnnjax.data import Dataset, Split, shuffle_patches
+from cnnjax.data import DataConfig, Dataset, Split, shuffle_patches
 from cnnjax.data.sources import textured_shapes
 from cnnjax.errors import InputError
 
@@ -92,6 +92,11 @@ def _changed(key: jax.Array, images: jax.Array, steps: tuple[Step, ...]) -> jax.
         else:
             x = shuffle_patches(key, x, grid=int(strength) or (height, width))
     return jnp.round(255 * x).astype(jnp.uint8)
+
+
+def most_views(data: DataConfig, grids: Sequence[int], scales: Sequence[float]) -> int:
+    """How many `views_of` those images there are; grey images have one less."""
+    return 5 + len(grids) + len(scales) + 6 * (data.name == "textured_shapes")
 
 
 WHOLE = View("whole", "as they are", CUES, "whole")

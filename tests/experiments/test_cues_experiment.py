@@ -20,8 +20,8 @@ from cnnjax.sweep.network import NetworkConfig
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import cues
 from experiments.cues import cells, tables
-from experiments.cues.cells import Network
-from experiments.cues.views import WHOLE, HalfGray, View, views_of
+from experiments.cues.cells import Network, most_cells
+from experiments.cues.views import WHOLE, HalfGray, View, most_views, views_of
 
 TINY = cues.Config(
     data=DataConfig(name="textured_shapes", size=16, train_images=40, test_images=24),
@@ -44,6 +44,8 @@ def whole(tmp_path_factory):
 def test_the_directory_tells_the_whole_story(whole):
     scores = pd.read_csv(whole / "scores.csv")
     titles = [view.title for view in views_of(load(TINY.data), TINY.grids, TINY.scales)]
+    assert len(titles) == most_views(TINY.data, TINY.grids, TINY.scales)
+    assert len(list((whole / "cells").iterdir())) == most_cells(TINY.networks)
     tested = scores[scores["trained on"] == WHOLE.title]
     assert list(tested["images"]) == 2 * titles
     trained = scores[scores["trained on"] == "the same"]
