@@ -32,7 +32,7 @@ def montage(dataset: Dataset, views: Sequence[View]) -> "Figure":
     before = dataset.test.images[: chosen.max() + 1]
     height, width = before.shape[1:3]
     tall = 6.0 / len(chosen) * height / width
-    figure = Figure(figsize=(8.6, len(views) * (tall + 0.04) + 0.75), layout="constrained")
+    figure = Figure(figsize=(7.8, len(views) * (tall + 0.04) + 0.75), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # pyright: ignore
     for axes, view in zip(figure.subplots(len(views), 1, squeeze=False)[:, 0], views, strict=True):
         axes.imshow(mosaic(view.of(before, "test")[chosen] / 255, len(chosen)), interpolation="nearest")
@@ -44,12 +44,9 @@ def montage(dataset: Dataset, views: Sequence[View]) -> "Figure":
     return figure
 
 
-KINDS = {"whole": "whole", "removed": "cue removed", "alone": "one cue alone", "drawn": "drawn without"}
-
-
 @styled()
 def accuracies(networks: Sequence[Network], views: Sequence[View], dataset: Dataset) -> "Figure":
-    """Accuracy by view: a panel for each network; dots where it was tested, rings where it was trained on the view."""
+    """Accuracy by view: a panel for each network; dots of whole images, diamonds of networks trained on the view."""
     from matplotlib.figure import Figure
 
     heights, edges, place = {}, [], 0.0
@@ -75,7 +72,7 @@ def accuracies(networks: Sequence[Network], views: Sequence[View], dataset: Data
                 y, (mean, low, high) = heights[view.key] + apart, (100 * value for value in found[:3])
                 axes.hlines(y, low, high, color=shades[name], linewidth=2, alpha=0.5)
                 face = shades[name] if name == "tested" else "white"
-                text = "tested on such images" if name == "tested" else "trained on them too"
+                text = "trained on whole images" if name == "tested" else "trained on such images"
                 label = text if text not in axes.get_legend_handles_labels()[1] else None
                 axes.plot(mean, y, marker, color=shades[name], markerfacecolor=face, markersize=4.5, label=label)
         axes.axvline(chance, color=FAINT, linewidth=0.8, linestyle=":")
@@ -92,7 +89,7 @@ def accuracies(networks: Sequence[Network], views: Sequence[View], dataset: Data
     seeds = {len(network.right[views[0].key]) for network in networks}
     over = "seeds" if seeds != {1} else "images"
     notes = [
-        f"Bar: 95 % {describe_methods(methods)} interval over {over}. Dotted: the most frequent class. "
+        f"Bar: 95 % {describe_methods(methods - {'Clopper-Pearson'} or methods)} interval over {over}. Dotted: the most frequent class. "
         "In brackets: the cues that are left.",
     ]
     legend = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))

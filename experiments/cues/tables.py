@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def interval(values: np.ndarray) -> Interval:
-    """Of right answers or their differences (seeds, images): over seeds, or of one network over the images."""
-    shares = bool(values.min() >= 0)
+def interval(values: np.ndarray, *, shares: bool = True) -> Interval:
+    """Of right answers (seeds, images): over seeds, or of one network over the images; not `shares`: of differences."""
     if len(values) > 1:
         return over_seeds(values.mean(1), images=values.shape[1] if shares else None)
     return over_images({"value": values}, lambda means: means["value"], shares=shares)
@@ -58,10 +57,10 @@ def control_table(networks: Sequence[Network], views: Sequence[View]) -> Table |
             whole = network.right[WHOLE.key]
             row: dict[str, Any] = {"network": network.title, "images": view.title, "what is left": left(view)}
             row |= {"tested on them": interval(tested), "trained on them": interval(trained)}
-            row |= {"lost": interval(whole - tested), "information": interval(whole - trained)}
-            row |= {"unfamiliarity": interval(trained - tested)}
+            parts = {"lost": whole - tested, "information": whole - trained, "unfamiliarity": trained - tested}
+            row |= {name: interval(part, shares=False) for name, part in parts.items()}
             if view.key in network.fitted:
-                row["fitted"] = interval(network.fitted[view.key][:, None])
+                row["fitted"] = over_seeds(network.fitted[view.key])
             rows.append(row)
     if not rows:
         return None
