@@ -88,8 +88,9 @@ def accuracies(networks: Sequence[Network], views: Sequence[View], dataset: Data
     panels[0].set_ylim(place - 0.4, -0.7)
     seeds = {len(network.right[views[0].key]) for network in networks}
     over = "seeds" if seeds != {1} else "images"
+    kinds = describe_methods(methods - {"Clopper-Pearson"} or methods)
     notes = [
-        f"Bar: 95 % {describe_methods(methods - {'Clopper-Pearson'} or methods)} interval over {over}. Dotted: the most frequent class. "
+        f"Bar: 95 % {kinds} interval over {over}. Dotted: the most frequent class.",
         "In brackets: the cues that are left.",
     ]
     legend = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))

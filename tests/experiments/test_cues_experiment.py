@@ -196,7 +196,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     flags, message, tmp_path, monkeypatch, capsys, without_type_checks
 ):
     monkeypatch.setattr(cues, "sweep", None)  # long work would fail loudly
-    monkeypatch.setattr(sys, "argv", ["cues", *flags, "--out", str(tmp_path / "run")])
+    few = ("--data.train-images", "40", "--data.test-images", "8")
+    monkeypatch.setattr(sys, "argv", ["cues", *flags, *few, "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as stopped:
         cli.main(cues.Config, cues.run, prog="cues", presets={"cifar10": cues.CIFAR10})
     assert stopped.value.code == 2
