@@ -35,9 +35,11 @@ def accuracy_table(networks: Sequence[Network], views: Sequence[View], dataset: 
         rows.append(row | {network.title: interval(network.right[view.key]) for network in networks})
     counts = np.bincount(dataset.test.labels, minlength=len(dataset.class_names))
     drawn = " Drawn without: the same images rendered without the cue, exactly." if _drawn(views) else ""
+    fitted = [f"{n.title} {100 * n.fitted[WHOLE.key].mean():.1f}" for n in networks if WHOLE.key in n.fitted]
+    fit = f" Right on their training images, in percent: {', '.join(fitted)}." if fitted else ""
     caption = (
         f"Trained on whole images; all {len(dataset.test.labels)} test images in each row. The most frequent class is "
-        f"{100 * counts.max() / counts.sum():.1f} % of them.{drawn} {dataset.note.rstrip('.')}."
+        f"{100 * counts.max() / counts.sum():.1f} % of them.{fit}{drawn} {dataset.note.rstrip('.')}."
     )
     return Table(rows, "What is right without a cue, in percent", caption, percent=True)
 
@@ -116,9 +118,12 @@ def _gone(view: View) -> str:
 
 def comparison_table(frame: "pd.DataFrame") -> Table:
     """The comparisons over seeds, where there are some, or over images."""
-    over = "seeds" if (frame["over"] == "seeds").any() else "images"
+    records: Any = frame.to_dict("records")
+    over = "seeds" if any(row["over"] == "seeds" for row in records) else "images"
     rows = []
-    for row in frame[frame["over"] == over].to_dict("records"):
+    for row in records:
+        if row["over"] != over:
+            continue
         method = "bootstrap" if row["n"] > 4 else "t"
         difference = Interval(row["difference"], row["low"], row["high"], int(row["n"]), over, 0.95, method)
         where = row["where"] if row["between"] == "cues" else f"without {row['where']}"
