@@ -16,7 +16,7 @@ from experiments.cues.views import View
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ACROSS = 10
+ACROSS = 8
 """Images in the montage."""
 
 
@@ -31,13 +31,14 @@ def montage(dataset: Dataset, views: Sequence[View]) -> "Figure":
     # Views change images in blocks by their places: all of those before the last that is shown.
     before = dataset.test.images[: chosen.max() + 1]
     height, width = before.shape[1:3]
-    tall = 6.0 / len(chosen) * height / width
-    figure = Figure(figsize=(7.8, len(views) * (tall + 0.04) + 0.75), layout="constrained")
+    tall = 0.6 * height / width
+    figure = Figure(figsize=(1.6 + 0.62 * len(chosen), len(views) * (tall + 0.04) + 0.75), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # pyright: ignore
     for axes, view in zip(figure.subplots(len(views), 1, squeeze=False)[:, 0], views, strict=True):
         axes.imshow(mosaic(view.of(before, "test")[chosen] / 255, len(chosen)), interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
+        axes.set_anchor("E")  # the names are on the left
         label = f"{view.title}\n{left(view)}"
         axes.set_ylabel(label, fontsize=7.5, rotation=0, ha="right", va="center", labelpad=6, color=INK)
     frame(figure, "The same images, as each view shows them", ["Below the name of each view: the cues that it leaves."])

@@ -215,3 +215,12 @@ def test_without_the_right_classes_nothing_is_measured(red_and_blue, tmp_path):
     )
     with pytest.raises(InputError, match=r"needs the right classes\. No accuracy: the network has 3 classes"):
         cues.run(config)
+
+
+def test_the_cifar10_preset_is_a_residual_network_with_crops_and_mirror_images():
+    dataset = load(DataConfig(name="textured_shapes", train_images=128, test_images=8))
+    views = views_of(dataset, cues.CIFAR10.grids, cues.CIFAR10.scales)
+    plans = cues._plans(cues.CIFAR10, cues.CIFAR10.networks, views, dataset)
+    assert len(plans) == 2 + 6  # whole, half grey; three cues removed, three alone
+    for plan in plans.values():
+        assert (plan.augmentation.crop, plan.augmentation.flip, plan.model.widths) == (4, 0.5, (16, 32, 64))
