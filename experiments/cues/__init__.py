@@ -19,7 +19,7 @@ A subject is named as in `python -m experiments.measure`: weights, a module of P
 subjects nothing is trained but with `--train-beside`, which says what is left in the images.
 
 Expected by default: each network is right on all whole images, and each by another cue: the CNN by texture, the MLP by
-shape, the ViT by colour. All three could go by each: trained on any cue alone, the CNN is right on most images.
+shape, the ViT by colour. They could go by others: trained on any cue alone, the CNN is right on nearly all images.
 
 The same command goes on where a killed one was. The run directory holds every answer, the tables, the figures and a
 page.
