@@ -8,6 +8,7 @@ from cnnjax.data.dataset import Dataset, Split, load
 from cnnjax.data.order import epoch_order
 from cnnjax.data.pairs import shape_pairs
 from cnnjax.data.photographs import CARRIED_IMAGES, TEXTURES, central_square, load_image, resize
+from cnnjax.data.shuffling import shuffle_patches
 
 __all__ = [
     "CARRIED_IMAGES",
@@ -28,4 +29,5 @@ __all__ = [
     "resize",
     "shape_pairs",
     "shapes",
+    "shuffle_patches",
 ]

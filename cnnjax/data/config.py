@@ -7,7 +7,7 @@ import numpy as np
 
 from cnnjax.errors import InputError
 
-EMBEDDED = ("digits", "shapes", "coloured_shapes", "folder")
+EMBEDDED = ("digits", "shapes", "coloured_shapes", "textured_shapes", "folder")
 """Names that need no tensorflow-datasets."""
 
 MOST_PIXELS = 2**14
@@ -19,7 +19,7 @@ class DataConfig:
     """Which images to use, and at what size."""
 
     name: str = "digits"
-    """digits, shapes, coloured_shapes, folder, or any classification dataset of tensorflow-datasets (mnist, ...)."""
+    """digits, shapes, coloured_shapes, textured_shapes, folder, or a dataset of tensorflow-datasets (mnist, ...)."""
     data_dir: Path | None = None
     """Where tensorflow-datasets lie (by default its own place), or, for folder, the directory of class folders."""
     size: int | None = None

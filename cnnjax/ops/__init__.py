@@ -29,6 +29,8 @@ Arrays are positional, the rest is keyword-only. k' = d (k − 1) + 1 is a windo
 - `flip`: `y[i] = x[n − 1 − i]`, for each image or not
 - `rotate`: `y[p] = x[R p]`, counter-clockwise about the centre
 - `scale`: `y[p] = x[p / factor]`, about the centre
+- `grayscale`: `y_c = 0.299 R + 0.587 G + 0.114 B`, the luma in every channel
+- `rolling_guidance`: `y_{t + 1}[p] = Σ_q w(p, q) x[q] / Σ_q w(p, q)`, w by distance in the plane and in y_t
 - `lifting_conv`: `y[g] = Σ_p (g w)[p] x[p]`, a map for each turn g of the kernel ("p4", with mirror images "p4m")
 - `group_conv`: `y[g] = Σ_{h, p} (g w)[p, h] x[p, h]`, from maps over the group to maps over the group
 - `group_pool`: `y[p] = max_g x[p, g]`, or the mean
@@ -36,8 +38,10 @@ Arrays are positional, the rest is keyword-only. k' = d (k − 1) + 1 is a windo
 """
 
 from cnnjax.ops.antialiasing import blur_pool, max_blur_pool
+from cnnjax.ops.color import grayscale
 from cnnjax.ops.convolution import conv, convolve
 from cnnjax.ops.crop_flip import crop, flip
+from cnnjax.ops.edge_preserving import rolling_guidance
 from cnnjax.ops.fourier import fft_convolve
 from cnnjax.ops.group_convolution import group_conv, group_pool, lifting_conv
 from cnnjax.ops.groups import group_action
@@ -75,6 +79,7 @@ __all__ = [
     "fourier_shift",
     "global_avg_pool",
     "global_max_pool",
+    "grayscale",
     "group_action",
     "group_conv",
     "group_pool",
@@ -92,6 +97,7 @@ __all__ = [
     "polyphase_pool_with_phase",
     "polyphase_unpool",
     "resolve_padding",
+    "rolling_guidance",
     "rotate",
     "scale",
     "select_phase",

@@ -29,6 +29,9 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     "std": (1e-6, 1e6),
     "flip": (0, 1),
     "strengths": (0, 1),
+    # What is taken from images: patches along an axis, a share of the shorter side.
+    "grids": (2, 2**13),
+    "scales": (1e-3, 0.5),
     # What is measured, and how closely.
     **dict.fromkeys(("size", "canvas", "patch_size", "piece"), (0, 2**13)),
     "max_shift": (1, 100),

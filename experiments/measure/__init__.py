@@ -38,18 +38,18 @@ import tyro
 from cnnjax import runtime
 from cnnjax.data import DataConfig, Dataset
 from cnnjax.errors import InputError
-from cnnjax.runs import Progress, RunDirectory, open_run, read_config
+from cnnjax.runs import Progress, RunDirectory, open_run
 from cnnjax.sweep.cells import check_same
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_ranges
 from experiments.measure import cells, invariance, report, units
 from experiments.measure import layers as layer_names
-from experiments.measure.classes import match, read_names
 from experiments.measure.found import Found
-from experiments.measure.opening import Torch, count_classes, open_all
 from experiments.measure.scope import Scope, images_of, scope_of
-from experiments.measure.subjects import Named, parse
-from experiments.shared.kept_networks import data_of, of_dataset
+from experiments.shared.classes import match, read_names
+from experiments.shared.kept_networks import of_dataset
+from experiments.shared.named import Named, data_of_runs, parse
+from experiments.shared.opening import Torch, count_classes, open_all
 from experiments.shared.subject import Subject
 
 TAKES = "under a minute for a small network, with --quick ten for ResNet-50 at 224 pixels, on two cores"
@@ -120,10 +120,7 @@ def _check(config: Config) -> None:
 
 def _data(config: Config, named: list[Named]) -> DataConfig:
     """The images that are asked for; without a word about them, those of the first run where all are runs."""
-    if config.data != DataConfig() or any(one.kind != "run" for one in named):
-        return config.data
-    path = Path(named[0].place).expanduser()
-    return data_of(read_config(path.parents[1] if path.parent.name == "cells" else path))
+    return config.data if config.data != DataConfig() else data_of_runs(named) or config.data
 
 
 def _check_same(directory: RunDirectory, networks: dict[str, Subject]) -> None:

@@ -18,7 +18,7 @@ from cnnjax.runs import Progress
 from experiments.measure.layers import Layers
 from experiments.measure.scope import Scope, Values, generators
 from experiments.shared.growing_fields import shown
-from experiments.shared.subject import LOGITS, Subject
+from experiments.shared.subject import LOGITS, Subject, classifier
 
 SHIFT = analysis.Shift((1, 1), fill="zero")
 """Whose error is split into terms."""
@@ -115,17 +115,6 @@ def _loss(activations: Callable[..., Any]) -> Callable[..., Any]:
         return -jnp.take_along_axis(chances, labels[:, None], 1).mean(), found
 
     return loss
-
-
-@functools.lru_cache(maxsize=64)
-def _scores(activations: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda layers, images: activations(layers, images)[LOGITS]
-
-
-def classifier(subject: Subject) -> Partial:
-    """Images to logits; networks of one architecture share one compilation."""
-    f = subject.forward(only=(LOGITS,))
-    return Partial(_scores(f.func), *f.args)
 
 
 def _images(subject: Subject, scope: Scope, layers: Layers, *, held: int) -> np.ndarray:

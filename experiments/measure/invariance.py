@@ -14,8 +14,7 @@ from cnnjax.data import Dataset
 from cnnjax.runs import Progress
 from cnnjax.stats import Interval, over_images
 from cnnjax.sweep.protocol import ProtocolConfig, Task, tasks
-from experiments.measure.cells import classifier
-from experiments.shared.subject import Subject
+from experiments.shared.subject import Subject, classifier
 
 Arrays = dict[str, np.ndarray]
 Columns = dict[str, Arrays]

@@ -9,13 +9,13 @@ from cnnjax.runs import Picture, RunDirectory, Section, Table, read_config, show
 from cnnjax.runs.sections import making_section, settings_section
 from cnnjax.stats import Interval
 from experiments.measure import figures, tables
-from experiments.measure.classes import Classes
 from experiments.measure.compare import comparison_tables
 from experiments.measure.comparison_figures import comparison_figures
 from experiments.measure.found import Found
 from experiments.measure.invariance import columns, compared, scores
 from experiments.measure.scope import Scope
 from experiments.measure.units import why_none
+from experiments.shared.classes import Classes
 from experiments.shared.subject import Subject
 
 TITLES = {

@@ -5,9 +5,7 @@ from jaxtyping import Float
 
 from cnnjax import data
 from cnnjax.data.require import require
-
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+from cnnjax.ops.color import LUMA
 
 
 def load_picture(source: str, *, side: int, channels: int) -> Float[np.ndarray, "height width channels"]:

@@ -140,6 +140,17 @@ def with_logits(logits: Array, activations: Mapping[str, Array]) -> dict[str, Ar
 
 
 @functools.lru_cache(maxsize=64)
+def _scores(activations: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda layers, images: activations(layers, images)[LOGITS]
+
+
+def classifier(subject: Subject) -> Partial:
+    """Images to logits; networks of one architecture share one compilation."""
+    f = subject.forward(only=(LOGITS,))
+    return Partial(_scores(f.func), *f.args)
+
+
+@functools.lru_cache(maxsize=64)
 def of_model(model: nn.Module) -> Apply:
     """What a model computes, the same object for equal models."""
     return lambda variables, images: model.apply(variables, images)  # pyright: ignore[reportReturnType]

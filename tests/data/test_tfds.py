@@ -171,7 +171,7 @@ def test_an_unknown_name_gets_suggestions(name, meant, tmp_path):
         name,
         tmp_path,
         f'unknown dataset "{name}"; perhaps you meant {meant}',
-        "digits, shapes, coloured_shapes, folder",
+        "digits, shapes, coloured_shapes, textured_shapes, folder",
     )
 
 

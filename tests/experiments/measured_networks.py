@@ -74,3 +74,20 @@ def torch_of_values():
             return x.flatten(1)[:, :10] * (2 if x.sum() > 0 else 1)
 
     return Branching()
+
+
+def torch_red_or_blue():
+    """A module of PyTorch that goes by colour alone: the first of two classes where red outweighs blue."""
+    import torch
+
+    class RedOrBlue(torch.nn.Module):
+        def forward(self, x):
+            red, _, blue = x.mean((2, 3)).unbind(1)
+            return torch.stack([red, blue], 1)
+
+    return RedOrBlue()
+
+
+def function_of_three():
+    """A function of colour images, of three classes."""
+    return lambda images: images.mean((1, 2))

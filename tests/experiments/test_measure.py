@@ -25,13 +25,13 @@ from cnnjax.sweep.protocol import ProtocolConfig
 from experiments import measure
 from experiments.measure import Config, cells, invariance
 from experiments.measure import layers as layer_names
-from experiments.measure.classes import match, read_names
 from experiments.measure.layers import chosen
-from experiments.measure.opening import Torch, count_classes, open_all, shuffled
 from experiments.measure.scope import images_of
-from experiments.measure.subjects import parse
 from experiments.shared import unit_checks
+from experiments.shared.classes import match, read_names
 from experiments.shared.kept_networks import networks_of_run
+from experiments.shared.named import parse
+from experiments.shared.opening import Torch, count_classes, open_all, shuffled
 from experiments.shared.subject import Images
 from tests.experiments import measured_networks
 

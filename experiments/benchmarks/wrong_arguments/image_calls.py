@@ -35,6 +35,7 @@ CALLS: dict[str, Arguments] = {
     "data.random_rotation": lambda: dict(key=KEY, images=IMAGES, degrees=10.0),
     "data.random_shift": lambda: dict(key=KEY, images=IMAGES, max_shift=1),
     "data.shape_pairs": lambda: dict(key=KEY, n=2, size=16),
+    "data.shuffle_patches": lambda: dict(key=KEY, images=IMAGES, grid=2),
     "data.shapes.area": lambda: dict(kind="square"),
     "data.shapes.move": lambda: dict(scenes=SCENES, offset=(1.0, 0.0)),
     "data.shapes.render": lambda: dict(scenes=SCENES, canvas=8),

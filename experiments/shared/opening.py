@@ -16,8 +16,8 @@ from flax.errors import FlaxError
 
 from cnnjax import analysis, models
 from cnnjax.errors import InputError
-from experiments.measure.subjects import Named
 from experiments.shared.kept_networks import networks_of_run
+from experiments.shared.named import Named
 from experiments.shared.subject import Apply, Images, Subject, of_model
 
 

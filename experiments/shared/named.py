@@ -3,12 +3,15 @@
 import dataclasses
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from cnnjax.data import DataConfig
 from cnnjax.errors import InputError
 from cnnjax.models.published import NETWORKS
 from cnnjax.models.torch_files import PICKLED
-from experiments.shared.kept_networks import seeds_in
+from cnnjax.runs import read_config
+from experiments.shared.kept_networks import data_of, seeds_in
 
 LABEL = re.compile(r"([A-Za-z0-9_+-][A-Za-z0-9._+-]*)=(.+)", re.DOTALL)
 FORMS = "NAME:FILE.safetensors, torch:PACKAGE.MODULE:FUNCTION, torch:FILE.pt2, jax:PACKAGE.MODULE:FUNCTION or a run"
@@ -56,6 +59,17 @@ def parse(text: str) -> Named:
     if not Path(rest).is_file():
         raise InputError(f"subject {text!r}: there is no file {rest}")
     return Named(text, label, kind, rest)
+
+
+def data_of_runs(named: Sequence[Named]) -> DataConfig | None:
+    """The images of the first run; None where a subject is no run, and brings none.
+
+    Raises InputError for a run whose config has no data.
+    """
+    if not named or any(one.kind != "run" for one in named):
+        return None
+    path = Path(named[0].place).expanduser()
+    return data_of(read_config(path.parents[1] if path.parent.name == "cells" else path))
 
 
 def _file(text: str, place: str) -> str:
