@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnjax import runtime
+from cnnjax.analysis.transforms.orbits import MOST
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Cell, Progress, grid, open_run
@@ -34,7 +35,7 @@ from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
 from experiments.subpixel import report
-from experiments.subpixel.cells import ALL, Kind, SubpixelPlan, fields, measure_shifts, time_steps
+from experiments.subpixel.cells import ALL, FINEST, Kind, SubpixelPlan, fields, measure_shifts, time_steps
 
 TAKES = "about six minutes on two cores"
 
@@ -125,6 +126,8 @@ def _check(config: Config) -> None:
     check_ranges(config)
     check_named(config, "networks")
     config.network.replace(downsample="stride", activation="relu", padding="same")  # raises for one without maps
+    if (count := (FINEST * config.max_shift + 1) ** 2 - 1) > MOST:
+        raise InputError(f"max_shift={config.max_shift} makes {count:,} shifts, more than {MOST:,}: give at most 24")
     own = NetworkConfig.of(config.network.name)
     for name, option in VARIED.items():
         if getattr(config.network, name) != getattr(own, name):
