@@ -68,6 +68,8 @@ class Moved:
     agree: np.ndarray
     """`(seeds, distances)`: the share of images that a shift by so many quarters leaves alone, 0 the first; down, to
     the right and both."""
+    most: float
+    """The largest total variation between the class probabilities of an image moved and unmoved."""
 
 
 def quarter_shifts(max_shift: int) -> analysis.Orbit:
@@ -130,11 +132,8 @@ def _moved(kept: dict[str, np.ndarray], labels: np.ndarray, orbit: analysis.Orbi
     reach = np.arange(1, round(float(orbit.parameters.max()) * FINEST) + 1) / FINEST
     down, right = orbit.parameters.T
     lines = [((down == d) | (down == 0)) & ((right == d) | (right == 0)) for d in reach]
-    return Moved(
-        kept["training_accuracy"],
-        columns,
-        np.stack([np.ones(len(agree)), *(agree[:, line].mean(1) for line in lines)], 1),
-    )
+    by_distance = np.stack([np.ones(len(agree)), *(agree[:, line].mean(1) for line in lines)], 1)
+    return Moved(kept["training_accuracy"], columns, by_distance, float(kept["total_variation"].max()))
 
 
 def time_steps(of: Sweep, plans: Sequence[SubpixelPlan], *, progress: Progress) -> dict[str, np.ndarray]:

@@ -27,19 +27,20 @@ def distance_figure(plans: Sequence[SubpixelPlan], moved: Mapping[str, Moved], *
     """Consistency against the distance of a shift, a line for each network, a panel for each padding."""
     from matplotlib.figure import Figure
 
+    farthest = next(iter(moved.values())).agree.shape[1] / FINEST
     paddings = list(dict.fromkeys(plan.padding for plan in plans))
     figure = Figure(figsize=(4.6 * len(paddings) + 0.6, 4.6), layout="constrained")
     panels = figure.subplots(1, len(paddings), sharey=True, squeeze=False)[0]
     for axes, padding in zip(panels, paddings, strict=True):
         for plan in (plan for plan in plans if plan.padding == padding):
             agree = 100 * moved[plan.cell.name].agree
-            distance = np.arange(agree.shape[1]) / FINEST
-            look = _look(plan.network)
+            distance, look = np.arange(agree.shape[1]) / FINEST, _look(plan.network)
             axes.plot(distance, agree.mean(0), label=plan.network.replace("_", " "), **look)
             axes.fill_between(distance, agree.min(0), agree.max(0), color=look["color"], alpha=0.12, linewidth=0)
         axes.set_title(PADDINGS[padding])
         axes.set_xlabel("shift (pixels)")
-        axes.set_xticks(np.arange(0, distance[-1] + 0.5, 0.5))
+        if farthest <= 4:
+            axes.set_xticks(np.arange(0, farthest, 0.5))
         tidy(axes)
     panels[0].set_ylim(top=101)  # that of all
     panels[0].set_ylabel("answers left alone (%)")

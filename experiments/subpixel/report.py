@@ -21,7 +21,7 @@ SCORES = {"consistency": "consistency", "accuracy": "mean_accuracy", "worst": "w
 """Columns of the tables, and the scores of `analysis.scores` in them."""
 COSTS = (
     "Multiply-adds: of one image, forward. A step: of training, one batch. Relative: to the first row's; of times the "
-    "median (quartiles) over turns. Zeros at the border change nothing of it."
+    "median (quartiles) over turns. Measured with circular padding."
 )
 AIM = 0.98
 """Of half-pixel consistency: what the published alias-free networks have, about."""
@@ -67,7 +67,7 @@ def write(
         Table(right, "Accuracy under these shifts, in percent", explained, percent=True),
         Table(_costs(timed, times, dataset), "What it costs", COSTS, digits=2),
     ]
-    show_tables(run, tables, notes=[_aim(rows), *of.failures])
+    show_tables(run, tables, notes=[_aim(rows), _most(done, moved), *of.failures])
     save(distance_figure(done, moved, note=f"{dataset.note.rstrip('.')}."), run.figures / "distance.png")
 
 
@@ -124,4 +124,13 @@ def _aim(rows: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"Consistency under half-pixel shifts of at least {AIM * 100:.0f} %, with all of the interval: "
         f"{'; '.join(reached) or 'no network'}."
+    )
+
+
+def _most(plans: Sequence[SubpixelPlan], moved: Mapping[str, Moved]) -> str:
+    """How far shifts move the class probabilities of an image at most, in networks of circular padding."""
+    circular = [plan for plan in plans if plan.padding == "circular"]
+    each = "; ".join(f"{plan.network} {moved[plan.cell.name].most:.1g}" for plan in circular)
+    return (
+        f"The most that a shift changes an image's class probabilities, in total variation, circular padding: {each}."
     )
