@@ -16,9 +16,9 @@ from cnnjax.door.words import in_line, shown
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import per_axis, spatial_shape
 
-# Products with fixed matrices, not transforms. Activated at twice the resolution, with the gradient, in turns on two busy
-# CPU cores, FFTs of both axes took 3.1, 3.2 and 1.9 times as long as what is below (medians), on maps of 64×16×16×8,
-# 64×32×32×16 and 16×56×56×32; an einsum for each axis, which keeps the channels last, 1.0, 1.9 and 1.4 times.
+# Products with fixed matrices, not transforms. Activated at twice the resolution, with the gradient, in turns on two
+# busy CPU cores, FFTs of both axes took 3.1, 3.2 and 1.9 times as long as what is below (medians), on maps of
+# 64×16×16×8, 64×32×32×16 and 16×56×56×32; an einsum for each axis, which leaves the channels last, 1.0, 1.9 and 1.4.
 
 
 @checked()

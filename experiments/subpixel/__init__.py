@@ -11,8 +11,8 @@ is what makes polyphase and alias-free networks exact: some are also trained wit
     python -m experiments.subpixel --data.name mnist     any dataset
 
 Expected on the default data: with circular padding polyphase sampling answers every whole shift alike, but 5 to 6 % of
-the others otherwise; alias-free networks answer all alike, the one with the square by construction, and take about three
-times as long. With zeros at the border neither does.
+the others otherwise; alias-free networks answer all alike, the one with the square by construction, and take about
+three times as long. With zeros at the border neither does.
 
 Published (XCiT-Nano on ImageNet; Michaeli & Soudry 2025, "Alias-Free ViT"), consistency under whole / half-pixel
 shifts: adaptive polyphase 100 / 87.5 %, alias-free 99.2 / 98.7 %.

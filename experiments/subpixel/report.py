@@ -131,6 +131,4 @@ def _most(plans: Sequence[SubpixelPlan], moved: Mapping[str, Moved]) -> str:
     """How far shifts move the class probabilities of an image at most, in networks of circular padding."""
     circular = [plan for plan in plans if plan.padding == "circular"]
     each = "; ".join(f"{plan.network} {moved[plan.cell.name].most:.1g}" for plan in circular)
-    return (
-        f"The most that a shift changes an image's class probabilities, in total variation, circular padding: {each}."
-    )
+    return f"The most that a shift changes class probabilities, in total variation, with circular padding: {each}."
