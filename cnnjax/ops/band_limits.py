@@ -21,6 +21,10 @@ from cnnjax.ops.padding import per_axis, spatial_shape
 # 64×16×16×8, 64×32×32×16 and 16×56×56×32; an einsum for each axis, which leaves the channels last, 1.0, 1.9 and 1.4.
 
 
+MOST = 64
+"""Points of the finer grid for each pixel, along an axis: more is a mistake."""
+
+
 @checked()
 def fourier_resample(
     x: Num[Array, "batch *space channels"], *, size: int | Sequence[int]
@@ -76,14 +80,14 @@ def alias_free(
 
     x is (batch, length, channels) or (batch, height, width, channels), floating point, worked in float32 at least; its
     own Nyquist frequency, of an even size, is left out. f is traced on an array of other shape and order of axes and
-    gives one of that shape. factor is at least 1.
+    gives one of that shape. factor is 1 to 64.
     Raises InputError for another factor, shape or dtype, and for an f that gives anything else.
     Sources: Karras et al. 2021, "Alias-Free Generative Adversarial Networks", section 3; Michaeli et al. 2023,
     "Alias-Free Convnets", section 3; for the grid that a product needs, Orszag 1971.
     """
     space = _space(x)
-    if not 1 <= factor < math.inf:
-        raise InputError(f"factor={in_line(factor)} must be at least 1; 2 is the usual grid.")
+    if not 1 <= factor <= MOST:
+        raise InputError(f"factor={in_line(factor)} must be a number from 1 to {MOST}; 2 is the usual grid.")
     up = _resampled(_wide(x), 1, [math.ceil(factor * n) for n in space])
     y = function(up)
     if not isinstance(y, jax.Array) or y.shape != up.shape or not jnp.issubdtype(y.dtype, jnp.floating):
