@@ -16,11 +16,6 @@ from cnnjax.door.words import in_line, shown
 from cnnjax.errors import InputError
 from cnnjax.ops.padding import per_axis, spatial_shape
 
-# Products with fixed matrices, not transforms. Activated at twice the resolution, with the gradient, in turns on two
-# busy CPU cores, FFTs of both axes took 3.1, 3.2 and 1.9 times as long as what is below (medians), on maps of
-# 64×16×16×8, 64×32×32×16 and 16×56×56×32; an einsum for each axis, which leaves the channels last, 1.0, 1.9 and 1.4.
-
-
 MOST = 64
 """Points of the finer grid for each pixel, along an axis: more is a mistake."""
 
@@ -108,6 +103,9 @@ def _wide(x: Array) -> Array:
     return x.astype(np.promote_types(x.dtype, np.float32))
 
 
+# Products with fixed matrices, not transforms. Activated at twice the resolution, with the gradient, in turns on two
+# busy CPU cores, FFTs of both axes took 3.1, 3.2 and 1.9 times as long as what is below (medians), on maps of
+# 64×16×16×8, 64×32×32×16 and 16×56×56×32; an einsum for each axis, which leaves the channels last, 1.0, 1.9 and 1.4.
 def _resampled(x: Array, axis: int, sizes: Sequence[int]) -> Array:
     """The spatial axes of x, the first of which is `axis`, at other sizes and moved to the end, in their order."""
     for size in sizes:
