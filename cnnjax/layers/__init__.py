@@ -3,6 +3,7 @@
 What is random in training (`LearnedPolyphase`, `StochasticDepth`, Flax's dropout) draws from the stream "dropout".
 """
 
+from cnnjax.layers.activations import alias_free_gelu, alias_free_quadratic, alias_free_relu
 from cnnjax.layers.block import ConvBlock
 from cnnjax.layers.convolution import Conv, ConvTranspose, naming_layer
 from cnnjax.layers.downsampling import Downsample, Pool
@@ -30,6 +31,9 @@ __all__ = [
     "Pool",
     "SqueezeExcite",
     "StochasticDepth",
+    "alias_free_gelu",
+    "alias_free_quadratic",
+    "alias_free_relu",
     "delta_orthogonal",
     "he_normal",
     "lecun_normal",

@@ -13,7 +13,7 @@ from cnnjax.layers.module import Module
 from cnnjax.layers.polyphase import LearnedPolyphase, Phase, take_phase
 from cnnjax.ops import Padding
 
-Downsample = Literal["stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase"]
+Downsample = Literal["stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase", "alias_free"]
 
 
 class Pool(Module):
@@ -25,11 +25,13 @@ class Pool(Module):
     - "max_blur": the maximum at every position over windows as above, then "blur".
     - "polyphase": the phase of the largest norm (adaptive polyphase sampling, Chaman & Dokmanić 2021).
     - "learned_polyphase": the phase that a small network scores highest (`LearnedPolyphase`).
+    - "alias_free": an ideal low pass, then as many positions as "stride" leaves, in the middle of their windows
+      (`ops.alias_free_pool`, Michaeli et al. 2023). Taken round the map, whatever `padding` is.
 
     `padding` is that of the convolutions around. Blurs and windows wider than their stride follow it; but a blur takes
     "reflect" where it pads with zeros, which would darken the border, as Zhang 2019 does. Windows that do not overlap
-    need none. So with "circular" every pool is equivariant to circular shifts by `factor`, and the polyphase pools
-    are to all, where `factor` divides the map.
+    need none. So with "circular", where `factor` divides the map, every pool is equivariant to circular shifts by it,
+    and the polyphase pools to all by whole pixels. "alias_free" always is to all, by any part of a pixel.
 
     Raises `InputError`, naming this layer, as the ops do.
     """
@@ -79,6 +81,8 @@ class Pool(Module):
             case "polyphase" | "learned_polyphase":
                 assert phase is not None
                 return take_phase(x, phase, stride=self.factor)
+            case "alias_free":
+                return ops.alias_free_pool(x, stride=self.factor)
 
     @property
     def _window(self) -> int:

@@ -96,6 +96,8 @@ class GroupMapPool(Pool):
                 windows = [(self.taps, self.factor, self._border)]
             case "max_blur":
                 windows = [(self._window, 1, self._border), (self.taps, self.factor, self._border)]
+            case "alias_free":  # whose points turn with the map, of any size
+                return
             case "polyphase":
                 windows = [(self.factor, self.factor, "valid")]
         for window, stride, padding in windows:

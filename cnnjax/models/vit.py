@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnnjax.door.limits import Dtype, Positive
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.layers import Conv, StochasticDepth, lecun_normal, standardize
+from cnnjax.layers.activations import ALIAS_FREE
 from cnnjax.layers.module import Module, an_array
 from cnnjax.layers.precision import at_least_float32, normalisation
 from cnnjax.models.contract import Activations, check_images
@@ -148,6 +150,11 @@ class ViT(Module):
             raise InputError(f"ViT: width={self.width} must be a multiple of heads={self.heads}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"ViT: dropout={self.dropout} must lie in [0, 1)")
+        if self.activation in ALIAS_FREE:
+            raise InputError(
+                f"ViT: activation={shown(self.activation)} resamples maps, and the tokens are none: use one that "
+                "acts on each number by itself, such as flax.linen.gelu"
+            )
         size = self.patch_size
         if height % size or width % size:
             raise InputError(

@@ -18,6 +18,9 @@ Arrays are positional, the rest is keyword-only. k' = d (k − 1) + 1 is a windo
 - `avg_unpool`: `⟨avg_pool(x), y⟩ = ⟨x, avg_unpool(y)⟩`, the adjoint
 - `blur_pool`: `y[i] = Σ_j C(taps − 1, j) / 2^(taps − 1) x[s i + j − before]`, in the plane for each axis
 - `max_blur_pool`: `y = blur_pool(max_pool(x, stride 1))`
+- `fourier_resample`: `y[i] = Σ_k X[k] exp(2πi k p_i / n) / n`, the ideal low pass of both grids, `p_i` on the other one
+- `alias_free_pool`: `fourier_resample` to `⌈n / s⌉` points: an ideal low pass before sampling
+- `alias_free`: `y = D f(U x)`, f on a finer grid between two `fourier_resample`s
 - `polyphase_pool`, `polyphase_pool_with_phase`: `y[i] = x[s i + r]`, `r = argmax_r ‖x[s · + r]‖` for each image
 - `polyphase_components`: `x_r[i] = x[s i + r]` for every phase r in row-major order
 - `select_phase`: `y[i] = x[s i + r]` for a given phase r of each image
@@ -38,6 +41,7 @@ Arrays are positional, the rest is keyword-only. k' = d (k − 1) + 1 is a windo
 """
 
 from cnnjax.ops.antialiasing import blur_pool, max_blur_pool
+from cnnjax.ops.band_limits import alias_free, alias_free_pool, fourier_resample
 from cnnjax.ops.color import grayscale
 from cnnjax.ops.convolution import conv, convolve
 from cnnjax.ops.crop_flip import crop, flip
@@ -66,6 +70,8 @@ __all__ = [
     "Fill",
     "Padding",
     "ResolvedPadding",
+    "alias_free",
+    "alias_free_pool",
     "avg_pool",
     "avg_unpool",
     "blur_pool",
@@ -76,6 +82,7 @@ __all__ = [
     "crop",
     "fft_convolve",
     "flip",
+    "fourier_resample",
     "fourier_shift",
     "global_avg_pool",
     "global_max_pool",

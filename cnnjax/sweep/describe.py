@@ -11,9 +11,10 @@ import jax.numpy as jnp
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.layers import activations
 from cnnjax.models import vit
 
-NAMESPACES = {"nn": nn, "jnp": jnp, "jax.nn": jax.nn, "vit": vit}
+NAMESPACES = {"nn": nn, "jnp": jnp, "jax.nn": jax.nn, "vit": vit, "activations": activations}
 """Where functions are looked for, to be written by name."""
 
 

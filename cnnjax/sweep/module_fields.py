@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from cnnjax.door.choices import check_choice
 from cnnjax.layers import delta_orthogonal, he_normal, lecun_normal
+from cnnjax.layers.activations import ALIAS_FREE
 from cnnjax.models.alexnet import gaussian
 from cnnjax.models.vit import exact_gelu
 from cnnjax.ops.groups import GROUPS
@@ -27,6 +28,7 @@ NAMED: dict[str, dict[str, Any]] = {
     "activation": {
         **{name: getattr(nn, name) for name in ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh")},
         "exact_gelu": exact_gelu,
+        **{function.__name__: function for function in ALIAS_FREE},
     },
     "dtype": {name: getattr(jnp, name) for name in ("float32", "bfloat16", "float16")},
     "group": {name: name for name in GROUPS},

@@ -214,7 +214,7 @@ def test_padding_reaches_every_convolution_and_pool():
 
 
 @pytest.mark.parametrize(
-    "downsample", ["max", "average", "blur", "max_blur", "polyphase", "learned_polyphase", "stride"]
+    "downsample", ["max", "average", "blur", "max_blur", "polyphase", "learned_polyphase", "alias_free", "stride"]
 )
 def test_pools_of_every_kind(downsample):
     maps = maps_of(narrow(downsample=downsample, padding="same"), 1, 16, 24, 3)

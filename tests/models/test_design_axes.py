@@ -16,7 +16,7 @@ from cnnjax import InputError, analysis, models
 from tests.drawn import KEY, drawn_variables
 from tests.repeats import repeated
 
-POOLS = ("stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase")
+POOLS = ("stride", "max", "average", "blur", "max_blur", "polyphase", "learned_polyphase", "alias_free")
 
 
 def by_stage(count):
@@ -233,9 +233,10 @@ def test_a_larger_image_gives_a_map_of_the_scores_of_its_windows(model):
         np.testing.assert_allclose(run(variables, window)[0], maps[:, i, j], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "downsample", repeated(["max", "average", "blur", "polyphase", "stride", "max_blur", "learned_polyphase"], quick=4)
-)
+KINDS = ["max", "average", "blur", "polyphase", "stride", "max_blur", "learned_polyphase", "alias_free"]
+
+
+@pytest.mark.parametrize("downsample", repeated(KINDS, quick=4))
 def test_the_large_stem_takes_the_maximum_and_then_samples(downsample):
     model = models.ResNet(num_classes=2, widths=(2,), depth=1, stem="7x7", downsample=downsample)
     images = pixels(2, 16, 16, 3)
@@ -245,6 +246,13 @@ def test_the_large_stem_takes_the_maximum_and_then_samples(downsample):
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
     if downsample == "average":
         np.testing.assert_allclose(activations["pool1"], windows[:, ::2, ::2].mean((-1, -2)), rtol=1e-5)
+        return
+    if downsample == "alias_free":  # without a maximum, which would alias
+        filtered = np.fft.fft2(x, axes=(1, 2))[:, [0, 1, -1]][:, :, [0, 1, -1]]
+        waves = np.exp(2j * np.pi * np.outer([0, 1, -1], np.arange(4) * 2 + 0.5) / 8) / 8
+        np.testing.assert_allclose(
+            activations["pool1"], np.einsum("bklc,ki,lj->bijc", filtered, waves, waves).real, atol=1e-5
+        )
         return
     dense = windows.max((-1, -2))
     if downsample in ("stride", "max"):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cnnjax import InputError, models
+from cnnjax import InputError, layers, models
 from cnnjax.sweep.describe import build_described, describe
 
 MODELS = {
@@ -17,6 +17,7 @@ MODELS = {
     "group": models.group_resnet(num_classes=3, widths=(4, 8)),
     "alexnet": models.alexnet_one_tower(num_classes=5, activation=jax.nn.leaky_relu),
     "alexnet_small": models.alexnet_small(num_classes=10),
+    "alias_free": models.AllConv(num_classes=2, downsample="alias_free", activation=layers.alias_free_quadratic),
     "lenet": models.LeNet5(num_classes=10),
     "mlp": models.MLP(num_classes=2, widths=(3,), activation=jnp.tanh),
     "vit": models.vit_tiny(num_classes=2),

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType
 
 from cnnjax import data, models, training
+from cnnjax.layers.activations import ALIAS_FREE
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
 KEY, IMAGES = jax.random.key(0), jnp.full((4, 8, 8, 1), 0.5)
@@ -49,6 +50,7 @@ def _saved() -> pathlib.Path:
 
 
 CALLS: dict[str, Arguments] = {
+    **{f"layers.{activation.__name__}": lambda: dict(x=IMAGES) for activation in ALIAS_FREE},
     "layers.delta_orthogonal": lambda: dict(key=KEY, shape=(3, 3, 2, 4), dtype=jnp.float32),
     "layers.standardize": lambda: dict(images=IMAGES, mean=(0.5,), std=(0.25,)),
     "layers.take_phase": lambda: dict(x=IMAGES, phase=jnp.array([0, 1, 2, 3]), stride=2),

@@ -14,6 +14,8 @@ def _draw(*shape: int) -> Any:
 X, KERNEL, POOLED = _draw(1, 4, 4, 2), _draw(3, 3, 2, 4), _draw(1, 2, 2, 2)
 
 CALLS: dict[str, Callable[[], Mapping[str, Any]]] = {
+    "ops.alias_free": lambda: dict(x=X, function=jnp.tanh),
+    "ops.alias_free_pool": lambda: dict(x=X),
     "ops.avg_pool": lambda: dict(x=X, window=2),
     "ops.avg_unpool": lambda: dict(y=POOLED, window=2, input_size=4),
     "ops.blur_pool": lambda: dict(x=X),
@@ -48,6 +50,7 @@ CALLS: dict[str, Callable[[], Mapping[str, Any]]] = {
     "ops.rotate": lambda: dict(x=X, degrees=30.0),
     "ops.scale": lambda: dict(x=X, factor=2.0),
     "ops.select_phase": lambda: dict(x=X, phase=jnp.array([1]), stride=2),
+    "ops.fourier_resample": lambda: dict(x=X, size=6),
     "ops.fourier_shift": lambda: dict(x=X, offset=(0.5, 1.0)),
     "ops.shift": lambda: dict(x=X, offset=(1, 1)),
 }
