@@ -33,7 +33,7 @@ from experiments.measures.families import FAMILIES, Family
 from experiments.measures.functions import FUNCTIONS
 from experiments.measures.images import LEAST
 
-TAKES = "ten minutes on two cores"
+TAKES = "about seven minutes on two cores"
 
 LEAST_IN_GROUP = 8
 """Images, over which CKA compares and a map is fitted."""
