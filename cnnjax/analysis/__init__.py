@@ -11,8 +11,9 @@ Which measure to believe when was tried on functions whose equivariance is known
 `python -m experiments.measures`. In short: of what moves between pixels the Lie derivative over the size of the maps
 (`local_equivariance_error(...).relative`) with room around the picture, or else its own term (`lie_terms`); of whole
 pixels, quarter turns and mirror images, `equivariance_error`; of channels that turn into each other,
-`fitted_map_error`; of answers, `consistency`, which does not tell equivariance. All find nothing wrong with a function
-that ignores its input, except those that divide by how much it varies.
+`fitted_map_error`; of pooled features, `normalized_variance`; of answers, `consistency`, which does not tell whether
+maps move along. All find nothing wrong with a function that ignores its input, except those that divide by how much it
+varies.
 
 Fields (`fields`): which pixels a unit reads.
 

@@ -13,8 +13,8 @@ Expected: the published Lie derivative, whose size is that of the maps, puts dir
 over the size of the maps it ranks all functions rightly where there is room, and not quite on the tight canvas, where
 the border makes all of the error of some exact ones; its own term ranks them rightly on both. Lie derivatives know no
 mirror images, and are not about whole pixels or quarter turns, of which finite errors are right. CKA has the order
-mostly right, on a scale where a strided network, whose error is larger than its maps, is .9998. A constant is perfect to
-all that do not divide by what it does.
+mostly right, on a scale where a strided network, whose error is larger than its maps, is .9998. A constant is perfect
+to all that do not divide by what it does.
 
 The same command goes on where a killed one was. The run directory holds every value, the ranks and the figures.
 """
@@ -33,7 +33,7 @@ from experiments.measures.families import FAMILIES, Family
 from experiments.measures.functions import FUNCTIONS
 from experiments.measures.images import LEAST
 
-TAKES = "ten minutes on two cores"
+TAKES = "about seven minutes on two cores"
 
 LEAST_IN_GROUP = 8
 """Images, over which CKA compares and a map is fitted."""

@@ -32,8 +32,8 @@ from cnnjax.errors import InputError
 from cnnjax.runs import Progress, RunDirectory, open_run
 from cnnjax.sweep.ranges import check_memory, check_named, check_ranges
 from experiments.sample_complexity import report
+from experiments.sample_complexity.exponents import Measured
 from experiments.sample_complexity.networks import Kind
-from experiments.sample_complexity.report import Measured
 from experiments.sample_complexity.search import Search, all_needed, choose_threshold
 from experiments.sample_complexity.task import Task, linear_floor
 

@@ -28,7 +28,7 @@ def needs_figure(
 ) -> "Figure":
     """Images to the target error against each axis: means with intervals, the fitted line with its exponent, a bound.
 
-    `found` are `report.Measured`, `axes` are `report.Axis`, `slopes` intervals by kind and axis, or None; `bounds`
+    `found` are `Measured`, `axes` are `Axis`, `slopes` intervals by kind and axis, or None; `bounds`
     functions of k and d by kind, drawn through the first mean.
     """
     from matplotlib.figure import Figure

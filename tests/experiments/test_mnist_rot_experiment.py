@@ -24,13 +24,15 @@ from tests.repeats import repeated
 
 TINY = mnist_rot.Config(
     data=DataConfig(size=18, canvas=22),
-    parts=(40, 20, 30),
+    parts=(20, 10, 30),
     networks=("p4_pooled", "p4"),
     width=4,
-    train=TrainConfig(epochs=2, batch_size=20, learning_rate=0.02),
-    protocol=ProtocolConfig(rotation_step=90.0, images=20, orbits=("rotation",)),
+    train=TrainConfig(epochs=2, batch_size=15, learning_rate=0.02),
+    protocol=ProtocolConfig(rotation_step=90.0, images=30, orbits=("rotation",)),
     seeds=2,
 )
+"""As many images to train on as to test on, for one program to classify both."""
+
 CELLS = [f"network={kind}" for kind in TINY.networks]
 
 
@@ -107,8 +109,9 @@ def test_a_pooled_layer_does_not_see_at_which_angle_a_pattern_stands():
     def seen(pooled):
         """What the first layer makes of that window, in both images."""
         model = SevenConvolutions(num_classes=3, width=4, group="p4", pooled=pooled, downsample="max", padding="valid")
-        variables = model.init(jax.random.key(1), image)
-        maps = [model.apply(variables, x)[1]["conv1"] for x in (image, turned)]  # type: ignore[index]
+        variables = model.lazy_init(jax.random.key(1), image)
+        first = jax.jit(lambda x: model.apply(variables, x)[1]["conv1"])  # type: ignore[index]
+        maps = [first(x) for x in (image, turned)]
         return [np.asarray(one[0, 4, 9]) for one in maps]
 
     before, after = seen(pooled=True)

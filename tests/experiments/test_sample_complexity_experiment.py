@@ -12,8 +12,8 @@ from PIL import Image
 
 from cnnjax.runs import cli
 from experiments import sample_complexity
-from experiments.sample_complexity import networks, report, search
-from experiments.sample_complexity.report import Axis, Measured
+from experiments.sample_complexity import exponents, networks, search
+from experiments.sample_complexity.exponents import Axis, Measured
 from experiments.sample_complexity.task import Task, draw_images, draw_signal, linear_floor
 
 TINY = sample_complexity.Config(
@@ -181,25 +181,25 @@ def test_the_exponent_of_a_power_law_is_its_power():
     power, factor = random.normal(1.7, 0.1, 6), random.uniform(1, 9, 6)
     needs = [Measured("lcn", k, 8, factor * k**power, np.zeros(6), 1.0) for k in (4, 16, 8)]
     missed = Measured("lcn", 32, 8, np.full(6, np.nan), np.zeros(6), math.nan)
-    found = report.exponent(report.along([*needs, missed], "lcn", K_AXIS), K_AXIS)
+    found = exponents.exponent(exponents.along([*needs, missed], "lcn", K_AXIS), K_AXIS)
     assert found is not None
     assert found.mean == pytest.approx(power.mean())
     assert found.low < power.mean() < found.high
-    assert report.exponent(needs[:1], K_AXIS) is None
+    assert exponents.exponent(needs[:1], K_AXIS) is None
 
 
 @pytest.mark.parametrize(
     ("kind", "bound", "in_k", "in_d"), [("cnn", 0, 0.6, 0.8), ("lcn", 0, 1, 1), ("lcn", 1, 1.6, 0.8), ("fcn", 0, 2, 1)]
 )
 def test_the_exponents_of_the_theory(kind, bound, in_k, in_d):
-    _, function = report.THEORY[kind][bound]
+    _, function = exponents.THEORY[kind][bound]
     along_k = [Measured(kind, k, 8, np.ones(1), np.ones(1), 0.0) for k in (8, 16)]
     along_d = [Measured(kind, 4, d, np.ones(1), np.ones(1), 0.0) for d in (12, 20)]
-    assert report.theory_exponent(function, along_k) == pytest.approx(
+    assert exponents.theory_exponent(function, along_k) == pytest.approx(
         in_k if in_k % 1 == 0 else in_k // 1 + math.log2(1.5)
     )
     expected = in_d if in_d == 1 else math.log(24 / 16) / math.log(20 / 12)
-    assert report.theory_exponent(function, along_d) == pytest.approx(expected)
+    assert exponents.theory_exponent(function, along_d) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
