@@ -45,25 +45,25 @@ def measure(
         progress.advance(done, len(families), family)
         generator = FAMILIES[family].generator
         if generator is not None and generator not in lie:
-            lie[generator] = _over([lambda part, generator=generator: _lie(f, images[part], generator)], parts)
-        maps = [lambda part, family=family: _finite(f, images[part], family)]
-        units = [lambda part, family=family: _variance(standard, moved[family][part], family)]
+            lie[generator] = _over(functools.partial(_lie, f, generator), images, parts)
         found[family] = {
             **(lie[generator] if generator is not None else {}),
-            **_over(maps + units, parts),
+            **_over(functools.partial(_finite, f, family), images, parts),
+            **_over(functools.partial(_variance, standard, family), moved[family], parts),
             **_answers(logits, moved[family], labels, family, parts),
         }
     return found
 
 
 def _over(
-    measures: Sequence[Callable[[slice], dict[str, float]]], parts: Sequence[slice]
+    measure: Callable[[np.ndarray], dict[str, float]], images: np.ndarray, parts: Sequence[slice]
 ) -> dict[str, list[float | None]]:
-    rows = [{name: value for of in measures for name, value in of(part).items()} for part in parts]
+    """What is measured of each group of images, by name."""
+    rows = [measure(images[part]) for part in parts]
     return {name: [row[name] if math.isfinite(row[name]) else None for row in rows] for name in rows[0]}
 
 
-def _lie(f: Partial, x: np.ndarray, generator: str) -> dict[str, float]:
+def _lie(f: Partial, generator: str, x: np.ndarray) -> dict[str, float]:
     error = analysis.local_equivariance_error(f, x, generator)
     published = analysis.local_equivariance_error(f, x, generator, resampler="linear", fill="reflect")
     try:
@@ -79,7 +79,7 @@ def _lie(f: Partial, x: np.ndarray, generator: str) -> dict[str, float]:
     }
 
 
-def _finite(f: Partial, x: np.ndarray, family: Family) -> dict[str, float]:
+def _finite(f: Partial, family: Family, x: np.ndarray) -> dict[str, float]:
     member = FAMILIES[family].members[0]
     before, after = (np.asarray(f(jnp.asarray(a))) for a in (x, member(jnp.asarray(x))))
     others = after[np.random.default_rng(0).permutation(len(after))]
@@ -93,7 +93,7 @@ def _finite(f: Partial, x: np.ndarray, family: Family) -> dict[str, float]:
     }
 
 
-def _variance(standard: Partial, slots: np.ndarray, family: Family) -> dict[str, float]:
+def _variance(standard: Partial, family: Family, slots: np.ndarray) -> dict[str, float]:
     return {"variance": analysis.normalized_variance(standard, slots, orbit(family)).mean}
 
 

@@ -27,7 +27,7 @@ MEASURES = {
 MIXING = ("linear map", "orthogonal map", "1 − CKA")
 """Measures that allow for a linear map of the channels."""
 
-Found = Mapping[tuple[int, str], Mapping[str, Mapping[str, Sequence[float | None]]]]
+Found = Mapping[tuple[int, str], Mapping[Family, Mapping[str, Sequence[float | None]]]]
 """By canvas and function, then by family and measure: a number for each group of images."""
 
 
