@@ -65,8 +65,9 @@ def write(
     tables = [
         Table(rows, "Consistency between pixels, in percent", about, percent=True),
         Table(right, "Accuracy under these shifts, in percent", explained, percent=True),
-        Table(_costs(timed, times, dataset), "What it costs", COSTS, digits=2),
     ]
+    if timed:
+        tables.append(Table(_costs(timed, times, dataset), "What it costs", COSTS, digits=2))
     show_tables(run, tables, notes=[_aim(rows), _most(done, moved), *of.failures])
     save(distance_figure(done, moved, note=f"{dataset.note.rstrip('.')}."), run.figures / "distance.png")
 
