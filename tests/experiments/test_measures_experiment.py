@@ -153,6 +153,7 @@ def test_values_are_those_of_the_library(whole):
         assert found == pytest.approx(analysis.equivariance_error(f, part, analysis.Rotation(90)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_a_cell_ends_the_same(whole, tmp_path):
     expected = {name: (whole / name).read_bytes() for name in ("summary.csv", "ranks.csv", "tables.json")}
     kept = whole / "cells" / f"canvas={SIDE},function=low_pass" / "values.json"

@@ -63,6 +63,7 @@ def test_quarter_turns_never_change_an_answer_of_the_group_networks(whole):
     assert list(summary["rotation.consistency"]) == [1.0] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", repeated(["experiments", "cells"], quick=1))
 def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkeypatch, where):
     module, name = (mnist_rot, "training_errors") if where == "experiments" else (cell, "train_together")

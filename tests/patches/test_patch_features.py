@@ -7,6 +7,7 @@ import pytest
 
 from cnnjax import data
 from cnnjax.patches import distances, patch_features
+from tests.repeats import repeated
 
 
 def points(packed, scale):
@@ -18,7 +19,7 @@ def points(packed, scale):
     return np.stack(fields, axis=-1) / scale
 
 
-@pytest.mark.parametrize(("patch_size", "channels"), [(7, 3), (4, 1), (5, 5)])
+@pytest.mark.parametrize(("patch_size", "channels"), repeated([(7, 3), (4, 1), (5, 5)]))
 def test_distances_of_points_are_nearly_and_at_most_those_of_patches(patch_size, channels):
     photograph = data.resize(data.load_image("coffee"), (24, 24))
     image = np.concatenate([photograph, photograph[::-1]], axis=2)[:, :, :channels]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cnnjax import InputError, patches
+from tests.repeats import repeated
 
 SIZE = 5
 
@@ -58,7 +59,7 @@ def test_tiles_do_not_show():
     np.testing.assert_allclose(found.distance[:8, :8, 0], every.min(axis=1).reshape(8, 8), rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, FULL], ids=["plain", "mask, exclusion and k"])
+@pytest.mark.parametrize("options", repeated([{}, FULL]), ids=["plain", "mask, exclusion and k"])
 def test_no_match_is_nearer_than_the_nearest_nor_forbidden(options):
     found = search(**options)
     exact = patches.nearest_patches(SOURCE, TARGET, patch_size=SIZE, **options)
@@ -131,7 +132,7 @@ def test_a_planted_copy_is_found():
     np.testing.assert_array_equal(np.asarray(found.position)[2, 4, 0], [20, 18])
 
 
-@pytest.mark.parametrize(("size", "channels"), [(1, 1), (8, 4)])
+@pytest.mark.parametrize(("size", "channels"), repeated([(1, 1), (8, 4)]))
 def test_any_patch_size_and_number_of_channels(size, channels):
     source, target = smooth(5, side=16, channels=channels), smooth(6, side=16, channels=channels)
     found = patches.patchmatch(source, target, key=jax.random.key(0), patch_size=size)
@@ -175,7 +176,9 @@ def test_refuses_what_it_cannot_search(arguments, options, message):
         search(*arguments, **options)
 
 
-@pytest.mark.parametrize("search_for", [patches.nearest_patches, partial(patches.patchmatch, key=jax.random.key(0))])
+@pytest.mark.parametrize(
+    "search_for", repeated([patches.nearest_patches, partial(patches.patchmatch, key=jax.random.key(0))])
+)
 def test_sums_and_positions_cannot_overflow(search_for):
     """The largest patches give the right distance where every value differs by 1; larger ones are refused."""
     white, black = jnp.ones((26, 26, 3)), jnp.zeros((26, 26, 3))
