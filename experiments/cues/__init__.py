@@ -171,7 +171,7 @@ def _suited(kinds: Sequence[Kind], dataset: Dataset) -> Sequence[Kind]:
     """The kinds of network that the images allow; raises InputError where none is left of those that were named."""
     if dataset.test.images.shape[-1] == 3:
         return kinds
-    suited = [kind for kind in kinds if not kind.endswith("_half_gray")]
+    suited: list[Kind] = [kind for kind in kinds if not kind.endswith("_half_gray")]
     if kinds and not suited:
         raise InputError(f"networks={' '.join(kinds)}: these images are grey already; name cnn, mlp or vit")
     return suited

@@ -66,8 +66,8 @@ def lie_terms(
     arguments are those of `lie_derivative`. Results are `LieTerms` in a tree like f's result; norms are over all images
     and units.
 
-    Raises InputError as `lie_derivative` does, where f does not take the larger images, and for a margin that is none
-    or that moves units between others.
+    Raises InputError as `lie_derivative` does, where f does not take the larger images or returns a map that does not
+    grow with them, and for a margin that is none or that moves units between others.
     """
     action = Generator(generator, resampler, fill)
     x, action, layout = prepare(f, images, action)
