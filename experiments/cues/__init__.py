@@ -139,7 +139,7 @@ def run(config: Config) -> Path:
         with Progress(total) as progress:
             dataset = load_images(config.data, progress)
             kinds = _suited(kinds, dataset)
-            views = views_of(dataset, config.grids, config.scales)
+            views = views_of(dataset, config.grids, config.scales, size=config.data.size)
             plans = _plans(config, kinds, views, dataset)
             subjects, labels = _open(config, named, dataset, names)
             if twice := [label for label in subjects if label in map(TITLES.get, kinds)]:

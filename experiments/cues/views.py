@@ -10,6 +10,7 @@ import numpy as np
 
 from cnnjax import ops
 from cnnjax.data import DataConfig, Dataset, Split, shuffle_patches
+from cnnjax.data.dataset import center
 from cnnjax.data.sources import textured_shapes
 from cnnjax.errors import InputError
 
@@ -37,12 +38,14 @@ class View:
     steps: tuple[Step, ...] = ()
     main: bool = True
     """Whether it is the strength that stands for its kind."""
+    side: int = 0
+    """Of what is drawn, in pixels, in the middle of a black canvas where images are larger."""
 
     def of(self, images: np.ndarray, split: str) -> np.ndarray:
         """The images uint8 (n, height, width, channels) of a split as this view shows them."""
         if self.kind == "drawn":
             without = [cue for cue in CUES if cue not in self.left]
-            return textured_shapes.draw_split(split, len(images), images.shape[1], without=without)
+            return center(textured_shapes.draw_split(split, len(images), self.side, without=without), images.shape[1])
         if not self.steps:
             return images
         shown = np.empty_like(images)
@@ -102,12 +105,12 @@ def most_views(data: DataConfig, grids: Sequence[int], scales: Sequence[float]) 
 WHOLE = View("whole", "as they are", CUES, "whole")
 
 
-def views_of(dataset: Dataset, grids: Sequence[int], scales: Sequence[float]) -> list[View]:
+def views_of(dataset: Dataset, grids: Sequence[int], scales: Sequence[float], *, size: int | None = None) -> list[View]:
     """Every view of a dataset: whole, each cue removed at every strength, each alone; grey images have tones.
 
     The strength in the middle of `grids` and of `scales` is the main one, and that of views with one cue alone. Shapes
-    whose cues are drawn have views drawn without each of them, too. Raises InputError for a grid that does not divide
-    the images.
+    whose cues are drawn have views drawn without each of them, too, at the `size` of `DataConfig`. Raises InputError
+    for a grid that does not divide the images.
     """
     _, height, width, channels = dataset.test.images.shape
     side, grid, scale = min(height, width), grids[len(grids) // 2], scales[len(scales) // 2]
@@ -135,9 +138,10 @@ def views_of(dataset: Dataset, grids: Sequence[int], scales: Sequence[float]) ->
     found.append(View("texture-alone", "patches shuffled and grey", ("texture",), "alone", (shuffle, *gray)))
     found.append(View("color-alone", "pixels shuffled", (color,), "alone", (("shuffle", 0.0),)))
     if dataset.name == "textured_shapes":
+        own = size or textured_shapes.SIZE
         names = {"color": "drawn without colour", "texture": "drawn without texture", "shape": "drawn without shape"}
         for cue, title in names.items():
-            found.append(View(f"drawn-without-{cue}", title, tuple(c for c in CUES if c != cue), "drawn"))
+            found.append(View(f"drawn-without-{cue}", title, tuple(c for c in CUES if c != cue), "drawn", side=own))
         for cue in CUES:
-            found.append(View(f"drawn-{cue}-alone", f"drawn with {NAMES[cue]} alone", (cue,), "drawn"))
+            found.append(View(f"drawn-{cue}-alone", f"drawn with {NAMES[cue]} alone", (cue,), "drawn", side=own))
     return found

@@ -170,6 +170,19 @@ def test_half_of_the_training_images_lose_their_colour_and_no_test_image():
     assert changed.test is split
 
 
+def test_what_is_drawn_lies_on_the_canvas_as_the_images_do():
+    config = DataConfig(name="textured_shapes", size=16, canvas=21, train_images=8, test_images=8)
+    data = load(config)
+    views = {view.key: view for view in views_of(data, (3,), (0.1,), size=config.size)}
+    plain = views["drawn-without-color"].of(data.test.images, "test").astype(float)
+    inside = np.zeros((21, 21), bool)
+    inside[2:18, 2:18] = True
+    assert (plain[:, ~inside] == 0).all()
+    luma = [0.299, 0.587, 0.114]
+    off = np.abs(data.test.images.astype(float) @ luma - plain @ luma)
+    assert np.quantile(off, 0.99) < 1.5  # two roundings to bytes: the same pictures, in the same place
+
+
 def test_grey_images_have_no_colour_to_take():
     data = load(DataConfig(name="digits", size=8, canvas=8, train_images=20, test_images=10))
     kinds = {view.key: view.left for view in views_of(data, (2,), (0.1,))}
