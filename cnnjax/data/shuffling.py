@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.ops.padding import per_axis
 
 
 @checked()
@@ -21,16 +22,22 @@ def shuffle_patches(
     another one for each image. Every patch has what it had, and the image its histogram; with a grid as fine as the
     image's pixels nothing else is left. The first images do not depend on how many there are.
 
-    Raises `InputError` for fewer than two patches, and where they do not divide the height and the width evenly.
+    Raises `InputError` for a grid that is not one or two positive ints, fewer than two patches, and where they do not
+    divide the height and the width evenly.
     """
-    rows, columns = (grid, grid) if isinstance(grid, int) else (*grid, 0, 0)[:2]
+    rows, columns = per_axis(grid, 2, name="grid")
     _, height, width, _ = images.shape
-    if min(rows, columns) < 1 or rows * columns < 2 or (not isinstance(grid, int) and len(grid) != 2):
+    if rows * columns < 2:
         raise InputError(f"grid={grid}: give at least two patches, as 2 or as (1, 2), rows and columns")
+    if height * width < 2:
+        raise InputError(f"images are {height}×{width} pixels: there is nothing to shuffle in fewer than two")
     if height % rows or width % columns:
+        parts = _divisor(height, rows), _divisor(width, columns)
+        # Of sides that only 1 and themselves divide, (1, 1) may be the nearest.
+        fitting = parts if max(parts) > 1 else (height, width)
         raise InputError(
             f"grid={grid} does not cut images of {height}×{width} pixels evenly: give divisors of both, such as "
-            f"({_divisor(height, rows)}, {_divisor(width, columns)})"
+            f"{fitting}"
         )
     return _shuffled(key, images, rows, columns)
 

@@ -18,6 +18,8 @@ from cnnjax.ops.padding import per_axis, spatial_shape
 
 MOST = 64
 """Points of the finer grid for each pixel, along an axis: more is a mistake."""
+LARGEST = 2**16
+"""Points along an axis, for each of which and each pixel a matrix has a number."""
 
 
 @checked()
@@ -36,9 +38,11 @@ def fourier_resample(
     loses that frequency only.
 
     x is (batch, length, channels) or (batch, height, width, channels), floating point, worked in float32 at least. size
-    is an int or one int per axis. Raises InputError for another size, shape or dtype.
+    is an int or one int per axis, at most 65,536. Raises InputError for another size, shape or dtype.
     """
     sizes = per_axis(size, len(_space(x)), name="size")
+    if max(sizes) > LARGEST:
+        raise InputError(f"size={in_line(size)} is more than {LARGEST} points along an axis, which is a mistake.")
     return jnp.moveaxis(_resampled(_wide(x), 1, sizes), 1, -1).astype(x.dtype)
 
 

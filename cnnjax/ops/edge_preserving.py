@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnnjax.door import checked
+from cnnjax.door.arrays import check
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
 
@@ -30,11 +31,15 @@ def rolling_guidance(
     is a Gaussian blur, which takes texture out of the guide; the others bring back the edges that it has left. What is
     thinner than texture is coarse goes with it. Means over the image are kept only roughly.
 
-    x is (batch, height, width, channels); sigma and steps are static, sigma is in pixels and contrast in units of x.
-    Raises InputError for a sigma or contrast that is not positive, and fewer than one step.
+    x is (batch, height, width, channels), floating point, worked in float32 at least; sigma and steps are static, sigma
+    is in pixels and contrast in units of x. Raises InputError for another shape or dtype, for no channels, a sigma or
+    contrast that is not positive, and fewer than one step.
     Source: Zhang, Shen, Xu & Jia 2014, "Rolling Guidance Filter"; axis by axis as Pham & van Vliet 2005, so that it
     takes 2 (4 sigma + 1) sums for a pixel and not their square.
     """
+    check("x", x, Float[Array, "batch height width channels"])
+    if not x.shape[-1]:
+        raise InputError(f"x has shape {x.shape}; give one channel at least.")
     for name, value in {"sigma": sigma, "contrast": contrast}.items():
         if value <= 0:
             raise InputError(f"{name}={value} must be positive.")

@@ -78,7 +78,8 @@ class Config:
         default_factory=lambda: DataConfig(name="textured_shapes", train_images=1600, test_images=500)
     )
     networks: tuple[Kind, ...] = ("cnn", "mlp", "vit", "vit_half_gray")
-    """The networks to train where no subjects are named; half gray: half of their training images have lost colour."""
+    """The networks to train where no subjects are named; half gray: half of their training images have lost colour,
+    so that there are none of grey images."""
     cnn: NetworkConfig = dataclasses.field(
         default_factory=lambda: NetworkConfig.of("all_conv", widths=(16, 32), depth=1, downsample="max", head="average")
     )
@@ -137,6 +138,7 @@ def run(config: Config) -> Path:
     with open_run("cues", config, out=config.out) as directory:
         with Progress(total) as progress:
             dataset = load_images(config.data, progress)
+            kinds = _suited(kinds, dataset)
             views = views_of(dataset, config.grids, config.scales)
             plans = _plans(config, kinds, views, dataset)
             subjects, labels = _open(config, named, dataset, names)
@@ -163,6 +165,16 @@ def run(config: Config) -> Path:
             raise InputError(f"no network has learned whole images. {'; '.join(swept.failures)}")
         report.write(swept, networks, views)
         return directory.path
+
+
+def _suited(kinds: Sequence[Kind], dataset: Dataset) -> Sequence[Kind]:
+    """The kinds of network that the images allow; raises InputError where none is left of those that were named."""
+    if dataset.test.images.shape[-1] == 3:
+        return kinds
+    suited: list[Kind] = [kind for kind in kinds if not kind.endswith("_half_gray")]
+    if kinds and not suited:
+        raise InputError(f"networks={' '.join(kinds)}: these images are grey already; name cnn, mlp or vit")
+    return suited
 
 
 def _plans(config: Config, kinds: Sequence[Kind], views: Sequence[View], dataset: Dataset) -> dict[str, CellPlan]:

@@ -27,11 +27,11 @@ from cnnjax import runtime
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, open_run
-from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.ranges import check_memory, check_named, check_ranges
 from experiments.measures import cells, report
 from experiments.measures.families import FAMILIES, Family
 from experiments.measures.functions import FUNCTIONS
-from experiments.measures.images import LEAST
+from experiments.measures.images import LEAST, TEXTURE_SIDE
 
 TAKES = "about seven minutes on two cores"
 
@@ -96,3 +96,10 @@ def _check(config: Config) -> None:
             f"images={config.images} in groups={config.groups}: give 2 groups or more, a multiple of them as images, "
             f"and at least {LEAST_IN_GROUP} images in each"
         )
+    side = max(config.canvases)
+    # Each image as it is and moved, four at most in each family, and as much again while they are made.
+    check_memory(
+        8 * 4 * len(FAMILIES) * config.images * max(side, TEXTURE_SIDE) ** 2,
+        f"images={config.images} of {side}×{side} pixels, moved,",
+        "give fewer, or a smaller one of canvases",
+    )

@@ -14,7 +14,8 @@ LEAST = 20
 """Side of the least canvas that holds the disc."""
 _OWN = 0.5
 """Standard deviation of what an image has of its own, over that of what its class has."""
-_SIDE = 64  # of the square that textures are drawn on, for every canvas the same
+TEXTURE_SIDE = 64
+"""Of the square that textures are drawn on, for every canvas the same."""
 
 
 def draw(
@@ -29,7 +30,7 @@ def draw(
     templates = _textures(ours, CLASSES)
     labels = np.arange(count) % CLASSES
     textures = templates[labels] + _OWN * _textures(np.random.default_rng((seed, 1 + part)), count)
-    place = np.arange(_SIDE) - (_SIDE - 1) / 2
+    place = np.arange(TEXTURE_SIDE) - (TEXTURE_SIDE - 1) / 2
     distance = np.hypot(place[:, None], place[None])
     # Bright on the whole: of textures about 0, the mean would be rounding.
     pictures = (1 + textures) / (1 + np.exp((distance - RADIUS) / EDGE))
@@ -38,16 +39,18 @@ def draw(
 
 def _textures(rng: np.random.Generator, count: int) -> Float[np.ndarray, "count height width"]:
     """Gaussian textures of deviation 1, circular."""
-    frequency = np.fft.fftfreq(_SIDE)
+    frequency = np.fft.fftfreq(TEXTURE_SIDE)
     squared = frequency[:, None] ** 2 + frequency[None] ** 2
-    spectrum = np.fft.fft2(rng.normal(size=(count, _SIDE, _SIDE))) * np.exp(-2 * (np.pi * SMOOTHNESS) ** 2 * squared)
+    spectrum = np.fft.fft2(rng.normal(size=(count, TEXTURE_SIDE, TEXTURE_SIDE))) * np.exp(
+        -2 * (np.pi * SMOOTHNESS) ** 2 * squared
+    )
     textures = np.fft.ifft2(spectrum).real
     return textures / textures.std((1, 2), keepdims=True)
 
 
 def _on_canvas(pictures: np.ndarray, side: int) -> np.ndarray:
     """The middle of the pictures, or the pictures in the middle of a larger canvas."""
-    margin = (side - _SIDE) // 2
+    margin = (side - TEXTURE_SIDE) // 2
     if margin >= 0:
         return np.pad(pictures, [(0, 0), (margin, margin), (margin, margin)])
     return pictures[:, -margin:margin, -margin:margin]

@@ -31,7 +31,8 @@ def write(run: RunDirectory, found: Found, families: Sequence[Family], *, images
         tables += _of_canvas([row for row in rows if row.canvas == canvas], canvas, families, about)
     if "rotation" in families:
         tables.append(_functions(found, canvases))
-    tables.append(_when(rows, found, canvases, families))
+    if rows:  # of functions that are all exact, or all ignore their input, nothing is ranked
+        tables.append(_when(rows, found, canvases, families))
     show_tables(run, tables)
     if rows:
         save(figures.ranks_figure(rows, families), run.figures / "ranks.png")

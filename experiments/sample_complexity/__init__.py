@@ -24,6 +24,7 @@ The same command goes on where a killed one was. The run directory holds every r
 """
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,11 @@ def _check(config: Config) -> None:
         f"most={config.most} images of {largest:,} numbers",
         "give fewer, or smaller ones",
     )
+    if "fcn" in config.networks:
+        weights = max(task.patches**2 * task.dimension for task in tasks(config))
+        # Drawn in double precision; weights, gradient, velocity and what a step makes of them in single.
+        check_memory(
+            32 * weights * (os.cpu_count() or 1),
+            f"an fcn of {weights:,} weights, trained on every core,",
+            "give fewer patches, or leave fcn out of networks",
+        )

@@ -60,7 +60,10 @@ def write(
         f"{dataset.note.rstrip('.')}."
     )
     right = [_accuracies(plan, columns[plan.cell.name], moved[plan.cell.name], images) for plan in done]
-    explained = "Mean: over the shifts and images above; worst: right under every one of them and unmoved."
+    explained = (
+        f"Unmoved: all {len(dataset.test.labels):,} test images. Mean: over the shifts and images above; worst: right "
+        "under every one of them and unmoved."
+    )
     timed = [plan for plan in done if plan.cell.name in times]
     tables = [
         Table(rows, "Consistency between pixels, in percent", about, percent=True),

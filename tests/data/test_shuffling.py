@@ -46,11 +46,24 @@ def test_every_cycle_is_equally_likely_and_images_have_their_own():
     ("grid", "message"),
     [
         (1, "grid=1: give at least two patches"),
-        (0, "grid=0: give at least two patches"),
-        ((2,), r"grid=\(2,\): give at least two patches, as 2 or as \(1, 2\), rows and columns"),
+        (0, "grid=0 must be a positive int, or 2 of them, one per spatial axis"),
+        ((2,), r"grid=\(2,\) must be a positive int, or 2 of them, one per spatial axis"),
+        (2.0, "grid=2.0 must be a positive int, or 2 of them"),
+        (None, "grid=None must be a positive int, or 2 of them"),
+        (("a", 2), r"grid=\('a', 2\) must be a positive int, or 2 of them"),
         (5, r"grid=5 does not cut images of 6×8 pixels evenly: give divisors of both, such as \(6, 4\)"),
     ],
 )
 def test_what_is_no_grid_is_refused(grid, message, without_type_checks):
     with pytest.raises(InputError, match=message):
         shuffle_patches(KEY, np.ones((2, 6, 8, 1), np.float32), grid=grid)
+
+
+def test_what_is_proposed_in_place_of_a_grid_is_one(without_type_checks):
+    with pytest.raises(InputError, match=r"grid=2 does not cut images of 7×5 pixels evenly: .* such as \(7, 5\)"):
+        shuffle_patches(KEY, np.ones((1, 7, 5, 1), np.float32), grid=2)
+    with pytest.raises(InputError, match="images are 1×1 pixels: there is nothing to shuffle"):
+        shuffle_patches(KEY, np.ones((1, 1, 1, 1), np.float32), grid=2)
+    images = np.arange(2 * 4 * 4, dtype=np.int32).reshape(2, 4, 4, 1)
+    found, expected = (shuffle_patches(KEY, images, grid=grid) for grid in (np.int64(2), 2))
+    np.testing.assert_array_equal(found, expected)

@@ -175,6 +175,9 @@ def test_grey_images_have_no_colour_to_take():
     kinds = {view.key: view.left for view in views_of(data, (2,), (0.1,))}
     assert "gray" not in kinds
     assert {cue for left in kinds.values() for cue in left} == {"shape", "texture", "tone"}
+    assert cues._suited(("mlp", "vit", "vit_half_gray"), data) == ["mlp", "vit"]
+    with pytest.raises(InputError, match="networks=vit_half_gray: these images are grey already; name cnn, mlp or vit"):
+        cues._suited(("vit_half_gray",), data)
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,7 @@ def test_a_run_that_lost_a_cell_ends_the_same(whole, tmp_path):
         ({"images": 20, "groups": 3}, "images=20 in groups=3: give 2 groups or more"),
         ({"images": 8, "groups": 2}, "at least 8 images in each"),
         ({"images": 0}, "images=0 must be at least 1"),
+        ({"images": 10**8}, "images=100000000 of 20×20 pixels, moved, takes about .* GiB"),
     ],
 )
 @pytest.mark.usefixtures("without_type_checks")
@@ -185,6 +186,13 @@ def test_options_that_make_no_sense(changes, message, tmp_path):
     with pytest.raises(InputError, match=message):
         measures.run(dataclasses.replace(TINY, **changes, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_where_nothing_can_be_ranked_the_rest_is_told(tmp_path):
+    alone = dataclasses.replace(TINY, functions=("constant",), families=("reflection",), out=tmp_path / "run")
+    text = (measures.run(alone) / "table.md").read_text()
+    assert "What is true" in text
+    assert "Which measure when" not in text
 
 
 @pytest.mark.slow

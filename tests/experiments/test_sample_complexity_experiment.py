@@ -216,6 +216,10 @@ def test_the_exponents_of_the_theory(kind, bound, in_k, in_d):
         (("--noise", "-1"), "noise=-1.0 must be at least 0"),
         (("--repetitions", "0"), "repetitions=0 must be at least 1"),
         (("--most", "1000000", "--patches", "4", "1000", "--at-dimension", "8192"), "GiB of memory"),
+        (
+            ("--patches", "4", "1000", "--at-dimension", "8192", "--most", "2", "--test-images", "1"),
+            "an fcn of 8,192,000,000 weights, trained on every core, takes about",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(

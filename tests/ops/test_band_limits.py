@@ -178,6 +178,7 @@ def test_narrow_floats_are_worked_in_float32():
     [
         (lambda x: ops.fourier_resample(x, size=0), r"size=0 must be a positive int"),
         (lambda x: ops.fourier_resample(x, size=(4, 4, 4)), r"size=\(4, 4, 4\) must be a positive int, or 2 of them"),
+        (lambda x: ops.fourier_resample(x, size=10**9), r"size=1000000000 is more than 65536 points along an axis"),
         (lambda x: ops.alias_free_pool(x, stride=-1), r"stride=-1 must be a positive int"),
         (lambda x: ops.alias_free_pool(x[0, 0, 0]), r"x has shape \(1,\)"),
         (lambda x: ops.alias_free_pool(x.astype(int)), r"x is int.*between its pixels are fractions"),

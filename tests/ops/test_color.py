@@ -26,3 +26,11 @@ def test_grey_images_stay_and_other_channels_are_refused():
     np.testing.assert_array_equal(ops.grayscale(X[..., :1]), X[..., :1])
     with pytest.raises(InputError, match="x has 2 channels; luma is that of red, green and blue"):
         ops.grayscale(X[..., :2])
+
+
+def test_bytes_are_refused_in_which_every_weight_would_be_0_and_half_precision_is_rounded_once():
+    with pytest.raises(InputError, match="x is uint8; it must be floating point"):
+        ops.grayscale(np.round(255 * X).astype(np.uint8))
+    half = X.astype(np.float16)
+    luma = (half.astype(np.float64) @ np.array([0.299, 0.587, 0.114])).astype(np.float16)
+    assert np.abs(np.asarray(ops.grayscale(half))[..., 0] - luma).max() <= np.finfo(np.float16).eps / 2

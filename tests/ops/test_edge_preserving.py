@@ -81,3 +81,15 @@ def test_constants_stay_and_mirror_images_are_smoothed_alike():
 def test_what_makes_no_sense_is_refused(options, message, without_type_checks):
     with pytest.raises(InputError, match=message):
         ops.rolling_guidance(np.ones((1, 4, 4, 1), np.float32), **options)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ones((1, 4, 4, 3), np.uint8), "x is uint8; it must be floating point"),
+        (np.ones((1, 4, 4, 0), np.float32), r"x has shape \(1, 4, 4, 0\); give one channel at least"),
+    ],
+)
+def test_what_is_no_picture_is_refused(x, message, without_type_checks):
+    with pytest.raises(InputError, match=message):
+        ops.rolling_guidance(x, sigma=1.0)

@@ -18,6 +18,7 @@ from cnnjax.analysis.transforms.geometric import Transform
 from cnnjax.door import checked
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
+from cnnjax.program.tracing import shapes_of
 
 Kind = Literal["linear", "orthogonal"]
 Rows = Float[np.ndarray, "rows channels"]
@@ -42,7 +43,8 @@ def fitted_map_error(
     for images that it was not fitted to: give more. A single channel can only be scaled, or change its sign. nan:
     f(T x) is c everywhere, as that of a function that ignores its input.
 
-    Raises InputError also for fewer than two images and an unknown kind.
+    Raises InputError also for fewer than two images, an unknown kind, and an activation whose first axis is not that of
+    the images.
     Source: Lenc & Vedaldi 2015, "Understanding Image Representations by Measuring Their Equivariance and Equivalence",
     section 3, with windows of 1 × 1 and without a prior; Schönemann 1966, "A Generalized Solution of the Orthogonal
     Procrustes Problem".
@@ -50,8 +52,14 @@ def fitted_map_error(
     check_choice("kind", kind, get_args(Kind))
     x = jnp.asarray(finite_images(images))
     if len(x) < 2:
-        raise InputError(f"{len(x)} image: a map is fitted on half of them and tried on the others; give at least 2")
+        raise InputError(f"images is {len(x)}: a map is fitted on half of them and tried on the rest; give at least 2")
     plan, structure = plan_comparison(f, x, transform)
+    for layout, leaf in zip(plan, jax.tree.leaves(shapes_of(f, x)), strict=True):
+        if leaf.shape[:1] != x.shape[:1]:
+            raise InputError(
+                f"activation {layout.name} has shape {leaf.shape} for {len(x)} images: a map is fitted image by image, "
+                "so return the images as its first axis, or leave it out of what f returns"
+            )
     activations = evaluation(f)
     pairs = zip(activations(x), activations(transformed(x, transform=transform)), plan, strict=True)
     errors = [_error(*pair, layout=layout, transform=transform, kind=kind) for *pair, layout in pairs]

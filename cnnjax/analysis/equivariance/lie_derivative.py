@@ -221,5 +221,7 @@ def _local_error(of: Mapping[str, np.ndarray], deviation: float, layout: Layout)
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.sqrt(np.divide(total["error"], total["value"]))
         at_border = np.sqrt(np.divide(total["edge"], total["moving"]))
-        variation = np.sqrt(np.divide(deviation, total["value"])) if len(of["value"]) > 1 else math.nan
+    # The deviations are of scaled activations, whose squares do not vanish where those of the activations do.
+    known = len(of["value"]) > 1 and total["value"] > 0
+    variation = min(1.0, math.sqrt(deviation / total["value"])) if known else math.nan
     return LocalError(float(relative), float(at_border), float(variation), of["error"])

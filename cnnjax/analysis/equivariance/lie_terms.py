@@ -66,8 +66,8 @@ def lie_terms(
     arguments are those of `lie_derivative`. Results are `LieTerms` in a tree like f's result; norms are over all images
     and units.
 
-    Raises InputError as `lie_derivative` does, where f does not take the larger images, and for a margin that is none
-    or that moves units between others.
+    Raises InputError as `lie_derivative` does, where f does not take the larger images or returns a map that does not
+    grow with them, and for a margin that is none or that moves units between others.
     """
     action = Generator(generator, resampler, fill)
     x, action, layout = prepare(f, images, action)
@@ -76,7 +76,7 @@ def lie_terms(
     around = [(0, 0), *[(margin, margin)] * (x.ndim - 2), (0, 0)]
     wide_images = np.pad(x, around, constant_values=background)
     _, _, wide_layout = prepare(f, wide_images, action)
-    corners = _corners(f, x, wide_images, layouts, jax.tree.leaves(wide_layout))
+    corners = _corners(f, x, wide_images, layouts, jax.tree.leaves(wide_layout), margin)
     measure = compiled(derivative, f, static=("action", "layouts"))
     options: dict[str, Any] = dict(action=action, layouts=tuple(layouts))
     sums = np.zeros((len(layouts), 4))
@@ -103,14 +103,21 @@ def _checked_margin(margin: int | None, layouts: list[Layout], side: int) -> int
 
 
 def _corners(
-    f: Callable[[jax.Array], Any], x: np.ndarray, wide_images: np.ndarray, layouts: list[Layout], other: list[Layout]
+    f: Callable[[jax.Array], Any],
+    x: np.ndarray,
+    wide_images: np.ndarray,
+    layouts: list[Layout],
+    other: list[Layout],
+    margin: int,
 ) -> list[tuple[int, ...]]:
     """The unit of each map, with the margin, that is its first one without; raises InputError where there is none."""
     sizes = [[leaf.shape for leaf in jax.tree.leaves(shapes_of(f, images))] for images in (x, wide_images)]
     corners = []
     for layout, beyond, small, large in zip(layouts, other, *sizes, strict=True):
         more = [large[axis] - small[axis] for axis in layout.axes]
-        if (layout.axes, layout.stride) != (beyond.axes, beyond.stride) or any(n % 2 for n in more):
+        # A map that does not grow with the canvas, as one cut to a fixed size, would be compared with its own corner.
+        grown = [2 * margin / abs(stride) for stride in layout.stride]
+        if (layout.axes, layout.stride) != (beyond.axes, beyond.stride) or any(n % 2 for n in more) or more != grown:
             raise InputError(
                 f"activation {layout.name} has shape {small[1:]}, and {large[1:]} on images with a margin, where its "
                 "units do not lie at the same places: give another margin, or leave it out of what f returns"

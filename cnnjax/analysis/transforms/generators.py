@@ -15,6 +15,7 @@ from cnnjax.analysis.inputs.norms import wide
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.ops import Fill
+from cnnjax.ops.color import LUMA
 from cnnjax.program.reach import Number
 
 Geometric = Literal["translation_x", "translation_y", "rotation", "scale", "shear_x", "shear_y"]
@@ -31,7 +32,6 @@ _VELOCITIES: Mapping[str, Callable[[Any, Any], tuple[Any, Any]]] = {
     "shear_y": lambda row, column: (column, 0),
 }
 _OF_SIGNALS = ("translation_x", "scale", "brightness", "contrast")
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Generator:
             case "contrast":
                 return x - x.mean(range(1, x.ndim), keepdims=True)
             case "saturation":
-                return x - (x * jnp.asarray(_LUMA, x.dtype).reshape(1, 1, 1, 3)).sum(-1, keepdims=True)
+                return x - (x * jnp.asarray(LUMA, x.dtype).reshape(1, 1, 1, 3)).sum(-1, keepdims=True)
             case _:
                 return (jnp.roll(x, 1, -1) - jnp.roll(x, -1, -1)) / jnp.sqrt(jnp.asarray(3, x.dtype))
 

@@ -96,7 +96,7 @@ def test_a_pooled_activation_is_one_row_for_each_image():
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        (IMAGES[:1], {}, "1 image: a map is fitted on half"),
+        (IMAGES[:1], {}, "images is 1: a map is fitted on half"),
         (IMAGES, {"kind": "linaer"}, r"kind='linaer' is unknown.*perhaps you meant linear"),
         (np.full_like(IMAGES, np.nan), {}, "NaN"),
     ],
@@ -105,3 +105,8 @@ def test_a_pooled_activation_is_one_row_for_each_image():
 def test_bad_input(images, options, message):
     with pytest.raises(InputError, match=message):
         fitted_map_error(lambda x: x, images, Flip("width"), **options)
+
+
+def test_an_activation_of_all_images_together_is_refused():
+    with pytest.raises(InputError, match=r"activation 1 has shape .* for .* images: a map is fitted image by image"):
+        fitted_map_error(lambda x: (x, x.sum(0)), IMAGES, Flip("width"))

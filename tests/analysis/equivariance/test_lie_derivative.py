@@ -240,6 +240,13 @@ def test_a_function_that_ignores_its_input_is_seen_by_its_variation():
     assert math.isnan(local_equivariance_error(lambda x: x, x[:1], "rotation").variation)
 
 
+def test_variation_is_no_number_where_all_squares_vanish():
+    x = 1e-25 * noise(3, 6, 6, 1).astype(np.float32)
+    error = local_equivariance_error(lambda x: x, x, "rotation")
+    assert math.isnan(error.relative)
+    assert math.isnan(error.variation)
+
+
 def test_variation_and_motion_at_the_border_are_these_norms(monkeypatch):
     x = noise(5, 6, 6, 2)
     second = np.asarray(network(x)[1]["second"])

@@ -108,6 +108,11 @@ def test_terms_do_not_depend_on_batches(monkeypatch):
         (network, {"margin": 0}, "margin=0 must be"),
         (network, {"generator": "warp"}, "generator='warp' is unknown"),
         (lambda x: x.reshape(2, -1) @ jnp.ones((64, 2)), {}, "the function cannot take float64 of shape"),
+        (
+            lambda x: x[:, :8, :8],
+            {},
+            r"output has shape \(8, 8, 1\), and \(8, 8, 1\) on images with",
+        ),
     ],
 )
 @pytest.mark.usefixtures("without_type_checks")
