@@ -85,6 +85,7 @@ def test_a_loss_is_what_information_and_unfamiliarity_make(whole):
         assert mean["information"] == pytest.approx(before - other[row["images"]].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkeypatch, stop_at):
     real, calls = cells.analysis.classify_all, []

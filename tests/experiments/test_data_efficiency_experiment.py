@@ -182,6 +182,7 @@ def test_pixels_in_another_order_are_the_same_to_a_perceptron_and_not_to_convolu
         assert (own["difference"].abs() < 0.1).all() if network == "mlp" else (own["high"] < -0.1).all()
 
 
+@pytest.mark.slow
 def test_the_network_of_convolutions_leads_by_the_order_of_pixels_and_not_without_it(whole):
     comparisons = pd.read_csv(whole / "comparisons.csv")
     pairs = comparisons[comparisons["images"].eq(400)].set_index(["cell", "against"])

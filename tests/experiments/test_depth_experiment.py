@@ -103,6 +103,7 @@ def test_the_signal_at_step_0_is_of_the_networks_that_the_seeds_draw(whole):
     assert signal.loc[(PLAIN, 1, 0), "loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [pytest.param(cell, "train_together", 2, marks=pytest.mark.slow), (depth_cells, "measure_networks", 2)],

@@ -70,6 +70,7 @@ def test_terms_vanish_where_their_cause_is_absent(whole):
     assert terms[CELLS[0]]["aliasing"].min() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name"),
     [pytest.param(cell, "train_together", marks=pytest.mark.slow), (Sweep, "networks")],
