@@ -148,7 +148,7 @@ def _power_of_two(c: Code, number: Number) -> Number:
     """The largest power of two up to a number; 0 of 0."""
     zeros = c.op(f"call i64 @llvm.ctlz.i64(i64 {number}, i1 false)")
     power = c.op(f"shl i64 1, {c.op(f'and i64 {c.sub(63, zeros)}, 63')}")
-    return c.min(power, number)
+    return c.max(c.min(power, number), 0)
 
 
 def _answer_metadata(c: Code, header: Header) -> None:
