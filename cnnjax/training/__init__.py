@@ -12,7 +12,16 @@ from cnnjax.training.loop import (
     train,
     train_together,
 )
-from cnnjax.training.step import Epoch, StepSpec, TrainState, init_state, learning_rate, make_optimizer, train_step
+from cnnjax.training.step import (
+    Epoch,
+    StepSpec,
+    TrainState,
+    batch_step,
+    init_state,
+    learning_rate,
+    make_optimizer,
+    train_step,
+)
 
 __all__ = [
     "DivergedError",
@@ -23,6 +32,7 @@ __all__ = [
     "TrainConfig",
     "TrainState",
     "Training",
+    "batch_step",
     "check_steps",
     "init_state",
     "init_states",

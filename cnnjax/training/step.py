@@ -109,8 +109,22 @@ def train_step(
     "dropout".
     """
     pixels, labels = _batch(epoch.order, epoch.images, epoch.labels, step=state.step, size=spec.batch_size)
+    return batch_step(spec, state, key, pixels, labels, settings)
+
+
+@checked()
+def batch_step(
+    spec: StepSpec,
+    state: TrainState,
+    key: Key[Array, ""],
+    pixels: UInt8[Array, "batch height width channels"],
+    labels: Int[Array, " batch"],
+    settings: Settings,
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """The step of `train_step` on a batch that has been chosen already, before any augmentation."""
     hyper = settings.hyper
-    x = spec.augment(jax.random.fold_in(key, state.step), pixels, settings.strengths)
+    images = pixels.astype(jnp.float32) / 255
+    x = spec.augment(jax.random.fold_in(key, state.step), images, settings.strengths)
     # Not a child of the step's key: `split` gives the same children as `fold_in`, and augmentation splits that key.
     rngs = {"dropout": jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)}
     targets = optax.smooth_labels(
@@ -143,12 +157,12 @@ def _batch(
     *,
     step: PyTree,
     size: int,
-) -> tuple[Float[Array, "batch height width channels"], Int[Array, " batch"]]:
-    """The images of a step, in [0, 1], and their labels."""
+) -> tuple[UInt8[Array, "batch height width channels"], Int[Array, " batch"]]:
+    """The images of a step and their labels."""
     if len(images) == 0 or len(labels) != len(images):
         raise InputError(f"{len(labels)} labels for {len(images)} images: give one for each, and at least one image")
     if order.shape[0] < size:
         raise InputError(f"the order has {order.shape[0]} images, fewer than a batch of {size}")
     per_epoch = order.shape[0] // size
     chosen = jax.lax.dynamic_slice_in_dim(order, (step % per_epoch) * size, size)
-    return images[chosen].astype(jnp.float32) / 255, labels[chosen]
+    return images[chosen], labels[chosen]
