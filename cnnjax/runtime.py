@@ -33,6 +33,18 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def device_memory() -> int | None:
+    """Bytes that programs can have on an accelerator; None on a CPU, and where that is not known."""
+    return None if on_cpu() else (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+
+
+def cores_beside() -> int:
+    """Cores for other work while a program runs: all of this process's beside an accelerator, and none on a CPU."""
+    if on_cpu():
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
 def compiler_options() -> dict[str, str]:
     """The compiler options of the default backend: empty but on a CPU whose compiler knows the convolution option."""

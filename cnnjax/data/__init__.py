@@ -9,6 +9,8 @@ from cnnjax.data.order import epoch_order
 from cnnjax.data.pairs import shape_pairs
 from cnnjax.data.photographs import CARRIED_IMAGES, TEXTURES, central_square, load_image, resize
 from cnnjax.data.shuffling import shuffle_patches
+from cnnjax.data.stored import StoredImages
+from cnnjax.data.streaming import blocks, streamed_batches
 
 __all__ = [
     "CARRIED_IMAGES",
@@ -17,7 +19,9 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "Split",
+    "StoredImages",
     "apply_augmentation",
+    "blocks",
     "central_square",
     "epoch_order",
     "load",
@@ -30,4 +34,5 @@ __all__ = [
     "shape_pairs",
     "shapes",
     "shuffle_patches",
+    "streamed_batches",
 ]

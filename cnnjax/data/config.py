@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
+from cnnjax.data.framing import Fit
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 
 EMBEDDED = ("digits", "shapes", "coloured_shapes", "textured_shapes", "folder")
@@ -30,6 +33,14 @@ class DataConfig:
     """Train on the first this many images of a fixed order that mixes the classes (by default all)."""
     test_images: int | None = None
     """Test on the first this many images of a fixed order that mixes the classes (by default all)."""
+    fit: Fit = "stretch"
+    """How images come to `size`: stretched, or the middle, once the shorter side is resized to 8/7 of it."""
+    crop_area: float | None = None
+    """Train on random parts with at least this share of an image's area, resized to `size`, anew in each epoch."""
+    memory: float | None = None
+    """Gigabytes of images to decode once and keep; more are decoded in each epoch (by default half of the memory)."""
+    workers: int | None = None
+    """Processes that decode in each epoch; 0: threads (by default one for each core; on a CPU, which trains, 0)."""
 
 
 def validate(config: DataConfig) -> None:
@@ -44,7 +55,21 @@ def validate(config: DataConfig) -> None:
             raise InputError(f"data.{field} is {value}; it must be at least 1, or left out for the default")
         if field in ("size", "canvas") and value > MOST_PIXELS:
             raise InputError(f"data.{field} is {value}; it must be at most {MOST_PIXELS:,} pixels")
+    _check_streaming(config)
     if not isinstance(config.name, str):
         raise InputError(f"data.name is {config.name!r}; it must be text, such as digits")
     if not isinstance(config.data_dir, (str, Path, type(None))):
         raise InputError(f"data.data_dir is {config.data_dir!r}; it must be a path")
+
+
+def _check_streaming(config: DataConfig) -> None:
+    check_choice("data.fit", config.fit, get_args(Fit))
+    for field, least, most in (("crop_area", 1e-3, 1), ("memory", 0, 1e6), ("workers", 0, 1024)):
+        value = getattr(config, field)
+        number = isinstance(value, int if field == "workers" else (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and least <= value <= most):
+            whole = "a whole number" if field == "workers" else "a number"
+            raise InputError(f"data.{field} is {value!r}; it must be {whole} from {least:g} to {most:g}, or left out")
+    for field, given in (("fit", config.fit != "stretch"), ("crop_area", config.crop_area is not None)):
+        if given and config.size is None:
+            raise InputError(f"data.{field} is {getattr(config, field)}; give data.size, to which images then come")

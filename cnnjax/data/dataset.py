@@ -1,13 +1,20 @@
-"""A dataset: decoded images of a training and a test split, with what a number about them must say."""
+"""A dataset: images of a training and a test split, with what a number about them must say."""
 
+import dataclasses
 import importlib
+import json
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
+from cnnjax import runtime
 from cnnjax.data.cache import cached
+from cnnjax.data.canvas import center, check_canvas
 from cnnjax.data.config import EMBEDDED, DataConfig, validate
-from cnnjax.data.sources.source import Arrays, Source, check_memory
+from cnnjax.data.framing import Whole
+from cnnjax.data.sources.source import Arrays, Source
+from cnnjax.data.stored import Images, StoredImages
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
@@ -15,14 +22,25 @@ from cnnjax.reporting import Report, silent
 SHOWN_CLASSES = 10
 """Classes that a line about a dataset names."""
 
+SAMPLE = 2000
+"""Training images from which the channel statistics of images that are not in memory are taken."""
+
 
 @dataclass(frozen=True, repr=False)
 class Split:
-    """Images uint8 (n, height, width, channels) and their labels int32 (n,); for shapes the scenes float32 (n, 5)."""
+    """Images uint8 (n, height, width, channels) and their labels int32 (n,); for shapes the scenes float32 (n, 5).
 
-    images: np.ndarray
+    The images are an array, or `StoredImages`, of which memory holds those that are asked for.
+    """
+
+    images: Images
     labels: np.ndarray
     scenes: np.ndarray | None = None
+
+    @property
+    def array(self) -> np.ndarray:
+        """The images in memory; raises `InputError` where they stay on the disk."""
+        return np.asarray(self.images)
 
     def __repr__(self) -> str:
         count, *size = np.shape(self.images)
@@ -33,8 +51,9 @@ class Split:
 class Dataset:
     """Two splits that share no image, and what is known about them.
 
-    `mean` and `std` are the channel statistics of the training pixels, canvas included, on the scale [0, 1]; `margin`
-    is the number of empty pixels on every side of an image (0: none); `note` is what to say beside a number.
+    `mean` and `std` are the channel statistics of the training pixels, canvas included, on the scale [0, 1], of 2,000
+    images where memory does not hold all; `margin` is the number of empty pixels on every side of an image (0: none);
+    `note` is what to say beside a number.
     """
 
     name: str
@@ -62,13 +81,15 @@ class Dataset:
 
 
 @checked()
-def load(config: DataConfig, *, max_shift: int = 0, progress: Report = silent) -> Dataset:
+def load(config: DataConfig, *, max_shift: int = 0, stream: bool = False, progress: Report = silent) -> Dataset:
     """Read the images that `config` names, centred on their canvas with room for shifts of `max_shift` pixels.
 
     Everything is validated before any image is decoded, and images are decoded once (see `cnnjax.data.cache`).
+    With `stream`, files and records of more than `config.memory` gigabytes, and those to be seen in random parts, are
+    not: their splits are `StoredImages`.
     `progress(done, total, text)` is called now and then while decoding.
-    Raises `InputError` for an unknown name, absent or unreadable data, a missing package, and a canvas smaller than
-    the image and the shifts on both sides.
+    Raises `InputError` for an unknown name, absent or unreadable data, a missing package, a canvas smaller than
+    the image and the shifts on both sides, and without `stream` for images that would be such.
     """
     validate(config)
     if max_shift < 0:
@@ -77,29 +98,97 @@ def load(config: DataConfig, *, max_shift: int = 0, progress: Report = silent) -
     canvas = config.canvas or source.canvas
     if canvas is not None:
         check_canvas(canvas, source.side, max_shift)
+    if _stays_stored(config, source, canvas, stream=stream):
+        return _stored(config, source, canvas, progress)
     if source.key is None:
         arrays = source.read(progress)
     else:
         arrays = cached(config.name, source.key, lambda: source.read(progress))
     train, test = (_split(arrays, split, canvas) for split in ("train", "test"))
-    mean, std = channel_statistics(train.images)
-    margin, note = 0, source.note
+    mean, std = channel_statistics(train.array)
+    return _dataset(config.name, source, canvas, train, test, mean, std, source.note)
+
+
+def _dataset(
+    name: str,
+    source: Source,
+    canvas: int | None,
+    train: Split,
+    test: Split,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    note: str,
+) -> Dataset:
+    margin = 0
     if canvas is not None:
         margin = (canvas - source.side) // 2
         note += f"; centred on a black {canvas}×{canvas} canvas"
-    return Dataset(config.name, train, test, source.class_names, mean, std, margin, note)
+    return Dataset(name, train, test, source.class_names, mean, std, margin, note)
 
 
-def check_canvas(canvas: int, side: int, max_shift: int) -> None:
-    """Raise `InputError` unless an image of `side` pixels stays on the canvas under every shift up to `max_shift`."""
-    needed = side + 2 * max_shift
-    if canvas < needed:
-        shifts = f" shifted by up to {max_shift} on either side" if max_shift else ""
-        smaller = f", or shift by at most {(canvas - side) // 2}" if canvas >= side and max_shift else ""
-        raise InputError(
-            f"a canvas of {canvas} pixels is too small for images of {side} pixels{shifts}; "
-            f"use data.canvas {needed} or more{smaller}"
+def _stays_stored(config: DataConfig, source: Source, canvas: int | None, *, stream: bool) -> bool:
+    """Whether the images are decoded where they are used; raises `InputError` where that is needed and is not to be."""
+    side = canvas or source.side
+    needed, allowed = source.images * side**2 * 3 / 1e9, _memory(config)
+    if config.crop_area is not None:
+        if source.encoded is None:
+            raise InputError(f"data.crop_area is {config.crop_area}, but {config.name} is made in memory: leave it out")
+        why, remedy = f"data.crop_area is {config.crop_area}, so images are decoded in each epoch", "leave it out"
+    elif source.encoded is not None and needed > allowed:
+        why = (
+            f"{source.images:,} images of {side}×{side} pixels take {needed:.3g} GB, and data.memory is {allowed:.3g}, "
+            "so they would be decoded in each epoch"
         )
+        remedy = "raise it, or give fewer images (data.train_images, data.test_images) or smaller ones (data.size)"
+    else:
+        return False
+    if not stream:
+        raise InputError(f"{why}, and this needs them in memory: {remedy}; experiments.recipe does not")
+    return True
+
+
+def _memory(config: DataConfig) -> float:
+    """Gigabytes of decoded images that may lie in memory: half of the machine's, or of an accelerator's if less."""
+    if config.memory is not None:
+        return config.memory
+    known = [runtime.device_memory()]
+    if hasattr(os, "sysconf"):
+        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min((memory for memory in known if memory is not None), default=np.inf) / 2 / 1e9
+
+
+def _stored(config: DataConfig, source: Source, canvas: int | None, progress: Report) -> Dataset:
+    """The dataset whose images stay on the disk."""
+    assert source.encoded is not None
+    assert source.key is not None
+    found = source.encoded(progress)
+    splits = {}
+    for name, encoded in found.encoded.items():
+        images = StoredImages(
+            encoded,
+            Whole(config.size, config.fit),
+            (1, 1, 1, found.channels),
+            json.dumps(source.key, sort_keys=True),
+            crop_area=config.crop_area,
+            canvas=canvas,
+            workers=runtime.cores_beside() if config.workers is None else config.workers,
+        )
+        size = images[0].shape
+        splits[name] = Split(dataclasses.replace(images, shape=(len(encoded), *size)), found.labels[name])
+    train, test = splits["train"], splits["test"]
+    key = {**source.key, "canvas": canvas, "sample": SAMPLE}
+    sampled = cached(
+        f"{config.name} statistics",
+        key,
+        lambda: dict(zip(("mean", "std"), channel_statistics(train.images[:SAMPLE]), strict=True)),
+    )
+    note = f"{source.note}; decoded in each epoch"
+    if config.crop_area is not None:
+        note += f", random parts of at least {config.crop_area:g} of the area to train"
+    if len(train.images) > SAMPLE:
+        note += f"; mean and deviation of pixels from {SAMPLE:,} of them"
+    mean, std = (tuple(map(float, sampled[name])) for name in ("mean", "std"))
+    return _dataset(config.name, source, canvas, train, test, mean, std, note)
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -125,18 +214,3 @@ def _split(arrays: Arrays, split: str, canvas: int | None) -> Split:
     if canvas is not None:
         images = center(images, canvas)
     return Split(images, arrays[f"{split}_labels"], arrays.get(f"{split}_scenes"))
-
-
-def center(images: np.ndarray, canvas: int) -> np.ndarray:
-    """Place images (n, height, width, channels) in the middle of black images (n, canvas, canvas, channels).
-
-    Raises `InputError` where memory cannot hold them.
-    """
-    count, height, width, channels = images.shape
-    if (height, width) == (canvas, canvas):
-        return images
-    check_memory(count, canvas, channels)
-    placed = np.zeros((count, canvas, canvas, channels), images.dtype)
-    top, left = (canvas - height) // 2, (canvas - width) // 2
-    placed[:, top : top + height, left : left + width] = images
-    return placed

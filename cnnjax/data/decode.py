@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnjax.data.framing import AS_IT_IS, Framing
 from cnnjax.data.pixels import GREY_MODES, full_scale, to_pixels
 from cnnjax.data.require import require
 from cnnjax.errors import InputError
@@ -33,21 +34,18 @@ def decode(
     count: int,
     *,
     channels: int,
-    size: int | None,
+    framing: Framing = AS_IT_IS,
     what: str,
     progress: Report = silent,
 ) -> np.ndarray:
     """Decode `count` named images, files or encoded bytes, to uint8 (count, height, width, channels).
 
-    Images are resized to `size`×`size` when it is given, and else must agree in size; `channels` is 1 (grey) or 3.
-    Raises `InputError` naming an image that cannot be read, whose values have no known range or whose size is another.
+    What `framing` makes of them must agree in size; `channels` is 1 (grey) or 3. Raises `InputError` naming an image
+    that cannot be read, whose values have no known range or whose size is another.
     """
     images: np.ndarray | None = None
     for index, (name, data) in enumerate(encoded):
-        with _opened(name, data) as image:
-            scale = full_scale(image)
-            upright = _upright(image) if isinstance(data, Path) else image
-            pixels = to_pixels(upright, channels, size, scale)
+        pixels = decode_one(name, data, channels, framing)
         if images is None:
             images = np.empty((count, *pixels.shape), np.uint8)
         if pixels.shape != images.shape[1:]:
@@ -58,6 +56,14 @@ def decode(
     if images is None:
         raise InputError(f"{what}: there are no images")
     return images
+
+
+def decode_one(name: str, data: Path | bytes, channels: int, framing: Framing) -> np.ndarray:
+    """Decode one image, a file or encoded bytes, to uint8 (height, width, channels); raises `InputError` naming it."""
+    with _opened(name, data) as image:
+        scale = full_scale(image)
+        upright = _upright(image) if isinstance(data, Path) else image
+        return to_pixels(upright, channels, framing, scale)
 
 
 def look(path: Path) -> tuple[tuple[int, int], bool]:

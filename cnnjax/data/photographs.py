@@ -57,7 +57,7 @@ def load_image(image: str | Path) -> Float32[np.ndarray, "height width 3"]:
         if isinstance(pixels, tuple):  # left, right, disparity
             pixels = pixels[1 if name.endswith("right") else 0]
     elif os.path.isfile(path):  # noqa: PTH113, which raises for names that are too long
-        pixels = decode([(name, path)], 1, channels=3, size=None, what=name)[0]
+        pixels = decode([(name, path)], 1, channels=3, what=name)[0]
     else:
         raise InputError(f"{name} is no image file; give the path of one, or one of {', '.join(CARRIED_IMAGES)}")
     if pixels.ndim == 2:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnnjax.data.framing import Framing
 from cnnjax.data.require import require
 from cnnjax.errors import InputError
 
@@ -37,8 +38,8 @@ def full_scale(image: Any) -> Scale | None:
     return None
 
 
-def to_pixels(image: Any, channels: int, size: int | None, scale: Scale | None) -> np.ndarray:
-    """Return a Pillow image as uint8 (height, width, channels), resized to `size`×`size` if given.
+def to_pixels(image: Any, channels: int, framing: Framing, scale: Scale | None) -> np.ndarray:
+    """Return what `framing` makes of a Pillow image as uint8 (height, width, channels).
 
     Transparency is laid over black. `scale` is `full_scale` of the image when it was opened.
     """
@@ -56,9 +57,7 @@ def to_pixels(image: Any, channels: int, size: int | None, scale: Scale | None) 
         image = image.convert("RGB")
     if channels == 1:
         image = image.convert("L")
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), pillow.Resampling.BICUBIC)
-    pixels = np.asarray(image)
+    pixels = np.asarray(framing(image))
     return pixels[..., None] if channels == 1 else pixels
 
 

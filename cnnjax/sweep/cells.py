@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import PyTree
 
-from cnnjax.data import Dataset
+from cnnjax.data import Dataset, StoredImages
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
@@ -193,7 +193,8 @@ def check_same_data(run: RunDirectory, dataset: Dataset) -> None:
     digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
     for split in (dataset.train, dataset.test):
         digest.update(f"{split.images.shape}".encode())
-        digest.update(split.images.tobytes())
+        images = split.images
+        digest.update(images.identity.encode() if isinstance(images, StoredImages) else images.tobytes())
         digest.update(split.labels.tobytes())
     now = {"name": dataset.name, "note": dataset.note, "images": digest.hexdigest()}
     check_same(run, "data.json", now, f"images of {dataset.name}")

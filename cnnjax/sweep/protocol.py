@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from cnnjax import analysis, models
-from cnnjax.data import Dataset, shapes
+from cnnjax.data import Dataset, blocks, shapes
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
 from cnnjax.sweep.ranges import check_named, check_ranges
@@ -133,7 +133,7 @@ def measure(
             found.setdefault(f"{name}/classes", []).append(seen[name].classes.astype(np.uint16))
             found.setdefault(f"{name}/total_variation", []).append(seen[name].total_variation)
         progress((seed + 1) * (len(todo) + 1) - 1, total, "measuring accuracy")
-        answers = analysis.classify_all(forward, dataset.test.images)
+        answers = np.concatenate([analysis.classify_all(forward, block) for block in blocks(dataset.test.images)])
         found.setdefault("test/classes", []).append(answers.astype(np.uint16))
     return {name: np.stack(values) for name, values in found.items()}
 

@@ -1,9 +1,10 @@
 """Training of several seeds from the first step, or from wherever a checkpoint left it, to the last."""
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree, UInt8
 
-from cnnjax.data import epoch_order
+from cnnjax.data import StoredImages, epoch_order
 from cnnjax.door import checked
 from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
@@ -21,6 +22,7 @@ from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import Settings, TrainConfig
 from cnnjax.training.execution import run_steps, stack, unstack
 from cnnjax.training.step import Epoch, StepSpec, TrainState, init_state
+from cnnjax.training.streaming import Stream
 
 CHUNK = 200
 """Steps between two checkpoints at most: what a killed training loses."""
@@ -70,7 +72,7 @@ _RECORD = ("seed", "step", "epoch", "loss", "accuracy", "seconds")
 def train(
     spec: StepSpec,
     config: TrainConfig,
-    images: UInt8[np.ndarray, "images height width channels"],
+    images: UInt8[np.ndarray, "images height width channels"] | StoredImages,
     labels: Int[np.ndarray, " images"],
     strengths: PyTree,
     *,
@@ -83,8 +85,8 @@ def train(
 ) -> PyTree:
     """Train one network for each seed and return their variables with a leading seed axis.
 
-    `images` is uint8 `(n, height, width, channels)` and `labels` int `(n,)`. `progress` is given the steps done, of
-    how many, and a line of text. For the other arguments see `Training`.
+    `images` is uint8 `(n, height, width, channels)`, or `StoredImages` that are decoded meanwhile, and `labels` int
+    `(n,)`. `progress` is given the steps done, of how many, and a line of text. For the other arguments see `Training`.
 
     Raises `DivergedError` at the end of the chunk in which a loss is not finite, or of the training, and `InputError`
     for a snapshot after the last epoch.
@@ -108,7 +110,7 @@ def program_key(spec: StepSpec, config: TrainConfig, strengths: PyTree, images: 
 def train_together(
     spec: StepSpec,
     trainings: Sequence[Training],
-    images: UInt8[np.ndarray, "images height width channels"],
+    images: UInt8[np.ndarray, "images height width channels"] | StoredImages,
     labels: Int[np.ndarray, " images"],
     *,
     progress: Report = silent,
@@ -130,26 +132,45 @@ def train_together(
             )
     length = math.ceil(per_epoch / math.ceil(per_epoch / CHUNK))
     running = [_Running(spec, one, n, images.shape[1:]) for one in trainings]
-    images_on_device, labels_on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
     progress(min(one.done for one in running), per_epoch * epochs, "")
-    while pending := [one for one in running if one.failure is None and one.done < per_epoch * epochs]:
-        done = min(one.done for one in pending)
-        behind = [one for one in pending if one.done == done]
-        epoch, start = divmod(done, per_epoch)
-        count = min(length, per_epoch - start)
-        began = time.perf_counter()
-        states, orders, keys, settings = _side_by_side(behind, epoch, n)
-        data = Epoch(orders, images_on_device, labels_on_device)
-        states, metrics = run_steps(spec, states, count, keys, data, settings, own=len(behind) > 1)
-        history = {name: np.asarray(values) for name, values in metrics.items()}
-        seconds = (time.perf_counter() - began) / len(orders)
-        ends = np.cumsum([len(one.training.seeds) for one in behind])
-        for one, end in zip(behind, ends, strict=True):
-            mine = slice(end - len(one.training.seeds), end)
-            part = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states) if len(behind) > 1 else states
-            one.advance(part, count, {name: values[mine] for name, values in history.items()}, seconds, per_epoch)
-        progress(done + count, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
+    with _stepper(spec, images, labels, per_epoch, per_epoch * epochs) as run:
+        while pending := [one for one in running if one.failure is None and one.done < per_epoch * epochs]:
+            done = min(one.done for one in pending)
+            behind = [one for one in pending if one.done == done]
+            count = min(length, per_epoch - done % per_epoch)
+            began = time.perf_counter()
+            states, order_keys, keys, settings = _side_by_side(behind)
+            states, metrics = run(states, done, count, order_keys, keys, settings, own=len(behind) > 1)
+            history = {name: np.asarray(values) for name, values in metrics.items()}
+            seconds = (time.perf_counter() - began) / len(keys)
+            ends = np.cumsum([len(one.training.seeds) for one in behind])
+            for one, end in zip(behind, ends, strict=True):
+                mine = slice(end - len(one.training.seeds), end)
+                part = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states) if len(behind) > 1 else states
+                one.advance(part, count, {name: values[mine] for name, values in history.items()}, seconds, per_epoch)
+            progress(done + count, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
     return [one.result() for one in running]
+
+
+@contextlib.contextmanager
+def _stepper(
+    spec: StepSpec, images: np.ndarray | StoredImages, labels: np.ndarray, per_epoch: int, last: int
+) -> Iterator[Callable[..., Any]]:
+    """A function that takes networks so many steps further: see `Stream.run_steps`, for images in memory too."""
+    if isinstance(images, StoredImages):
+        with contextlib.closing(Stream(spec, images, labels, last)) as stream:
+            yield stream.run_steps
+        return
+    images_on_device, labels_on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+
+    def run(
+        states: TrainState, done: int, count: int, order_keys: Array, keys: Array, settings: Settings, *, own: bool
+    ) -> tuple[TrainState, dict[str, np.ndarray]]:
+        orders = jax.vmap(lambda key: epoch_order(key, done // per_epoch, len(images)))(order_keys)
+        data = Epoch(orders, images_on_device, labels_on_device)
+        return run_steps(spec, states, count, keys, data, settings, own=own)
+
+    yield run
 
 
 class _Running:
@@ -220,18 +241,18 @@ def check_steps(states: TrainState, path: Path, *, last: int) -> None:
         )
 
 
-def _side_by_side(trainings: Sequence[_Running], epoch: int, n: int) -> tuple[TrainState, Array, Array, Settings]:
-    """States, orders and keys along one axis of networks; settings as they are for one training, along it for more."""
+def _side_by_side(trainings: Sequence[_Running]) -> tuple[TrainState, Array, Array, Settings]:
+    """States, keys of orders and of steps along one axis of networks; settings too, of several trainings."""
 
     def joined(parts: Sequence[PyTree]) -> PyTree:
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts) if len(parts) > 1 else parts[0]
 
     keys = joined([one.step_keys for one in trainings])
-    orders = jax.vmap(lambda key: epoch_order(key, epoch, n))(joined([one.order_keys for one in trainings]))
+    order_keys = joined([one.order_keys for one in trainings])
     states = joined([one.states for one in trainings])
     if len(trainings) == 1:
-        return states, orders, keys, trainings[0].settings
-    return states, orders, keys, stack([one.settings for one in trainings for _ in one.training.seeds])
+        return states, order_keys, keys, trainings[0].settings
+    return states, order_keys, keys, stack([one.settings for one in trainings for _ in one.training.seeds])
 
 
 @checked()

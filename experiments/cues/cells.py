@@ -100,7 +100,7 @@ def fitted(of: Sweep, plans: Mapping[str, CellPlan], progress: Progress) -> dict
 
         def measure(one: CellPlan = one) -> dict[str, list[float]]:
             train = one.of(of.dataset).train
-            answers = [analysis.classify_all(f, train.images) for f in _bound(of, one)]
+            answers = [analysis.classify_all(f, train.array) for f in _bound(of, one)]
             return {"right": [float((a == train.labels).mean()) for a in answers]}
 
         kept = of.run.once(name, "fitted.json", measure, progress=progress, title=f"{name}: fitted")
@@ -123,7 +123,7 @@ def answers(
         def images(view: View = view, shown: list[np.ndarray] = shown) -> np.ndarray:
             """The test images, made once for all networks, and not at all where every network has seen them."""
             if not shown:
-                shown.append(view.of(of.dataset.test.images, "test"))
+                shown.append(view.of(of.dataset.test.array, "test"))
             return shown[0]
 
         for name in found:

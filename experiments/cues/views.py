@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnjax import ops
 from cnnjax.data import DataConfig, Dataset, Split, shuffle_patches
-from cnnjax.data.dataset import center
+from cnnjax.data.canvas import center
 from cnnjax.data.sources import textured_shapes
 from cnnjax.errors import InputError
 
@@ -76,7 +76,7 @@ class HalfGray:
     """A dataset half of whose training images, drawn once, have lost their colour."""
 
     def __call__(self, dataset: Dataset) -> Dataset:
-        images = dataset.train.images.copy()
+        images = dataset.train.array.copy()
         chosen = np.sort(np.random.default_rng(0).permutation(len(images))[: len(images) // 2])
         gray = View("gray", "", (), "removed", (("gray", 0),))
         images[chosen] = gray.of(images[chosen], "train")

@@ -123,7 +123,7 @@ class Fewer:
         chosen = np.resize(balanced(train.labels, self.images, self.draw), len(train.labels))
         found = (Split(train.images[chosen], train.labels[chosen]), Split(test.images, test.labels))
         if self.permuted:
-            found = tuple(Split(permute(split.images), split.labels) for split in found)
+            found = tuple(Split(permute(split.array), split.labels) for split in found)
         return dataclasses.replace(dataset, train=found[0], test=found[1])
 
 
@@ -210,7 +210,7 @@ def _load(config: Config, progress: Progress) -> Dataset:
     if dataset.margin < config.move:
         raise InputError(f"move={config.move} needs empty borders as wide: give data.canvas, or --move 0")
     train, test = (
-        Split(move(split.images, config.move, seed=seed), split.labels)
+        Split(move(split.array, config.move, seed=seed), split.labels)
         for seed, split in enumerate((dataset.train, dataset.test))
     )
     note = f"{dataset.note}; each moved by up to {config.move} pixels along each axis"

@@ -51,7 +51,7 @@ def measure_depth(of: Sweep, *, images: int, progress: Progress) -> dict[str, De
     found = {}
     for cell in (plan for plan in of.plans if plan.name in of.predictions):
         title = f"{cell.name}: learning signal"
-        per_epoch = cell.train.steps_per_epoch(len(dataset.train.images))
+        per_epoch = cell.train.steps_per_epoch(len(dataset.train.array))
         measure = functools.partial(_measure, of, cell, per_epoch, batch, progress)
         answers = run.once(cell.name, ANSWERS, measure, progress=progress, title=title)["classes"]
         signal = read_measured(run.cell(cell.name), [epoch * per_epoch for epoch in cell.snapshots])
@@ -80,5 +80,5 @@ def _measure(
 
 
 def _classes(cell: CellPlan, networks: Sequence[PyTree], dataset: Dataset) -> np.ndarray:
-    each = [analysis.classify_all(models.bind(cell.model, variables), dataset.train.images) for variables in networks]
+    each = [analysis.classify_all(models.bind(cell.model, variables), dataset.train.array) for variables in networks]
     return np.stack(each).astype(np.uint16)

@@ -151,7 +151,7 @@ def _trained_fields(
     before = unstack(init_states(spec, seeds, dataset.train.images.shape[1:]).variables, config.seeds)
     images = jnp.asarray(dataset.test.images[: config.images], jnp.float32) / 255
     labels = dataset.test.labels
-    classes = [analysis.classify_all(models.bind(model, variables), dataset.test.images) for variables in after]
+    classes = [analysis.classify_all(models.bind(model, variables), dataset.test.array) for variables in after]
     arrays = {"accuracy": np.mean(np.stack(classes) == labels, axis=1)}
     todo = [(when, networks, layer) for when, networks in (("before", before), ("after", after)) for layer in layers]
     for done, (when, networks, layer) in enumerate(todo):

@@ -166,7 +166,7 @@ def measure(
     """
     advance("looking")
     fitted, tested, found = {}, {}, {}
-    for images, into in ((dataset.train.images[: extent.probe_images], fitted), (dataset.test.images, tested)):
+    for images, into in ((dataset.train.images[: extent.probe_images], fitted), (dataset.test.array, tested)):
         for batch in look(model, variables, images, cells=extent.cells):
             for name, seen in batch.items():
                 into.setdefault(name, []).append(seen.grid)

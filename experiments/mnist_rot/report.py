@@ -33,7 +33,7 @@ def training_errors(of: Sweep, progress: Progress) -> dict[str, np.ndarray]:
         def measure(cell: Any = cell) -> dict[str, np.ndarray]:
             answers = []
             for seed, variables in enumerate(of.networks(cell)):
-                answers.append(analysis.classify_all(models.bind(cell.model, variables), of.dataset.train.images))
+                answers.append(analysis.classify_all(models.bind(cell.model, variables), of.dataset.train.array))
                 progress.advance(seed + 1, of.seeds)
             return {"error": (np.stack(answers) != of.dataset.train.labels).mean(1)}
 

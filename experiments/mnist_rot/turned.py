@@ -38,7 +38,7 @@ def turned_dataset(dataset: Dataset, parts: tuple[int, int, int], tested: Part) 
     splits = [
         Split(turn(images[rows], degrees[rows]), labels[rows]) for rows in (order[: ends[0]], order[slice(*ends)])
     ]
-    mean, std = channel_statistics(splits[0].images)
+    mean, std = channel_statistics(splits[0].array)
     note = (
         f"{dataset.note.rstrip('.')}; all of these in one order, {training:,} + {validation:,} + {test:,} of them, "
         f"each turned by a random angle (bilinear): the {tested} part is tested on, what comes before it is trained "

@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from cnnjax import models
 from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.data.decode import decode
+from cnnjax.data.framing import Whole
 from cnnjax.data.image_files import SUFFIXES, describe_left_out, image_files
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
@@ -154,7 +155,7 @@ def folder_images(folder: Path, *, side: int, channels: int, progress: Report = 
         raise InputError(f"{printable(folder)} has no images; files ending in {', '.join(SUFFIXES)} are read")
     named = ((printable(path), path) for path in files)
     what = f"decoding {printable(folder.name)}"
-    pixels = decode(named, len(files), channels=channels, size=side, what=what, progress=progress)
+    pixels = decode(named, len(files), channels=channels, framing=Whole(side), what=what, progress=progress)
     name = f"{len(files):,} images of the folder {printable(folder.name)}"
     about = "; ".join(filter(None, [f"{name}, resized to {side}×{side}", describe_left_out(left_out)]))
     return Images(pixels, None, None, name, about)
@@ -164,7 +165,7 @@ def of_dataset(dataset: Dataset) -> Images:
     """A dataset's test images."""
     test = dataset.test
     name = f"{len(test.images):,} test images of {dataset.name}"
-    return Images(test.images, test.labels, dataset.class_names, name, f"{name}: {dataset.note}")
+    return Images(test.array, test.labels, dataset.class_names, name, f"{name}: {dataset.note}")
 
 
 def data_of(document: Mapping[str, Any]) -> DataConfig:

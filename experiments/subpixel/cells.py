@@ -110,7 +110,7 @@ def measure_shifts(of: Sweep, *, max_shift: int, images: int, progress: Progress
             for seed, variables in enumerate(of.networks(cell)):
                 forward = models.bind(cell.model, variables)
                 seen = analysis.predict(forward, pixels, orbit)
-                answers = analysis.classify_all(forward, dataset.train.images)
+                answers = analysis.classify_all(forward, dataset.train.array)
                 right = np.asarray((answers == dataset.train.labels).mean())
                 rows.append((right, seen.classes.astype(np.uint16), seen.total_variation))
                 progress.advance(seed + 1, of.seeds)

@@ -8,7 +8,8 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig, Dataset, Split, load
-from cnnjax.data.dataset import center, channel_statistics
+from cnnjax.data.canvas import center
+from cnnjax.data.dataset import channel_statistics
 from cnnjax.data.sources.source import every, mixed_order
 
 

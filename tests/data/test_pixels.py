@@ -24,7 +24,7 @@ PLACES = RANDOM.integers(0, 16, (5, 6)).astype(np.uint8)
 
 
 def read(data, channels=3):
-    return decode([("picture", data)], 1, channels=channels, size=None, what="")[0]
+    return decode([("picture", data)], 1, channels=channels, what="")[0]
 
 
 def saved(image, kind, **options):

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnnjax.data.cache import fingerprint
+from cnnjax.data.cache import cached, fingerprint
 from cnnjax.data.config import DataConfig
 from cnnjax.data.decode import decode, differing_sizes, look
+from cnnjax.data.encoded import Files
+from cnnjax.data.framing import Whole
 from cnnjax.data.image_files import LINK, SUFFIXES, contents, describe_left_out, image_files
 from cnnjax.data.sources.folder_layout import outline, splits_of
-from cnnjax.data.sources.source import Arrays, Source, choose, every
+from cnnjax.data.sources.source import Arrays, Source, Splits, choose, every
 from cnnjax.errors import InputError
 from cnnjax.files import printable
 from cnnjax.reporting import Report
@@ -39,7 +41,7 @@ def open_source(config: DataConfig) -> Source:
     root = _root(config)
     found = _split(root)
     names = tuple(found.train)
-    by_split = {"train": found.train, "test": found.test}
+    whole, by_split = Whole(config.size, config.fit), {"train": found.train, "test": found.test}
     files = {split: [file for name in names for file in part.get(name, [])] for split, part in by_split.items()}
     labels = {
         split: np.repeat(np.arange(len(names), dtype=np.int32), [len(part.get(name, [])) for name in names])
@@ -59,23 +61,36 @@ def open_source(config: DataConfig) -> Source:
             named = ((printable(path), path) for path in paths[split])
             what = f"decoding {printable(root.name)} {split}"
             arrays[f"{split}_images"] = decode(
-                named, len(paths[split]), channels=channels, size=config.size, what=what, progress=progress
+                named, len(paths[split]), channels=channels, framing=whole, what=what, progress=progress
             )
             arrays[f"{split}_labels"] = labels[split][chosen[split]]
         return arrays
 
-    resized = f", resized to {config.size}×{config.size}" if config.size else ""
+    def encoded(progress: Report) -> Splits:
+        surveyed = cached(
+            f"{config.name} channels",
+            key,
+            lambda: {"channels": np.int32(_survey(paths["train"] + paths["test"], config.size, progress))},
+        )
+        return Splits(
+            {split: Files(root, paths[split]) for split in chosen},
+            {split: labels[split][chosen[split]] for split in chosen},
+            int(surveyed["channels"]),
+        )
+
     taken = "; ".join(filter(None, [found.taken, describe_left_out(found.left_out)]))
     note = (
-        f"images of the folder {printable(root.name)}{resized}; {len(paths['train']):,} to train, "
+        f"images of the folder {printable(root.name)}{whole}; {len(paths['train']):,} to train, "
         f"{len(paths['test']):,} to test ({taken})"
     )
     key = {
         "files": fingerprint(files["train"] + files["test"]),
         "size": config.size,
         "counts": [len(paths["train"]), len(paths["test"])],
+        **({} if config.fit == "stretch" else {"fit": config.fit}),
     }
-    return Source(tuple(map(printable, names)), side, None, note, read, key)
+    images = sum(map(len, paths.values()))
+    return Source(tuple(map(printable, names)), side, None, note, read, key, images, encoded)
 
 
 def _root(config: DataConfig) -> Path:

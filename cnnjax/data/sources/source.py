@@ -3,14 +3,24 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from cnnjax.data.encoded import Encoded
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report
 
 Arrays = dict[str, np.ndarray]
 """`train_images`, `train_labels`, `test_images`, `test_labels`, and for shapes `train_scenes`, `test_scenes`."""
+
+
+class Splits(NamedTuple):
+    """Encoded images and int32 labels of the splits "train" and "test", and the channels they are decoded to."""
+
+    encoded: Mapping[str, Encoded]
+    labels: Mapping[str, np.ndarray]
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,10 @@ class Source:
     note: str
     read: Callable[[Report], Arrays]
     key: Mapping[str, object] | None = None
+    images: int = 0
+    """How many there are in both splits, where they can stay encoded."""
+    encoded: Callable[[Report], Splits] | None = None
+    """Gives the images as they are stored; None: they are made in memory."""
 
 
 def check_memory(count: int, side: int, channels: int) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from cnnjax.data.cache import fingerprint
+from cnnjax.data.cache import cached, fingerprint
 from cnnjax.data.config import DataConfig
 from cnnjax.data.decode import decode
+from cnnjax.data.framing import Whole
 from cnnjax.data.require import require
 from cnnjax.data.sources.prepared import find, preparation, unknown
-from cnnjax.data.sources.source import Arrays, Source, choose
+from cnnjax.data.sources.records import Records, undecoded
+from cnnjax.data.sources.source import Arrays, Source, Splits, choose
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report
 
@@ -38,7 +40,7 @@ def open_source(config: DataConfig) -> Source:
     builder = tfds.builder_from_directory(find(config, tfds))
     image_key, label_key = _classification_keys(tfds, builder.info, config.name)
     side, channels = _shape(builder.info.features[image_key], config)
-    records = _Records(tfds, builder, config.name, image_key, label_key)
+    whole, records = Whole(config.size, config.fit), _Records(tfds, builder, config.name, image_key, label_key)
     train_split, test_split = records.splits()
     available = {"train": records.indices(train_split), "test": records.indices(test_split)}
     if train_split == test_split:
@@ -56,19 +58,32 @@ def open_source(config: DataConfig) -> Source:
             labels = np.empty(len(chosen[split]), np.int32)
             encoded = records.encoded(stored, chosen[split], labels)
             arrays[f"{split}_images"] = decode(
-                encoded, len(labels), channels=channels, size=config.size, what=what, progress=progress
+                encoded, len(labels), channels=channels, framing=whole, what=what, progress=progress
             )
             arrays[f"{split}_labels"] = labels
         return arrays
+
+    def encoded(progress: Report) -> Splits:
+        stored = {"train": train_split, "test": test_split}
+        labels = cached(
+            f"{config.name} labels",
+            key,
+            lambda: {split: records.labels(stored[split], chosen[split], progress) for split in stored},
+        )
+        folder = Path(builder.data_path)
+        return Splits(
+            {name: Records(folder, config.name, split, image_key, chosen[name]) for name, split in stored.items()},
+            {split: np.asarray(labels[split]) for split in stored},
+            channels,
+        )
 
     taken = (
         f"every {TEST_EVERY}th record of the split {train_split} is for test"
         if train_split == test_split
         else f"splits {train_split} and {test_split}"
     )
-    resized = f", resized to {config.size}×{config.size}" if config.size else ""
     note = (
-        f"{builder.info.full_name} of tensorflow-datasets{resized}; {len(chosen['train']):,} images to train, "
+        f"{builder.info.full_name} of tensorflow-datasets{whole}; {len(chosen['train']):,} images to train, "
         f"{len(chosen['test']):,} to test ({taken})"
     )
     if config.name.partition(":")[0] in LOSSLESS and records.is_jpeg(train_split):
@@ -79,9 +94,10 @@ def open_source(config: DataConfig) -> Source:
         "size": config.size,
         "channels": channels,
         "counts": [len(chosen["train"]), len(chosen["test"])],
+        **({} if config.fit == "stretch" else {"fit": config.fit}),
     }
-    names = tuple(builder.info.features[label_key].names)
-    return Source(names, side, CANVASES.get(builder.info.name), note, read, key)
+    names, images = tuple(builder.info.features[label_key].names), sum(map(len, chosen.values()))
+    return Source(names, side, CANVASES.get(builder.info.name), note, read, key, images, encoded)
 
 
 class _Records:
@@ -95,8 +111,7 @@ class _Records:
                 f'"{name}" lies in {builder.data_path} in a format that cannot be read without TensorFlow; '
                 "in another directory, " + preparation(name, "DIRECTORY")
             )
-        skip = {image_key: tfds.decode.SkipDecoding()}
-        self.open = lambda split: builder.as_data_source(split=split, decoders=skip)
+        self.open = lambda split: undecoded(tfds, builder, split, image_key)
 
     def splits(self) -> tuple[str, str]:
         """Return the splits of the training and the test images, the same when there is only one."""
@@ -113,6 +128,14 @@ class _Records:
 
     def is_jpeg(self, split: str) -> bool:
         return self.open(split)[0][self.image_key].startswith(b"\xff\xd8")
+
+    def labels(self, split: str, indices: np.ndarray, progress: Report) -> np.ndarray:
+        """The label of each record. They are beside the images, so all of the split is read for them."""
+        found = np.empty(len(indices), np.int32)
+        for done, _ in enumerate(self.encoded(split, indices, found), 1):
+            if done % BLOCK == 0 or done == len(found):
+                progress(done, len(found), f"reading the labels of {self.name} {split}")
+        return found
 
     def encoded(self, split: str, indices: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, bytes]]:
         """Yield a name and the encoded image of each record, and write its label into `labels`."""

@@ -1,0 +1,89 @@
+"""Steps on images that memory does not hold: while one is computed, the images of the next ones are decoded."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.stages import Wrapped
+from jaxtyping import Array
+
+from cnnjax import runtime
+from cnnjax.data import StoredImages, streamed_batches
+from cnnjax.training.config import Settings
+from cnnjax.training.execution import stack, unstack
+from cnnjax.training.step import METRICS, StepSpec, TrainState, batch_step
+
+_AHEAD = 2  # steps whose images may be on the device before the first of them is done
+
+
+class Stream:
+    """The steps of networks on streamed images, one network after the other in each.
+
+    It is told for which networks a step is when that is computed; while these stay the same, the workers go on.
+    """
+
+    def __init__(self, spec: StepSpec, images: StoredImages, labels: np.ndarray, last: int):
+        self.spec, self.images, self.labels, self.last = spec, images, labels, last
+        self.batches: Iterator[Any] | None = None
+        self.next: tuple[bytes, int] | None = None
+
+    def run_steps(
+        self, states: TrainState, done: int, count: int, orders: Array, keys: Array, settings: Settings, *, own: bool
+    ) -> tuple[TrainState, dict[str, np.ndarray]]:
+        """`count` steps of every network after the `done` ones, as `execution.run_steps` does them.
+
+        `orders` are the keys from which the orders of the epochs follow.
+        """
+        networks = len(keys)
+        # Networks of one seed, which differ in numbers, see the same images: decoded once.
+        _, first, which = np.unique(
+            np.asarray(jax.random.key_data(orders)), axis=0, return_index=True, return_inverse=True
+        )
+        batches = self._batches(orders[first], done)
+        each = unstack(settings, networks) if own else [settings] * networks
+        trained, program = unstack(states, networks), _program(self.spec)
+        history: list[list[dict[str, Array]]] = []
+        for _ in range(count):
+            pixels, labels = next(batches)
+            # Sent while the step before is being computed.
+            on_device = [jax.device_put((pixels[i], labels[i])) for i in range(len(first))]
+            if len(history) >= _AHEAD:
+                jax.block_until_ready(history[-_AHEAD])
+            metrics = []
+            for i in range(networks):
+                trained[i], found = program(trained[i], keys[i], *on_device[which.ravel()[i]], each[i])
+                metrics.append(found)
+            history.append(metrics)
+        self.next = (self._named(orders[first]), done + count)
+        metrics = {
+            name: np.array([[float(step[i][name]) for step in history] for i in range(networks)]) for name in METRICS
+        }
+        return stack(trained), metrics
+
+    def _batches(self, keys: Array, done: int) -> Iterator[Any]:
+        if self.batches is None or self.next != (self._named(keys), done):
+            self.close()
+            self.batches = streamed_batches(
+                keys, self.images, self.labels, batch_size=self.spec.batch_size, start=done, stop=self.last
+            )
+        return self.batches
+
+    @staticmethod
+    def _named(keys: Array) -> bytes:
+        return np.asarray(jax.random.key_data(keys)).tobytes()
+
+    def close(self) -> None:
+        """End the workers."""
+        if self.batches is not None:
+            self.batches.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator's
+        self.batches = self.next = None
+
+
+@functools.lru_cache(maxsize=8)
+def _program(spec: StepSpec) -> Wrapped:
+    def step(state: TrainState, key: Array, pixels: Array, labels: Array, settings: Settings) -> Any:
+        return batch_step(spec, state, key, pixels, labels, settings)
+
+    return jax.jit(step, donate_argnums=0, compiler_options=runtime.compiler_options())
