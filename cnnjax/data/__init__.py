@@ -3,6 +3,7 @@
 from cnnjax.data import shapes
 from cnnjax.data.augment import random_crop, random_flip, random_rotation, random_shift
 from cnnjax.data.augmentation import Augmentation, apply_augmentation
+from cnnjax.data.color_jitter import random_color
 from cnnjax.data.config import DataConfig
 from cnnjax.data.dataset import Dataset, Split, load
 from cnnjax.data.order import epoch_order
@@ -26,6 +27,7 @@ __all__ = [
     "epoch_order",
     "load",
     "load_image",
+    "random_color",
     "random_crop",
     "random_flip",
     "random_rotation",

@@ -29,7 +29,7 @@ def random_crop(
     That moves it by whole pixels, uniform in [−padding, padding] on both axes (He et al. 2016, section 4.2).
     Raises `InputError` for a `padding` that is negative, no whole number, or as wide as the images.
     """
-    _check("padding", padding, 0, min(images.shape[1:3]) - 1, whole=True)
+    check_strength("padding", padding, 0, min(images.shape[1:3]) - 1, whole=True)
     return _unless_zero(padding, images, lambda: _moved(key, images, padding, "zero"))
 
 
@@ -42,7 +42,7 @@ def random_shift(
     A circular shift: with circular padding and a stride of 1 a network cannot tell it from none.
     Raises `InputError` for a `max_shift` that is negative or no whole number.
     """
-    _check("max_shift", max_shift, 0, MOST_PIXELS, whole=True)
+    check_strength("max_shift", max_shift, 0, MOST_PIXELS, whole=True)
     return _unless_zero(max_shift, images, lambda: _moved(key, images, max_shift, "circular"))
 
 
@@ -54,7 +54,7 @@ def random_rotation(
 
     Raises `InputError` for negative or infinite `degrees`.
     """
-    _check("degrees", degrees, 0, math.inf)
+    check_strength("degrees", degrees, 0, math.inf)
 
     def turned() -> jax.Array:
         angles = jax.random.uniform(key, (len(images),), minval=-1, maxval=1) * jnp.asarray(degrees, jnp.float32)
@@ -71,7 +71,7 @@ def random_flip(
 
     Raises `InputError` for a `probability` outside [0, 1].
     """
-    _check("probability", probability, 0, 1)
+    check_strength("probability", probability, 0, 1)
     mirrored = jax.random.uniform(key, (len(images), 1, 1, 1)) < jnp.asarray(probability, jnp.float32)
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
@@ -86,7 +86,8 @@ def _unless_zero(strength: ScalarLike, images: jax.Array, change: Callable[[], j
     return jax.lax.cond(jnp.asarray(strength) == 0, lambda: images, change)
 
 
-def _check(name: str, strength: Any, low: int, high: int | float, *, whole: bool = False) -> None:
+def check_strength(name: str, strength: Any, low: int, high: int | float, *, whole: bool = False) -> None:
+    """Raise `InputError` for a known strength outside [low, high], or one that is not whole where it has to be."""
     # A traced strength has no value yet.
     if isinstance(strength, Tracer):
         return

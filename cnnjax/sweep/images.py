@@ -8,10 +8,10 @@ from cnnjax.sweep.ranges import check_memory
 
 
 @checked()
-def load_images(config: DataConfig, progress: Progress, *, max_shift: int = 0) -> Dataset:
+def load_images(config: DataConfig, progress: Progress, *, max_shift: int = 0, stream: bool = False) -> Dataset:
     """Read the images that `config` names, and print which they are and how many each class has.
 
-    See `cnnjax.data.load` for `max_shift` and for what is refused; also more images than memory holds.
+    See `cnnjax.data.load` for `max_shift`, `stream` and for what is refused; also more images than memory holds.
     """
     side = config.canvas or config.size or 1
     count = (config.train_images or 0) + (config.test_images or 0)
@@ -21,7 +21,7 @@ def load_images(config: DataConfig, progress: Progress, *, max_shift: int = 0) -
         f"data.train_images={config.train_images} and data.test_images={config.test_images} of {side} pixels",
         "give fewer or smaller ones",
     )
-    dataset = load(config, max_shift=max_shift, progress=progress.prepare)
+    dataset = load(config, max_shift=max_shift, stream=stream, progress=progress.prepare)
     progress.note(f"{dataset.note}\n{dataset.describe_classes()}")
     return dataset
 

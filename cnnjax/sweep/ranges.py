@@ -19,7 +19,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     # Training.
     "epochs": (1, 10**6),
     "longer": (1, 1000),
-    **dict.fromkeys(("batch_size", "batches"), (1, 2**20)),
+    **dict.fromkeys(("batch_size", "batches", "reference_batch"), (1, 2**20)),
     "steps": (1, 10**7),
     **dict.fromkeys(("learning_rate", "weight_decay"), (0, 3.4e38)),  # float32's; one that diverges is a result
     # Augmentation: pixels, degrees either way, a probability, shares of both.
@@ -27,7 +27,11 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     "rotation": (0, 360),
     "mean": (-1e6, 1e6),  # of pixels, before a network from elsewhere
     "std": (1e-6, 1e6),
-    "flip": (0, 1),
+    **dict.fromkeys(("flip", "color"), (0, 1)),
+    # What of photographs is seen, how many lie in memory, in gigabytes, and what decodes the others.
+    "crop_area": (1e-3, 1),
+    "memory": (0, 1e6),
+    "workers": (0, 1024),
     "strengths": (0, 1),
     # What is taken from images: patches along an axis, a share of the shorter side.
     "grids": (2, 2**13),

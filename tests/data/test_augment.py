@@ -1,12 +1,24 @@
 """Augmentation draws what it says, leaves everything alone at strength 0, and takes its strength traced."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance
 
-from cnnjax import InputError, ops
-from cnnjax.data import epoch_order, random_crop, random_flip, random_rotation, random_shift
+from cnnjax import InputError, data, ops
+from cnnjax.data import (
+    Augmentation,
+    apply_augmentation,
+    color_jitter,
+    epoch_order,
+    random_crop,
+    random_flip,
+    random_rotation,
+    random_shift,
+)
 
 KEY = jax.random.key(7)
 IMAGES = jax.random.uniform(jax.random.key(1), (6, 9, 8, 3))
@@ -133,3 +145,38 @@ def test_an_epochs_order_is_a_permutation_of_seed_and_epoch():
     assert len({order.tobytes() for order in orders.values()}) == 6
     traced = jax.jit(epoch_order, static_argnums=2)(jax.random.key(1), 2, 100)
     np.testing.assert_array_equal(traced, orders[1, 2])
+
+
+def test_color_is_blended_as_pillow_does_it():
+    """One change at a time: the factors of the others are read off as 1 where nothing else could make the image."""
+    image = np.random.default_rng(0).integers(60, 196, (12, 10, 3)).astype(np.uint8)
+    picture, images = Image.fromarray(image), jnp.asarray(image, jnp.float32)[None] / 255
+    for number, enhance in enumerate((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)):
+        factors = jnp.ones(3).at[number].set(0.7)
+        found = color_jitter._jittered(images[0], factors, jnp.array([2, 0, 1]))
+        np.testing.assert_allclose(255 * found, np.asarray(enhance(picture).enhance(0.7)), atol=1.5)
+
+
+def test_color_is_drawn_for_each_image_in_its_own_order():
+    images = jnp.broadcast_to(jax.random.uniform(KEY, (1, 6, 6, 3)), (64, 6, 6, 3))
+    found = np.asarray(data.random_color(KEY, images, strength=0.4))
+    assert len({image.tobytes() for image in found}) == 64
+    assert 0 <= found.min() < found.max() <= 1
+    # Brightness alone changes the mean of grey by more than the others; it is uniform about its own.
+    means = found.mean((1, 2, 3)) / np.asarray(images[0]).mean()
+    assert 0.55 < means.min() < 0.7
+    assert 1.25 < means.max() < 1.45
+    np.testing.assert_array_equal(data.random_color(KEY, images, strength=0.0), images)
+    with pytest.raises(InputError, match="strength is 2"):
+        data.random_color(KEY, images, strength=2)
+
+
+def test_color_comes_last_and_leaves_the_other_draws_alone():
+    images = jax.random.uniform(jax.random.key(1), (3, 6, 6, 3))
+    without = Augmentation(crop=1, rotation=20.0, flip=0.5)
+    plain = apply_augmentation(KEY, images, without.as_arrays())
+    colored = apply_augmentation(KEY, images, dataclasses.replace(without, color=0.3).as_arrays())
+    again = data.random_color(jax.random.fold_in(KEY, 4), plain, strength=0.3)
+    np.testing.assert_array_equal(colored, again)
+    with pytest.raises(InputError, match=r"color is 1\.5; it must be between 0 and 1"):
+        Augmentation(color=1.5).as_arrays()

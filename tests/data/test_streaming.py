@@ -190,7 +190,8 @@ if __name__ == "__main__":
 
 
 def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
 def alive(pid):
@@ -206,7 +207,7 @@ def test_workers_and_their_program_end_together(config, tmp_path, who):
     script.write_text(STREAM)
     command = [sys.executable, str(script), str(config.data_dir)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.readline()
+    assert process.stdout.readline() == "step\n"
     workers = [pid for pid in children(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
     assert len(workers) == 2
     os.kill(process.pid if who == "program" else workers[0], signal.SIGKILL)
