@@ -12,6 +12,7 @@ from jaxtyping import Array
 from cnnjax import runtime
 from cnnjax.data import StoredImages, streamed_batches
 from cnnjax.training.config import Settings
+from cnnjax.training.devices import gathered, place
 from cnnjax.training.execution import stack, unstack
 from cnnjax.training.step import METRICS, StepSpec, TrainState, batch_step
 
@@ -43,12 +44,15 @@ class Stream:
         )
         batches = self._batches(orders[first], done)
         each = unstack(settings, networks) if own else [settings] * networks
-        trained, program = unstack(states, networks), _program(self.spec)
+        trained, program, placement = unstack(states, networks), _program(self.spec), self.spec.placement
+        if placement is not None:
+            trained = [place(state, placement.of_state(state)) for state in trained]
+            each, keys = place((each, keys), placement.everywhere)
         history: list[list[dict[str, Array]]] = []
         for _ in range(count):
             pixels, labels = next(batches)
             # Sent while the step before is being computed.
-            on_device = [jax.device_put((pixels[i], labels[i])) for i in range(len(first))]
+            on_device = [self._on_device((pixels[i], labels[i])) for i in range(len(first))]
             if len(history) >= _AHEAD:
                 jax.block_until_ready(history[-_AHEAD])
             metrics = []
@@ -58,7 +62,7 @@ class Stream:
             history.append(metrics)
         self.next = (self._named(orders[first]), done + count)
         metrics = {
-            name: np.array([[float(step[i][name]) for step in history] for i in range(networks)]) for name in METRICS
+            name: np.array([[gathered(step[i][name]) for step in history] for i in range(networks)]) for name in METRICS
         }
         return stack(trained), metrics
 
@@ -66,9 +70,23 @@ class Stream:
         if self.batches is None or self.next != (self._named(keys), done):
             self.close()
             self.batches = streamed_batches(
-                keys, self.images, self.labels, batch_size=self.spec.batch_size, start=done, stop=self.last
+                keys,
+                self.images,
+                self.labels,
+                batch_size=self.spec.batch_size,
+                start=done,
+                stop=self.last,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
             )
         return self.batches
+
+    def _on_device(self, batch: tuple[np.ndarray, np.ndarray]) -> Any:
+        """The rows that this process has of a batch, as a part of the whole."""
+        if self.spec.placement is None:
+            return jax.device_put(batch)
+        lies = self.spec.placement.shared
+        return tuple(jax.make_array_from_process_local_data(lies, rows) for rows in batch)
 
     @staticmethod
     def _named(keys: Array) -> bytes:

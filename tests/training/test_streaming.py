@@ -1,5 +1,6 @@
 """Training on images that are decoded meanwhile: the networks of memory, through kills too."""
 
+import dataclasses
 import importlib.util
 
 import jax
@@ -64,3 +65,13 @@ def test_trainings_that_differ_in_numbers_share_a_stream(folder, spec):
     together = train_together(spec, [Training(CONFIG, NONE, [3, 5]), Training(slow, NONE, [5])], *data)
     assert_equal(together[0], train(spec, CONFIG, *data, NONE, seeds=[3, 5]))
     assert_equal(together[1], train(spec, slow, *data, NONE, seeds=[5]))
+
+
+@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+def test_devices_share_streamed_batches(folder, spec):
+    data = stored(folder, crop_area=0.2)
+    one, two = (
+        train(spec, dataclasses.replace(CONFIG, epochs=1, devices=devices), *data, NONE, seeds=[3])
+        for devices in (1, 2)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, two)
