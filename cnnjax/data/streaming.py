@@ -176,6 +176,10 @@ def _decoded(grain: Any, parts: "_Parts | _Rows", workers: int, *, ahead: int) -
         flags = importlib.import_module("absl.flags").FLAGS
         if not flags.is_parsed():
             flags.mark_as_parsed()  # Grain asks for flags of its own, which only programs of absl's parse
+        # Through pipes: shared memory is 64 MB in a container, where more ends the process without a word, and what a
+        # killed one had of it stays. It would save a few hundredths of a millisecond for each image.
+        piped = grain.experimental.DatasetOptions(min_shm_size=2**62)
+        dataset = grain.experimental.WithOptionsIterDataset(dataset, piped)
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         dataset = dataset.mp_prefetch(options, worker_init_fn=_prepare_worker)
     iterator = iter(dataset)
