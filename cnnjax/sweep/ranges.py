@@ -41,7 +41,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     "max_shift": (1, 100),
     "rotation_step": (0.1, 180),
     "terms_shift": (-(2**13), 2**13),
-    **dict.fromkeys(("images", "test_images", "train_images", "probe_images"), (1, 10**8)),
+    **dict.fromkeys(("images", "test_images", "train_images", "probe_images", "classes"), (1, 10**8)),
     **dict.fromkeys(("terms_images", "check_images", "layer_images", "top", "maps", "k"), (1, 10**6)),
     **dict.fromkeys(("side", "sides"), (0, 2**20)),
     "canvases": (1, 2**10),
@@ -59,7 +59,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     **dict.fromkeys(("noise", "thresholds"), (0, 100)),
     "target": (0, 0.5),
     "most": (2, 10**6),
-    **dict.fromkeys(("repetitions", "pilots"), (1, 1000)),
+    **dict.fromkeys(("repetitions", "pilots", "rounds"), (1, 1000)),
 }
 """The least and the most: beyond is nonsense, or more than any machine can do."""
 

@@ -28,6 +28,7 @@ from cnnjax.data.framing import AS_IT_IS
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, Table, main, open_run, show_tables
 from cnnjax.sweep.network import NetworkConfig, build
+from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import Settings, StepSpec, TrainConfig, batch_step, init_state
 from experiments.benchmarks.made_photographs import make_photographs
 from experiments.benchmarks.measure import Ratio, interleave, speed_ratio
@@ -63,8 +64,8 @@ class Config:
 
 def run(config: Config) -> Path:
     """Measure every stage and the pipeline, print the tables, write them, and return the run directory."""
-    if min(config.images, config.classes, config.size, config.batch_size, config.rounds) < 1 or min(config.workers) < 0:
-        raise InputError("images, classes, size, batch_size and rounds must be at least 1, and workers at least 0")
+    check_ranges(config)
+    check_named(config, "workers")
     runtime.configure()
     with open_run("benchmarks_pipeline", config, out=config.out) as directory:
         with Progress(1 + len(config.workers)) as progress:

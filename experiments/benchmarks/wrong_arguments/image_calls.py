@@ -1,12 +1,17 @@
 """Small valid calls of data, patches and the jigsaw."""
 
+import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from cnnjax import data, jigsaw
+from cnnjax.data.framing import Whole
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
 KEY = jax.random.key(0)
@@ -26,16 +31,36 @@ SHUFFLED = jigsaw.shuffle(KEY, PIECES)
 TRUTH = jigsaw.true_arrangement(SHUFFLED, (2, 2))
 BORDERS = dict(right=_draw(2, 4, 2, 3), left=_draw(2, 4, 2, 3))
 
+
+class _Pictures:
+    """Four encoded images."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def read(self, indices: Sequence[int]) -> list[tuple[str, Path | bytes]]:
+        file = io.BytesIO()
+        Image.new("L", (6, 6)).save(file, "PNG")
+        return [(str(index), file.getvalue()) for index in indices]
+
+
+STORED = data.StoredImages(_Pictures(), Whole(None), (4, 6, 6, 1), "four")
+
 CALLS: dict[str, Arguments] = {
     "data.apply_augmentation": lambda: dict(key=KEY, images=IMAGES, strengths=data.Augmentation(crop=1).as_arrays()),
+    "data.blocks": lambda: dict(images=STORED),
     "data.epoch_order": lambda: dict(seed_key=KEY, epoch=0, n=4),
     "data.load": lambda: dict(config=data.DataConfig(name="shapes", train_images=20, test_images=20)),
+    "data.random_color": lambda: dict(key=KEY, images=IMAGES, strength=0.5),
     "data.random_crop": lambda: dict(key=KEY, images=IMAGES, padding=1),
     "data.random_flip": lambda: dict(key=KEY, images=IMAGES, probability=0.5),
     "data.random_rotation": lambda: dict(key=KEY, images=IMAGES, degrees=10.0),
     "data.random_shift": lambda: dict(key=KEY, images=IMAGES, max_shift=1),
     "data.shape_pairs": lambda: dict(key=KEY, n=2, size=16),
     "data.shuffle_patches": lambda: dict(key=KEY, images=IMAGES, grid=2),
+    "data.streamed_batches": lambda: dict(
+        keys=jax.random.split(KEY, 1), images=STORED, labels=np.arange(4), batch_size=2, stop=1
+    ),
     "data.shapes.area": lambda: dict(kind="square"),
     "data.shapes.move": lambda: dict(scenes=SCENES, offset=(1.0, 0.0)),
     "data.shapes.render": lambda: dict(scenes=SCENES, canvas=8),
