@@ -104,16 +104,14 @@ def run(config: Config) -> Path:
 
 def _stages(config: Config, dataset: Dataset, train: StoredImages) -> dict[str, np.ndarray]:
     """Seconds for a batch of each stage, round by round."""
-    indices = np.arange(config.batch_size)
-    numbers = [(0, int(i)) for i in indices]
-    named = train.encoded.read(indices.tolist())
+    indices, rows = np.arange(config.batch_size), list(range(config.batch_size))
+    numbers = [(0, row) for row in rows]
+    named = train.encoded.read(rows)
     contents = [(name, content if isinstance(content, bytes) else content.read_bytes()) for name, content in named]
     channels, pixels = train.shape[-1], train.decoded(indices, numbers)
     labels = dataset.train.labels[: config.batch_size].astype(np.int32)
     stages: dict[str, Callable[[], object]] = {
-        "read": lambda: [
-            len(c) if isinstance(c, bytes) else len(c.read_bytes()) for _, c in train.encoded.read(indices)
-        ],
+        "read": lambda: [len(c) if isinstance(c, bytes) else len(c.read_bytes()) for _, c in train.encoded.read(rows)],
         "decode": lambda: [decode_one(name, content, channels, AS_IT_IS).shape for name, content in contents],
         "read, decode and crop": lambda: train.decoded(indices, numbers),
         "transfer": lambda: jax.block_until_ready(jax.device_put(pixels)),

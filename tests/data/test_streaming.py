@@ -86,6 +86,19 @@ def test_records_are_streamed_as_they_are_in_memory(tmp_path):
     np.testing.assert_array_equal(found[0][0][0], memory.images[np.asarray(epoch_order(KEYS[0], 0, 10))])
 
 
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_real_records_are_streamed_as_they_are_in_memory(real_data, name):
+    if not (real_data / name).is_dir():
+        pytest.skip(f"{name} is not in {real_data}")
+    config = DataConfig(name, real_data, train_images=100, test_images=10)
+    memory, stored = load(config).train, load(dataclasses.replace(config, memory=0.0, workers=0), stream=True).train
+    found = list(streamed_batches(KEYS[:1], stored.images, stored.labels, batch_size=50, stop=3))
+    for step, (pixels, labels) in enumerate(found):
+        order = np.asarray(epoch_order(KEYS[0], step // 2, 100))[50 * (step % 2) :][:50]
+        np.testing.assert_array_equal(pixels[0], memory.images[order])
+        np.testing.assert_array_equal(labels[0], memory.labels[order])
+
+
 def test_each_random_part_follows_from_key_epoch_and_place(config):
     data = parts(config)
     files, key = sorted(Path(config.data_dir).rglob("*.png")), np.asarray(jax.random.key_data(KEYS[1]))
@@ -150,8 +163,9 @@ def test_what_exceeds_memory_is_refused_where_it_has_to_be_in_it(config):
     assert isinstance(load(dataclasses.replace(config, memory=1e-4), stream=True).train.images, np.ndarray)
 
 
-def test_a_damaged_image_is_named(config):
-    data = load(config, stream=True)
+@pytest.mark.parametrize("workers", repeated([0, 1], quick=1))
+def test_a_damaged_image_is_named(config, workers):
+    data = load(dataclasses.replace(config, workers=workers), stream=True)
     damaged = sorted(Path(config.data_dir, "cat").iterdir())[0]
     damaged.write_bytes(damaged.read_bytes()[:60])
     with pytest.raises(InputError, match=f"the image {damaged} cannot be read"):
