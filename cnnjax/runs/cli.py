@@ -36,8 +36,9 @@ def main(
     says how long the default takes, where there is one. With `presets`, configurations by name, such as
     `{"paper": Config(epochs=164)}`, `--preset NAME` takes its defaults from one of them, and every other option still
     changes them. With `can_tell` there is `--dry-run`, which calls `run` only up to where its work would begin, and
-    leaves nothing (see `cnnjax.dry_run`). Exits with status 2 and suggestions for an unknown option or a wrong choice, and otherwise as
-    `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at SIGTERM.
+    leaves nothing (see `cnnjax.dry_run`). Exits with status 2 and suggestions for an unknown option or a wrong choice,
+    and otherwise as `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at
+    SIGTERM.
     """
     with one_line_endings():
         _check_arguments(sys.argv[1:])

@@ -157,8 +157,8 @@ def open_run(
     It lies at `root/experiment/<id>`, where the id follows from the frozen dataclass `config`, so that the same command
     goes on where it was; `out` names another place. `ignore` lists the (dotted) fields that say where or how, but not
     what: they are recorded, and may differ when a run goes on. A run that was begun with other versions, on another
-    device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's backend. In a dry run it is
-    a directory that goes with it.
+    device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's backend. In a dry run
+    it is a directory that goes with it.
 
     Raises InputError where the directory cannot be written, is open in another process, or holds something else, where
     its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, naming each with both
