@@ -91,7 +91,7 @@ def _read(
     import tyro
 
     fields: Any = dataclasses.fields(config_class)  # pyright: ignore[reportArgumentType]
-    options: list[tuple[str, Any, dataclasses.Field]] = []
+    options: list[tuple[str, Any, Any]] = []
     unnamed = tyro.conf.arg(name="")
     if any(field.default is field.default_factory for field in fields):  # both missing: it has to be given
         options.append(("config", Annotated[config_class, unnamed], dataclasses.field()))
@@ -100,7 +100,8 @@ def _read(
         # What the other options fall back on, and what --help shows, must be known before they are read.
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--preset", nargs="?")
-        chosen = configs.get(parser.parse_known_args()[0].preset if presets else None, configs["default"])
+        named = parser.parse_known_args()[0].preset if presets else "default"
+        chosen = configs.get(named, configs["default"])
         chosen = _for_options(chosen, sys.argv[1:])
         options.append(("config", Annotated[config_class, unnamed], dataclasses.field(default=chosen)))
         if presets:
