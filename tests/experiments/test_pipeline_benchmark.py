@@ -21,7 +21,7 @@ def test_every_stage_is_timed_and_the_slowest_named(tmp_path, monkeypatch):
         images=8, classes=2, size=16, network=network, batch_size=4, workers=(0,), rounds=1, out=tmp_path / "run"
     )
     pipeline.run(config)
-    stages, piped = json.loads((tmp_path / "run" / "tables.json").read_text())
+    stages, piped = json.loads((tmp_path / "run" / "tables.json").read_text())["tables"]
     assert [row["stage"] for row in stages["rows"]] == ["read", "decode", "read, decode and crop", "transfer", "step"]
     assert len(piped["rows"]) == 1
     assert "The slowest is " in stages["caption"]

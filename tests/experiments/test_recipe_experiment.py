@@ -15,6 +15,7 @@ import pytest
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig
+from cnnjax.runs import main
 from cnnjax.sweep.network import NetworkConfig
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.training import TrainConfig, learning_rate
@@ -81,6 +82,19 @@ def test_an_experiment_that_needs_memory_says_so(tmp_path):
     data = DataConfig("folder", folder, size=12, memory=0.0)
     with pytest.raises(InputError, match=r"needs them in memory: raise it.*experiments\.recipe does not"):
         augmentation.run(augmentation.Config(data=data, out=tmp_path / "run"))
+
+
+@needs_grain
+@pytest.mark.slow
+def test_a_dry_run_times_steps_on_a_batch_of_what_is_streamed(tmp_path, monkeypatch, capsys):
+    folder = photographs(tmp_path / "data", 15)
+    options = f"--data.name folder --data.data-dir {folder} --data.size 12 --data.crop-area 0.2 --train.batch-size 8"
+    network = "--network.name all_conv --network.widths 4 --network.depth 1 --train.epochs 6 --dry-run"
+    monkeypatch.setattr(sys, "argv", ["recipe", *f"{options} {network}".split()])
+    main(recipe.Config, recipe.run, prog="recipe")
+    told = capsys.readouterr().out
+    assert "3 networks, 54 steps of a network" in told  # 18 for each
+    assert "Decodes images where it uses them (24 to train, 6 to test)" in told
 
 
 @needs_grain
