@@ -37,7 +37,7 @@ from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig
 from experiments.recipe import report
 
-TAKES = "about a minute on two cores"
+TAKES = "under a minute on two cores"
 
 
 @dataclasses.dataclass(frozen=True)
