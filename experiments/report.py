@@ -102,7 +102,7 @@ def comparison(runs: Sequence[Path]) -> list[Section]:
         "p_holm counts every row."
     )
     shown = ("score", "cell", "against", "difference", "low", "high", "n", "p_holm")
-    rows = [{name: _short(value) for name, value in row.items()} for row in differences[[*shown]].to_dict("records")]
+    rows = [{name: _short(row[name]) for name in shown} for row in differences.to_dict("records")]
     return [*found, Section("Differences, seed by seed", [Table(rows, caption=caption)])]
 
 
