@@ -5,6 +5,7 @@ from cnnjax.training.config import Hyper, Settings, TrainConfig
 from cnnjax.training.devices import Placement, choose_placement
 from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
 from cnnjax.training.loop import (
+    CHUNK,
     DivergedError,
     Training,
     check_steps,
@@ -12,7 +13,9 @@ from cnnjax.training.loop import (
     program_key,
     train,
     train_together,
+    with_recipe,
 )
+from cnnjax.training.pace import steps_memory, timed_steps
 from cnnjax.training.step import (
     Epoch,
     StepSpec,
@@ -25,6 +28,7 @@ from cnnjax.training.step import (
 )
 
 __all__ = [
+    "CHUNK",
     "DivergedError",
     "Epoch",
     "Hyper",
@@ -48,8 +52,11 @@ __all__ = [
     "run_steps",
     "save_tree",
     "stack",
+    "steps_memory",
+    "timed_steps",
     "train",
     "train_step",
     "train_together",
     "unstack",
+    "with_recipe",
 ]

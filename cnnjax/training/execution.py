@@ -43,7 +43,8 @@ from cnnjax.training.config import Settings
 from cnnjax.training.devices import AXIS, Placement, gathered, place
 from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, train_step
 
-_MOST_STEPS = 256  # in a call of the program
+MOST_STEPS = 256
+"""Steps in a call of a program at most."""
 _SECONDS = 2.0  # that a call is to take at most: Python hears of an interrupt after it
 _found: dict[Hashable, int] = {}  # the most steps in a call, for what has been lowered
 
@@ -114,13 +115,13 @@ def run_steps(
     which = "own" if own else "shared"
     if spec.placement is not None and spec.placement.over == "networks":
         return _shared_out(
-            spec.placement, _program(spec, _MOST_STEPS, which), states, count, keys, epoch, settings, own
+            spec.placement, steps_program(spec, MOST_STEPS, which), states, count, keys, epoch, settings, own
         )
     if spec.placement is not None:
         states = place(states, spec.placement.of_state(states, stacked=True))
         keys, epoch, settings = place((keys, epoch, settings), spec.placement.everywhere)
     if networks_at_once() > 1 if together is None else together:
-        return _repeated(_program(spec, _MOST_STEPS, which), _MOST_STEPS, states, count, keys, epoch, settings)
+        return _repeated(steps_program(spec, MOST_STEPS, which), MOST_STEPS, states, count, keys, epoch, settings)
     each = unstack(settings, networks) if own else [settings] * networks
     calls = [
         (state, (key, dataclasses.replace(epoch, order=order), mine))
@@ -153,7 +154,7 @@ def _shared_out(
     states, keys, orders, owned = apart
     images, labels, common = place((epoch.images, epoch.labels, None if own else settings), placement.everywhere)
     rest = keys, Epoch(orders, images, labels), owned if own else common
-    states, metrics = _repeated(program, _MOST_STEPS, states, count, *rest)
+    states, metrics = _repeated(program, MOST_STEPS, states, count, *rest)
     return _first(networks, states), {name: values[:networks] for name, values in metrics.items()}
 
 
@@ -177,7 +178,7 @@ def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: 
     """
     # Compiled here, once for all: JAX's settings may be those of this thread only, such as the precision of products.
     most = _most_steps(spec, calls[0][0], *calls[0][1])
-    programs = [_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
+    programs = [steps_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
     stop = threading.Event()
     with ThreadPoolExecutor(1 if spec.placement else min(len(calls), os.cpu_count() or 1)) as pool:
         futures = [
@@ -197,8 +198,8 @@ def _most_steps(spec: StepSpec, *arguments: Any) -> int:
     kind = (spec, *(jax.typeof(leaf) for leaf in jax.tree.leaves(arguments)))
     if kind not in _found:
         # What is lowered here is compiled later: JAX keeps it.
-        text = _program(spec, _MOST_STEPS).lower(arguments[0], np.int32(1), *arguments[1:]).as_text()
-        _found[kind] = 1 if "stablehlo.convolution" in text else _MOST_STEPS
+        text = steps_program(spec, MOST_STEPS).lower(arguments[0], np.int32(1), *arguments[1:]).as_text()
+        _found[kind] = 1 if "stablehlo.convolution" in text else MOST_STEPS
     return _found[kind]
 
 
@@ -222,7 +223,7 @@ def _repeated(
 
 
 @functools.lru_cache(maxsize=8)
-def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
+def steps_program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
     """Up to so many steps of one network, or of several along a first axis, with settings that they share or own."""
     apart = spec.placement if spec.placement is not None and spec.placement.over == "networks" else None
     if apart is not None:
