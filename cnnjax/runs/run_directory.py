@@ -143,6 +143,14 @@ class RunDirectory:
             warnings.warn(f"{config} was removed while the run worked; it is written again.", RunWarning, stacklevel=3)
 
 
+WHERE_AND_HOW = (
+    *("out", "engine"),
+    *("data.memory", "data.workers"),
+    *("train.devices", "train.shard_parameters"),
+)
+"""Fields that say where or how, but not what: a run goes on with others."""
+
+
 @checked()
 def open_run(
     experiment: str,
@@ -150,7 +158,7 @@ def open_run(
     *,
     root: Path = Path("runs"),
     out: Path | None = None,
-    ignore: Sequence[str] = ("out", "engine", "data.memory", "data.workers"),
+    ignore: Sequence[str] = WHERE_AND_HOW,
 ) -> RunDirectory:
     """Open the directory of a run, a new one or one to go on with, and hold it until it is closed: use it in a `with`.
 
