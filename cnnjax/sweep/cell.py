@@ -1,8 +1,8 @@
 """A cell of a sweep as a function: its plan, the data and the protocol to the files in its folder.
 
 A cell keeps `weights.safetensors` and `predictions.safetensors`, or `failure.json`; while it trains,
-`state.safetensors`. Each file is written whole, so that a cell killed at any instant goes on from the last that is
-there. Nothing here knows of a run, or of where it is computed.
+`state.safetensors` and the one before it. Each file is written whole, so that a cell killed at any instant goes on from
+the last that is there. Nothing here knows of a run, or of where it is computed.
 """
 
 import dataclasses
@@ -33,6 +33,7 @@ from cnnjax.training import (
     train_together,
     unstack,
 )
+from cnnjax.training.kept_states import previous
 
 WEIGHTS, STATE, PREDICTIONS, FAILURE = (
     "weights.safetensors",
@@ -201,7 +202,7 @@ def train_cells(
             folder.save(WEIGHTS, result, network=describe(plan.model))
     for folder in folders:
         if folder.has(WEIGHTS):
-            folder.remove(STATE)  # which a kill may have left beside them
+            forget_states(folder)  # which a kill may have left beside them
     return [
         failures[plan.name] if plan.name in failures else read_networks(plan, folder, WEIGHTS, dataset, seeds)
         for plan, folder in zip(plans, folders, strict=True)
@@ -233,10 +234,16 @@ def conclude(
         arrays = measure(todo, dataset, plan.model, networks, progress=watch.advance)
     except (DivergedError, NotFiniteError) as error:
         folder.save_json(FAILURE, str(error))
-        folder.remove(STATE)  # of a training that comes to the same end wherever it is begun
+        forget_states(folder)  # of a training that comes to the same end wherever it is begun
         return Outcome(None, str(error))
     folder.save(PREDICTIONS, arrays)
     return Outcome(arrays)
+
+
+def forget_states(folder: Folder) -> None:
+    """Delete what a cell keeps only while it trains."""
+    for name in (STATE, previous(Path(STATE)).name):
+        folder.remove(name)
 
 
 def snapshot(epoch: int) -> str:

@@ -20,12 +20,12 @@ from cnnjax.sweep import cluster
 from cnnjax.sweep.cell import (
     FAILURE,
     PREDICTIONS,
-    STATE,
     WEIGHTS,
     CellPlan,
     Outcome,
     Watch,
     conclude,
+    forget_states,
     outcome,
     read_networks,
     side_by_side,
@@ -117,7 +117,7 @@ def sweep(
     todo = [plan for plan in plans if outcomes[plan.name] is None]
     for plan in plans:
         if outcomes[plan.name] is not None:
-            run.cell(plan.name).remove(STATE)  # which a kill may have left
+            forget_states(run.cell(plan.name))  # which a kill may have left
             progress.skip(plan.name)
     if todo:
         compute = _on_cluster if engine == "ray" else _in_this_process
@@ -158,7 +158,7 @@ def _on_cluster(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -> Ite
         # What says that a cell is finished comes last.
         for file in sorted(files, key=lambda file: file in (PREDICTIONS, FAILURE)):
             write_atomic(folder.path / file, files[file])
-        folder.remove(STATE)
+        forget_states(folder)
         progress.finished(name)
         found = _outcome(of, next(plan for plan in plans if plan.name == name))
         assert found is not None, f"the cell {name} came back from the cluster unfinished"

@@ -3,15 +3,8 @@
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, Settings, TrainConfig
 from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
-from cnnjax.training.loop import (
-    DivergedError,
-    Training,
-    check_steps,
-    init_states,
-    program_key,
-    train,
-    train_together,
-)
+from cnnjax.training.kept_states import CheckpointWarning, check_steps
+from cnnjax.training.loop import DivergedError, Training, init_states, program_key, train, train_together
 from cnnjax.training.step import (
     Epoch,
     StepSpec,
@@ -24,6 +17,7 @@ from cnnjax.training.step import (
 )
 
 __all__ = [
+    "CheckpointWarning",
     "DivergedError",
     "Epoch",
     "Hyper",

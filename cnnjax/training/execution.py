@@ -96,6 +96,7 @@ def run_steps(
     *,
     own: bool = False,
     together: bool | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """Train every network for `count` steps within one epoch, and donate the states that came in.
 
@@ -103,24 +104,29 @@ def run_steps(
     that axis too, and each network its `own`. `together` is whether one program trains
     all networks at once; None: if the backend rewards it. Returns the states and each metric as `(networks, count)`.
     Several calls of fewer steps give the same bits as one.
+
+    Once `stop` is set, each network ends after the call of the program that it is in: `states.step` says how far it
+    is, and its metrics are NaN from there on.
     """
     orders, networks = epoch.order, len(epoch.order)
     if networks == 0 or networks != len(keys):
         raise InputError(f"{networks} orders for {len(keys)} keys: give one for each network, and at least one")
     if networks_at_once() > 1 if together is None else together:
         program = _program(spec, _MOST_STEPS, "own" if own else "shared")
-        return _repeated(program, _MOST_STEPS, states, count, keys, epoch, settings)
+        return _repeated(program, _MOST_STEPS, states, count, keys, epoch, settings, stop=stop)
     each = unstack(settings, networks) if own else [settings] * networks
     calls = [
         (state, (key, dataclasses.replace(epoch, order=order), mine))
         for state, key, order, mine in zip(unstack(states, networks), keys, orders, each, strict=True)
     ]
-    finished = _side_by_side(spec, calls, count)
+    finished = _side_by_side(spec, calls, count, stop or threading.Event())
     metrics = {name: np.stack([history[name] for _, history in finished]) for name in METRICS}
     return stack([state for state, _ in finished]), metrics
 
 
-def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: int) -> list[tuple[TrainState, dict]]:
+def _side_by_side(
+    spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: int, stop: threading.Event
+) -> list[tuple[TrainState, dict]]:
     """`count` steps of each network, of as many at the same time as there are cores.
 
     A small network's step leaves cores idle: on two, five networks of `experiments.augmentation` take .78 of the time
@@ -129,7 +135,6 @@ def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: 
     # Compiled here, once for all: JAX's settings may be those of this thread only, such as the precision of products.
     most = _most_steps(spec, calls[0][0], *calls[0][1])
     programs = [_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
-    stop = threading.Event()
     with ThreadPoolExecutor(min(len(calls), os.cpu_count() or 1)) as pool:
         futures = [
             pool.submit(_repeated, program, most, state, count, *rest, stop=stop)
@@ -156,7 +161,7 @@ def _most_steps(spec: StepSpec, *arguments: Any) -> int:
 def _repeated(
     program: Callable, most: int, state: TrainState, count: int, *rest: Any, stop: threading.Event | None = None
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """`count` steps, in as many calls of the program as keep each short; metrics with the steps as their last axis."""
+    """`count` steps, or fewer at a stop, in as many calls of the program as keep each short; metrics of all `count`."""
     parts, done, steps = [], 0, 1
     while done < count and not (stop is not None and stop.is_set()):
         began = time.perf_counter()
@@ -167,8 +172,9 @@ def _repeated(
             jax.block_until_ready(state)
             pace = _SECONDS / (time.perf_counter() - began)
             steps = min(max(1, int(steps * pace)), most, count - done)
+    not_taken = np.full((*np.shape(state.step), count - done), np.nan, np.float32)
     metrics = {name: [np.asarray(history[name])[..., :steps] for steps, history in parts] for name in METRICS}
-    return state, {name: np.concatenate(values, axis=-1) for name, values in metrics.items()}
+    return state, {name: np.concatenate([*values, not_taken], axis=-1) for name, values in metrics.items()}
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -12,15 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree, UInt8
 
+from cnnjax import ending
 from cnnjax.data import epoch_order
 from cnnjax.door import checked
 from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
-from cnnjax.training.checkpoint import load_tree, save_tree
+from cnnjax.training.checkpoint import save_tree
 from cnnjax.training.config import Settings, TrainConfig
 from cnnjax.training.execution import run_steps, stack, unstack
-from cnnjax.training.step import Epoch, StepSpec, TrainState, init_state
+from cnnjax.training.kept_states import Begun, KeptStates, network_name
+from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, init_state
 
 CHUNK = 200
 """Steps between two checkpoints at most: what a killed training loses."""
@@ -43,7 +46,8 @@ class Training:
     start: TrainState | None = None
     """The states to begin with, with a leading axis of seeds; None: as `init_states` draws them."""
     checkpoint: Path | None = None
-    """Where the state is kept after at most 200 steps; a training that finds it goes on to the same result."""
+    """Where the state is kept after at most 200 steps, and at SIGTERM or an interrupt after those of the call that a
+    program is in; a training that finds it goes on to the same result. The one before is kept beside it."""
     snapshots: Mapping[int, Path] = dataclasses.field(default_factory=dict)
     """By epoch, 0 for the start: where to write the variables, with their seed axis, as they are then."""
     of: str = ""
@@ -137,17 +141,18 @@ def train_together(
         behind = [one for one in pending if one.done == done]
         epoch, start = divmod(done, per_epoch)
         count = min(length, per_epoch - start)
-        began = time.perf_counter()
-        states, orders, keys, settings = _side_by_side(behind, epoch, n)
-        data = Epoch(orders, images_on_device, labels_on_device)
-        states, metrics = run_steps(spec, states, count, keys, data, settings, own=len(behind) > 1)
-        history = {name: np.asarray(values) for name, values in metrics.items()}
-        seconds = (time.perf_counter() - began) / len(orders)
-        ends = np.cumsum([len(one.training.seeds) for one in behind])
-        for one, end in zip(behind, ends, strict=True):
-            mine = slice(end - len(one.training.seeds), end)
-            part = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states) if len(behind) > 1 else states
-            one.advance(part, count, {name: values[mine] for name, values in history.items()}, seconds, per_epoch)
+        with ending.deferred() as stop:
+            began = time.perf_counter()
+            states, orders, keys, settings = _side_by_side(behind, epoch, n)
+            data = Epoch(orders, images_on_device, labels_on_device)
+            own = len(behind) > 1
+            states, history = _run_chunk(spec, states, done, count, keys, data, settings, own=own, stop=stop)
+            seconds = (time.perf_counter() - began) / len(orders)
+            ends = np.cumsum([len(one.training.seeds) for one in behind])
+            for one, end in zip(behind, ends, strict=True):
+                mine = slice(end - len(one.training.seeds), end)
+                part = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states) if own else states
+                one.advance(part, count, {name: values[mine] for name, values in history.items()}, seconds, per_epoch)
         progress(done + count, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
     return [one.result() for one in running]
 
@@ -164,19 +169,41 @@ class _Running:
             self.states = init_states(spec, training.seeds, image_shape)
         else:
             self.states = stack(unstack(training.start, len(training.seeds)))  # a copy, for programs take what they get
-        if training.checkpoint is not None and training.checkpoint.exists():
-            self.states, _ = load_tree(training.checkpoint, self.states, of=training.of)
-            check_steps(self.states, training.checkpoint, last=training.config.total_steps(images))
-        self.done = int(self.states.step[0])
+        self.begun: Begun | None = None
+        self.kept: KeptStates | None = None
+        if training.checkpoint is not None:
+            self.kept = KeptStates(training.checkpoint, training.of, network_name(spec.model), training.seeds)
+            found = self.kept.load(self.states, last=training.config.total_steps(images))
+            self.states, self.begun = found or (self.states, None)
+        self.done = self.begun.step if self.begun else int(self.states.step[0])
         if self.done == 0 and 0 in training.snapshots:
             save_tree(training.snapshots[0], self.states.variables, of=training.of)
 
     def advance(
         self, states: TrainState, count: int, history: Mapping[str, np.ndarray], seconds: float, per_epoch: int
     ) -> None:
-        """Take the states after `count` more steps, and log and keep them, or note that a loss is not finite."""
+        """Take the states after `count` more steps, and log and keep them, or note that a loss is not finite.
+
+        After a stop some networks have taken fewer; these states are kept only, with the metrics so far.
+        """
         seeds, snapshots = self.training.seeds, self.training.snapshots
-        self.states, self.done = states, self.done + count
+        self.states = states
+        if self.begun is not None:
+            seconds += self.begun.seconds
+            for name, values in history.items():
+                for mine, before in zip(values, self.begun.metrics[name], strict=True):
+                    mine[: len(before)] = before
+        taken = np.asarray(states.step) - self.done
+        if (taken < count).any():
+            metrics = {
+                name: [mine[:steps].tolist() for mine, steps in zip(values, taken, strict=True)]
+                for name, values in history.items()
+            }
+            self.begun = Begun(self.done, metrics, seconds)
+            if self.kept is not None:
+                self.kept.save(states, self.begun)
+            return
+        self.begun, self.done = None, self.done + count
         self.failure = _not_finite(history["loss"], seeds, first_step=self.done - count)
         if self.failure is not None:
             return
@@ -193,8 +220,8 @@ class _Running:
         if left == 0 and epoch in snapshots:
             # Before the checkpoint: a training that goes on from it has them.
             save_tree(snapshots[epoch], states.variables, of=self.training.of)
-        if self.training.checkpoint is not None:
-            save_tree(self.training.checkpoint, states, of=self.training.of)
+        if self.kept is not None:
+            self.kept.save(states)
 
     def result(self) -> "PyTree | DivergedError":
         if self.failure is not None:
@@ -209,15 +236,37 @@ class _Running:
         return self.states.variables
 
 
-@checked()
-def check_steps(states: TrainState, path: Path, *, last: int) -> None:
-    """Raise `InputError` for states read from `path` that are not those of one step from 0 to the `last`."""
-    steps = np.asarray(states.step)
-    if (steps != steps[0]).any() or not 0 <= steps[0] <= last:
-        raise InputError(
-            f"{path} is at the steps {sorted({int(step) for step in steps})} of a training of {last}: delete it to "
-            "train again from the start"
-        )
+def _run_chunk(
+    spec: StepSpec,
+    states: TrainState,
+    done: int,
+    count: int,
+    keys: Array,
+    epoch: Epoch,
+    settings: Settings,
+    *,
+    own: bool,
+    stop: threading.Event,
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """Take the networks to `count` steps after `done`, whatever part of them each has taken before a stop.
+
+    Metrics are `(networks, count)`, and NaN for the steps that were taken before.
+    """
+    taken = np.asarray(states.step) - done
+    if not taken.any():
+        return run_steps(spec, states, count, keys, epoch, settings, own=own, stop=stop)
+    history = {name: np.full((len(taken), count), np.nan, np.float32) for name in METRICS}
+    networks = unstack(states, len(taken))
+    for network in np.flatnonzero(taken < count):
+        one = slice(network, network + 1)
+        theirs = dataclasses.replace(epoch, order=epoch.order[one])
+        mine = jax.tree.map(lambda leaf, one=one: leaf[one], settings) if own else settings
+        left = count - int(taken[network])
+        state, metrics = run_steps(spec, stack([networks[network]]), left, keys[one], theirs, mine, own=own, stop=stop)
+        (networks[network],) = unstack(state, 1)
+        for name, values in metrics.items():
+            history[name][one, -left:] = values
+    return stack(networks), history
 
 
 def _side_by_side(trainings: Sequence[_Running], epoch: int, n: int) -> tuple[TrainState, Array, Array, Settings]:
