@@ -65,7 +65,7 @@ def compute_all(
     note(f"cells for the Ray cluster: {len(plans)}; its {has}")
     # Retries are begun here, each from what is kept by then: Ray would begin it with the first arguments again.
     task = ray.remote(max_retries=0, num_cpus=1, num_gpus=1 if accelerators else 0)(_compute)
-    shared, versions, mail = ray.put(dataset), _versions(), _mail_here()
+    shared, versions, mail = ray.put(dataset), _versions(), _mail_here(ray)
 
     def start(plan: CellPlan) -> Any:
         return task.options(name=plan.name).remote(
@@ -73,7 +73,10 @@ def compute_all(
         )
 
     def fetch() -> None:
-        for name, files, records in mail.get_nowait_batch(mail.qsize()):
+        letters = mail.take.remote()
+        while not ray.wait([letters], timeout=LOOK_EVERY)[0]:
+            _check_that_it_answers(ray)
+        for name, files, records in ray.get(letters):
             keep(name, files, records)
 
     errors = ray.exceptions
@@ -86,7 +89,7 @@ def compute_all(
         while pending:
             finished, _ = ray.wait(list(pending), num_returns=1, timeout=LOOK_EVERY)
             if not finished:
-                _check_that_it_answers(ray.get_runtime_context().gcs_address)
+                _check_that_it_answers(ray)
             fetch()
             for ready in finished:
                 plan = pending.pop(ready)
@@ -116,22 +119,34 @@ def compute_all(
             "is missing"
         ) from error
     finally:
-        with contextlib.suppress(ray.exceptions.RayError):
+        with contextlib.suppress(ray.exceptions.RayError, ConnectionError):
             if pending:
                 fetch()
             for reference in pending:
                 ray.cancel(reference, force=True)
 
 
-def _mail_here() -> Any:
-    """A queue, on this machine, to which workers send what is to be kept: `(cell, files, records)`."""
-    import ray  # pyright: ignore[reportMissingImports]
-    from ray.util.queue import Queue  # pyright: ignore[reportMissingImports]
+class _Mail:
+    """What workers send while they compute, until it is taken."""
+
+    def __init__(self):
+        self._letters: list[tuple] = []
+
+    def send(self, *letter: Any) -> None:
+        self._letters.append(letter)
+
+    def take(self) -> list[tuple]:
+        letters, self._letters = self._letters, []
+        return letters
+
+
+def _mail_here(ray: Any) -> Any:
+    """An actor in this machine, which ends with this process."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    again = {"max_restarts": -1, "max_task_retries": -1}
-    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here, **again})
+    kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(_Mail)
+    return kind.remote()
 
 
 def connect(plans: Sequence[CellPlan]) -> Any:
@@ -162,8 +177,9 @@ def connect(plans: Sequence[CellPlan]) -> Any:
     return ray
 
 
-def _check_that_it_answers(address: str) -> None:
+def _check_that_it_answers(ray: Any) -> None:
     """Raise ConnectionError unless something listens at the address of the cluster's head."""
+    address = ray.get_runtime_context().gcs_address
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=LOOK_EVERY).close()
@@ -243,6 +259,8 @@ def _compute(
     one: CellPlan = pickle.loads(plan)
 
     def keep(files: dict[str, bytes], records: list[dict[str, Any]]) -> None:
-        mail.put((one.name, files, records))
+        import ray  # pyright: ignore[reportMissingImports]
+
+        ray.get(mail.send.remote(one.name, files, records))
 
     return compute(one, dataset, protocol, seeds, files, of=of, keep=keep, keep_every=keep_every)

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -182,6 +183,7 @@ def test_a_head_that_does_not_answer_is_a_lost_cluster():
         head.bind(("127.0.0.1", 0))
         head.listen()
         address = f"127.0.0.1:{head.getsockname()[1]}"
-        cluster._check_that_it_answers(address)
+        ray = SimpleNamespace(get_runtime_context=lambda: SimpleNamespace(gcs_address=address))
+        cluster._check_that_it_answers(ray)
     with pytest.raises(ConnectionError, match=f"the head at {address} does not answer"):
-        cluster._check_that_it_answers(address)
+        cluster._check_that_it_answers(ray)

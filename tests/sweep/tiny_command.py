@@ -26,10 +26,10 @@ class Config:
 
 
 def run(config: Config) -> Path:
-    """Train two networks for two epochs of thirty steps, each the steps between two checkpoints."""
+    """Train two networks for three epochs of thirty steps, each the steps between two checkpoints."""
     runtime.configure()
     cluster.KEEP_EVERY = cluster.LOOK_EVERY = 0.2
-    train, slow = TrainConfig(epochs=2, batch_size=2, learning_rate=0.05), functools.partial(_slow_down, config.seconds)
+    train, slow = TrainConfig(epochs=3, batch_size=2, learning_rate=0.05), functools.partial(_slow_down, config.seconds)
     plan = CellPlan("only", tiny_sweep.MODEL, train, change=slow if config.seconds else None)
     options = ("out", "seconds", "engine")
     with open_run("tiny", config, out=config.out, ignore=options) as directory, Progress(1) as progress:
