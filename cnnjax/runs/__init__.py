@@ -4,6 +4,7 @@ pandas, rich, tyro and jinja2 are imported by the functions that use them: train
 """
 
 from cnnjax.runs.cli import main
+from cnnjax.runs.events import export_tensorboard
 from cnnjax.runs.grids import Cell, grid
 from cnnjax.runs.page import Code, Picture, Section, Table, write_page
 from cnnjax.runs.progress import Progress
@@ -21,6 +22,7 @@ __all__ = [
     "RunWarning",
     "Section",
     "Table",
+    "export_tensorboard",
     "format_interval",
     "grid",
     "main",
