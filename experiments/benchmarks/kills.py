@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import logging
 import os
 import random
 import secrets
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,7 +145,8 @@ def cluster() -> Iterator[None]:
         os.environ |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", MARK: str(os.getpid())}
         try:
             options = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False, "_temp_dir": folder}
-            context = ray.init(**options, object_store_memory=100_000_000)
+            with warnings.catch_warnings(action="ignore"):  # that it forks, for which nothing waits here
+                context = ray.init(**options, object_store_memory=100_000_000, logging_level=logging.ERROR)
             os.environ["RAY_ADDRESS"] = context.address_info["gcs_address"]
             yield
         finally:
