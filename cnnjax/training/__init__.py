@@ -2,9 +2,9 @@
 
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, Settings, TrainConfig
-from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
+from cnnjax.training.execution import networks_at_once, run_steps, stack, steps_memory, timed_steps, unstack
 from cnnjax.training.kept_states import CheckpointWarning, check_steps
-from cnnjax.training.loop import DivergedError, Training, init_states, program_key, train, train_together
+from cnnjax.training.loop import CHUNK, DivergedError, Training, init_states, program_key, train, train_together
 from cnnjax.training.step import (
     Epoch,
     StepSpec,
@@ -17,6 +17,7 @@ from cnnjax.training.step import (
 )
 
 __all__ = [
+    "CHUNK",
     "CheckpointWarning",
     "DivergedError",
     "Epoch",
@@ -39,6 +40,8 @@ __all__ = [
     "run_steps",
     "save_tree",
     "stack",
+    "steps_memory",
+    "timed_steps",
     "train",
     "train_step",
     "train_together",

@@ -70,9 +70,8 @@ def kill_all(folder: Path, chance: random.Random, kills: int) -> Iterator[Killed
         start(name, whole, folder / "notes").wait()
         for how in ways:
             result = Killed(name, how)
-            with cluster() if how == "Ray worker" else contextlib.nullcontext():
-                while result.kills < kills / len(ways) and not result.other:
-                    chain(result, folder / name / f"{how}{result.finished}", whole, chance)
+            while result.kills < kills / len(ways) and not result.other:
+                chain(result, folder / name / f"{how}{result.finished}", whole, chance)
             yield result
 
 
@@ -85,19 +84,19 @@ def start(name: str, out: Path, notes: Path, *options: str) -> subprocess.Popen:
 
 def chain(result: Killed, out: Path, whole: Path, chance: random.Random) -> None:
     """Start the same command until it ends by itself, each killed later than the one before; count into `result`."""
-    notes = out.with_suffix(".notes")
-    longest = SHORTEST
+    notes, longest, before = out.with_suffix(".notes"), SHORTEST, -1
     while True:
         if result.how == "Ray worker":
-            with start(result.experiment, out, notes, "--engine", "ray") as process:
+            with cluster(), start(result.experiment, out, notes, "--engine", "ray") as process:
                 kill_workers(process, result, chance, longest)
-            goes_on = process.returncode == 2  # one cell has lost more workers than a command replaces
+            # Status 2: one cell has lost more workers than a command replaces, or too much else for a cluster was lost.
+            goes_on = process.returncode == 2 and result.kills > before
         else:
             with start(result.experiment, out, notes) as process:
                 goes_on = kill_once(process, result, chance, longest)
         if not goes_on:
             break
-        longest = min(LONGEST, longest * 1.2)
+        longest, before = min(LONGEST, longest * 1.2), result.kills
     if process.returncode:
         result.other = result.other or f"status {process.returncode}"
         return
