@@ -22,9 +22,9 @@ def export_tensorboard(path: Path, *, out: Path | None = None) -> Path:
     what is not a run.
     """
     try:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter  # pyright: ignore
     except ImportError as error:
         raise InputError("TensorBoard is not installed: pip install -e '.[tensorboard]'") from error
     metrics = read_metrics(path, keys=_KEYS)
@@ -32,9 +32,9 @@ def export_tensorboard(path: Path, *, out: Path | None = None) -> Path:
         raise InputError(f"{path / 'metrics.jsonl'} has no record of a training yet: export it later")
     began = datetime.datetime.fromisoformat(read_config(path)["started"]).timestamp()
     out = path / "tensorboard" if out is None else out
-    for (cell, seed), records in metrics.dropna(subset=list(_KEYS)).groupby(["cell", "seed"]):
-        name = str(cell)
-        folder = out / (name if CELL_NAME.fullmatch(name) else safe_name(name)) / f"seed={int(seed)}"
+    for _, records in metrics.dropna(subset=list(_KEYS)).groupby(["cell", "seed"]):
+        name, seed = str(records["cell"].iloc[0]), int(records["seed"].iloc[0])
+        folder = out / (name if CELL_NAME.fullmatch(name) else safe_name(name)) / f"seed={seed}"
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         writer = EventFileWriter(str(folder))

@@ -129,7 +129,7 @@ def run(config: Config) -> Path:
                 many = -(-config.trials // 10) if kind == "calls" else config.trials
                 counts.append(dataclasses.asdict(trial[kind](whole, Path(folder), random.Random(config.seed), many)))
         tables = [Table(counts, "What became of faults"), Table(killed, "What became of kills")]
-        show_tables(directory, [table for table in tables if table.rows])
+        show_tables(directory, [table for table in tables if len(table.rows)])
         return directory.path
 
 

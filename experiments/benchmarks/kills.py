@@ -78,8 +78,8 @@ def kill_all(folder: Path, chance: random.Random, kills: int) -> Iterator[Killed
 def start(name: str, out: Path, notes: Path, *options: str) -> subprocess.Popen:
     """The command of an experiment, which notes its steps."""
     command = [sys.executable, "-m", "experiments.benchmarks.counted", str(notes), f"experiments.{name}"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([*command, *EXPERIMENTS[name], "--out", str(out), *options], **quiet)
+    command += [*EXPERIMENTS[name], "--out", str(out), *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def chain(result: Killed, out: Path, whole: Path, chance: random.Random) -> None:
@@ -145,8 +145,8 @@ def cluster() -> Iterator[None]:
         try:
             options = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False, "_temp_dir": folder}
             with warnings.catch_warnings(action="ignore"):  # that it forks, for which nothing waits here
-                context = ray.init(**options, object_store_memory=100_000_000, logging_level=logging.ERROR)
-            os.environ["RAY_ADDRESS"] = context.address_info["gcs_address"]
+                ray.init(**options, object_store_memory=100_000_000, logging_level=logging.ERROR)
+            os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
             yield
         finally:
             ray.shutdown()
