@@ -2,9 +2,20 @@
 
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, Settings, TrainConfig
-from cnnjax.training.execution import networks_at_once, run_steps, stack, steps_memory, timed_steps, unstack
+from cnnjax.training.devices import Placement, choose_placement
+from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
 from cnnjax.training.kept_states import CheckpointWarning, check_steps
-from cnnjax.training.loop import CHUNK, DivergedError, Training, init_states, program_key, train, train_together
+from cnnjax.training.loop import (
+    CHUNK,
+    DivergedError,
+    Training,
+    init_states,
+    program_key,
+    train,
+    train_together,
+    with_recipe,
+)
+from cnnjax.training.pace import steps_memory, timed_steps
 from cnnjax.training.step import (
     Epoch,
     StepSpec,
@@ -22,6 +33,7 @@ __all__ = [
     "DivergedError",
     "Epoch",
     "Hyper",
+    "Placement",
     "Settings",
     "StepSpec",
     "TrainConfig",
@@ -29,6 +41,7 @@ __all__ = [
     "Training",
     "batch_step",
     "check_steps",
+    "choose_placement",
     "init_state",
     "init_states",
     "learning_rate",
@@ -46,4 +59,5 @@ __all__ = [
     "train_step",
     "train_together",
     "unstack",
+    "with_recipe",
 ]

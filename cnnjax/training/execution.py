@@ -20,6 +20,7 @@ step.
 
 import dataclasses
 import functools
+import math
 import os
 import threading
 import time
@@ -30,6 +31,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jax.stages import Wrapped
 from jaxtyping import Array, Key, PyTree
 
@@ -38,9 +40,11 @@ from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
 from cnnjax.training.config import Settings
+from cnnjax.training.devices import AXIS, Placement, gathered, place
 from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, train_step
 
-_MOST_STEPS = 256  # in a call of the program
+MOST_STEPS = 256
+"""Steps in a call of a program at most."""
 _SECONDS = 2.0  # that a call is to take at most: Python hears of an interrupt after it
 _found: dict[Hashable, int] = {}  # the most steps in a call, for what has been lowered
 
@@ -101,8 +105,9 @@ def run_steps(
     """Train every network for `count` steps within one epoch, and donate the states that came in.
 
     `states`, `keys` and `epoch.order` have a leading axis of networks. The networks share the `settings`, or these have
-    that axis too, and each network its `own`. `together` is whether one program trains
-    all networks at once; None: if the backend rewards it. Returns the states and each metric as `(networks, count)`.
+    that axis too, and each network its `own`. `together` is whether one program trains all networks at once; None: if
+    the backend rewards it. With `spec.placement` several devices share networks or batches, wherever the arguments lie.
+    Returns the states and each metric as `(networks, count)`.
     Several calls of fewer steps give the same bits as one.
 
     Once `stop` is set, each network ends after the call of the program that it is in: `states.step` says how far it
@@ -111,54 +116,62 @@ def run_steps(
     orders, networks = epoch.order, len(epoch.order)
     if networks == 0 or networks != len(keys):
         raise InputError(f"{networks} orders for {len(keys)} keys: give one for each network, and at least one")
+    which = "own" if own else "shared"
+    if spec.placement is not None and spec.placement.over == "networks":
+        program = steps_program(spec, MOST_STEPS, which)
+        return _shared_out(spec.placement, program, states, count, keys, epoch, settings, own, stop)
+    if spec.placement is not None:
+        states = place(states, spec.placement.of_state(states, stacked=True))
+        keys, epoch, settings = place((keys, epoch, settings), spec.placement.everywhere)
     if networks_at_once() > 1 if together is None else together:
-        program = _program(spec, _MOST_STEPS, "own" if own else "shared")
-        return _repeated(program, _MOST_STEPS, states, count, keys, epoch, settings, stop=stop)
+        program = steps_program(spec, MOST_STEPS, which)
+        return _repeated(program, MOST_STEPS, states, count, keys, epoch, settings, stop=stop)
     each = unstack(settings, networks) if own else [settings] * networks
     calls = [
         (state, (key, dataclasses.replace(epoch, order=order), mine))
         for state, key, order, mine in zip(unstack(states, networks), keys, orders, each, strict=True)
     ]
+    if spec.placement is not None:
+        calls = [
+            (place(state, spec.placement.of_state(state)), place(rest, spec.placement.everywhere))
+            for state, rest in calls
+        ]
     finished = _side_by_side(spec, calls, count, stop or threading.Event())
     metrics = {name: np.stack([history[name] for _, history in finished]) for name in METRICS}
     return stack([state for state, _ in finished]), metrics
 
 
-@checked()
-def timed_steps(
-    spec: StepSpec,
+def _shared_out(
+    placement: Placement,
+    program: Callable,
     states: TrainState,
-    count: Positive,
-    keys: Key[Array, " networks"],
+    count: int,
+    keys: Array,
     epoch: Epoch,
     settings: Settings,
-) -> float:
-    """Seconds of one of `count` steps of all networks, as `run_steps` makes them, after one that is not timed."""
-    states, _ = run_steps(spec, states, 1, keys, epoch, settings)
-    began = time.perf_counter()
-    states, _ = run_steps(spec, states, count, keys, epoch, settings)
-    jax.block_until_ready(states)
-    return (time.perf_counter() - began) / count
+    own: bool,
+    stop: threading.Event | None,
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """Each device trains its networks; where these do not divide, the last is trained more than once."""
+    networks = len(keys)
+    filled = math.ceil(networks / placement.devices) * placement.devices
+    apart = place(_first(filled, (states, keys, epoch.order, settings if own else None)), placement.shared)
+    states, keys, orders, owned = apart
+    images, labels, common = place((epoch.images, epoch.labels, None if own else settings), placement.everywhere)
+    rest = keys, Epoch(orders, images, labels), owned if own else common
+    states, metrics = _repeated(program, MOST_STEPS, states, count, *rest, stop=stop)
+    return _first(networks, states), {name: values[:networks] for name, values in metrics.items()}
 
 
-@checked()
-def steps_memory(
-    spec: StepSpec, states: TrainState, keys: Key[Array, " networks"], epoch: Epoch, settings: Settings
-) -> int:
-    """Bytes that steps of all networks take besides their arguments and results, by the compiler's own count.
+def _first(count: int, tree: PyTree) -> PyTree:
+    """So many networks of a stacked tree, the last one repeated where there are fewer."""
+    there = len(jax.tree.leaves(tree)[0])
+    return tree if count == there else _taken(tree, jnp.minimum(jnp.arange(count), there - 1))
 
-    0 where the backend does not say.
-    """
-    networks, count = len(epoch.order), np.int32(1)
-    if networks_at_once() > 1:
-        program, at_once = _program(spec, _MOST_STEPS, "shared"), 1
-        arguments: tuple = (states, count, keys, epoch, settings)
-    else:
-        program, at_once = _program(spec, _MOST_STEPS), min(networks, os.cpu_count() or 1)
-        arguments = (unstack(states, networks)[0], count, keys[0], dataclasses.replace(epoch, order=epoch.order[0]))
-        arguments = (*arguments, settings)
-    found = program.lower(*arguments).compile().memory_analysis()
-    return 0 if found is None else at_once * found.temp_size_in_bytes
+
+@jax.jit
+def _taken(tree: PyTree, numbers: Array) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[numbers], tree)
 
 
 def _side_by_side(
@@ -167,12 +180,13 @@ def _side_by_side(
     """`count` steps of each network, of as many at the same time as there are cores.
 
     A small network's step leaves cores idle: on two, five networks of `experiments.augmentation` take .78 of the time
-    that they take one after the other. Which is computed beside which changes no bit.
+    that they take one after the other. Which is computed beside which changes no bit. On several devices they come one
+    after the other: programs that devices run in different orders wait for each other for ever.
     """
     # Compiled here, once for all: JAX's settings may be those of this thread only, such as the precision of products.
     most = _most_steps(spec, calls[0][0], *calls[0][1])
-    programs = [_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
-    with ThreadPoolExecutor(min(len(calls), os.cpu_count() or 1)) as pool:
+    programs = [steps_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
+    with ThreadPoolExecutor(1 if spec.placement else min(len(calls), os.cpu_count() or 1)) as pool:
         futures = [
             pool.submit(_repeated, program, most, state, count, *rest, stop=stop)
             for program, (state, rest) in zip(programs, calls, strict=True)
@@ -190,8 +204,8 @@ def _most_steps(spec: StepSpec, *arguments: Any) -> int:
     kind = (spec, *(jax.typeof(leaf) for leaf in jax.tree.leaves(arguments)))
     if kind not in _found:
         # What is lowered here is compiled later: JAX keeps it.
-        text = _program(spec, _MOST_STEPS).lower(arguments[0], np.int32(1), *arguments[1:]).as_text()
-        _found[kind] = 1 if "stablehlo.convolution" in text else _MOST_STEPS
+        text = steps_program(spec, MOST_STEPS).lower(arguments[0], np.int32(1), *arguments[1:]).as_text()
+        _found[kind] = 1 if "stablehlo.convolution" in text else MOST_STEPS
     return _found[kind]
 
 
@@ -210,13 +224,17 @@ def _repeated(
             pace = _SECONDS / (time.perf_counter() - began)
             steps = min(max(1, int(steps * pace)), most, count - done)
     not_taken = np.full((*np.shape(state.step), count - done), np.nan, np.float32)
-    metrics = {name: [np.asarray(history[name])[..., :steps] for steps, history in parts] for name in METRICS}
+    found = [(steps, gathered(history)) for steps, history in parts]
+    metrics = {name: [history[name][..., :steps] for steps, history in found] for name in METRICS}
     return state, {name: np.concatenate([*values, not_taken], axis=-1) for name, values in metrics.items()}
 
 
 @functools.lru_cache(maxsize=8)
-def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
+def steps_program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
     """Up to so many steps of one network, or of several along a first axis, with settings that they share or own."""
+    apart = spec.placement if spec.placement is not None and spec.placement.over == "networks" else None
+    if apart is not None:
+        spec = dataclasses.replace(spec, placement=None)  # within the program of each device
 
     def steps(state, count, key, epoch, settings):
         def body(i, carried):
@@ -230,4 +248,9 @@ def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"
     if networks != "one":
         # A strength that networks share stays a number, and what it leaves out is skipped; their own are both computed.
         steps = jax.vmap(steps, in_axes=(0, None, 0, Epoch(0, None, None), 0 if networks == "own" else None))
+    if apart is not None:
+        mine, all_ = PartitionSpec(AXIS), PartitionSpec()
+        specs = (mine, all_, mine, Epoch(mine, all_, all_), mine if networks == "own" else all_)
+        # Devices exchange nothing, so which values differ among them need not be followed, through augmentation too.
+        steps = jax.shard_map(steps, mesh=apart.mesh, in_specs=specs, out_specs=mine, check_vma=False)
     return jax.jit(steps, donate_argnums=0, compiler_options=runtime.compiler_options())

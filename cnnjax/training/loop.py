@@ -16,11 +16,13 @@ from jaxtyping import Array, Int, PyTree, UInt8
 from cnnjax import ending
 from cnnjax.data import epoch_order
 from cnnjax.door import checked
+from cnnjax.door.limits import Positive
 from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
 from cnnjax.training.checkpoint import save_tree
 from cnnjax.training.config import Settings, TrainConfig
+from cnnjax.training.devices import choose_placement, gathered, place
 from cnnjax.training.execution import run_steps, stack, unstack
 from cnnjax.training.kept_states import Begun, KeptStates, network_name
 from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, init_state
@@ -105,7 +107,8 @@ def program_key(spec: StepSpec, config: TrainConfig, strengths: PyTree, images: 
     """What trainings must agree in to be one program, on a training set of `images` images: all but numbers."""
     structure = jax.tree.structure((config.hyper(images), strengths))
     shapes = [(np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((config.hyper(images), strengths))]
-    return spec, config.steps_per_epoch(images), config.passes(images), structure, tuple(shapes)
+    run = config.devices, config.shard_parameters, config.accumulate
+    return spec, config.steps_per_epoch(images), config.passes(images), run, structure, tuple(shapes)
 
 
 @checked()
@@ -132,10 +135,16 @@ def train_together(
             raise InputError(
                 f"a snapshot after epoch {late[0]} of a training of {epochs}: give epochs from 0 to {epochs}"
             )
+    networks, config = sum(len(one.seeds) for one in trainings), trainings[0].config
+    spec = with_recipe(spec, config, networks)
+    placement = spec.placement
     length = math.ceil(per_epoch / math.ceil(per_epoch / CHUNK))
     running = [_Running(spec, one, n, images.shape[1:]) for one in trainings]
-    images_on_device, labels_on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    progress(min(one.done for one in running), per_epoch * epochs, "")
+    on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    if placement is not None:
+        on_device = place((images, labels.astype(np.int32)), placement.everywhere)
+    chosen = "" if placement is None else placement.describe(networks)
+    progress(min(one.done for one in running), per_epoch * epochs, chosen)
     while pending := [one for one in running if one.failure is None and one.done < per_epoch * epochs]:
         done = min(one.done for one in pending)
         behind = [one for one in pending if one.done == done]
@@ -144,9 +153,11 @@ def train_together(
         with ending.deferred() as stop:
             began = time.perf_counter()
             states, orders, keys, settings = _side_by_side(behind, epoch, n)
-            data = Epoch(orders, images_on_device, labels_on_device)
+            data = Epoch(orders, *on_device)
             own = len(behind) > 1
-            states, history = _run_chunk(spec, states, done, count, keys, data, settings, own=own, stop=stop)
+            # Of several processes none may stop before the others: they end with the steps up to the next checkpoint.
+            alone = stop if jax.process_count() == 1 else threading.Event()
+            states, history = _run_chunk(spec, states, done, count, keys, data, settings, own=own, stop=alone)
             seconds = (time.perf_counter() - began) / len(orders)
             ends = np.cumsum([len(one.training.seeds) for one in behind])
             for one, end in zip(behind, ends, strict=True):
@@ -155,6 +166,15 @@ def train_together(
                 one.advance(part, count, {name: values[mine] for name, values in history.items()}, seconds, per_epoch)
         progress(done + count, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
     return [one.result() for one in running]
+
+
+@checked()
+def with_recipe(spec: StepSpec, config: TrainConfig, networks: Positive) -> StepSpec:
+    """The spec with what a recipe says of how its step is computed, for so many networks in one program.
+
+    Raises `InputError` as `choose_placement` does.
+    """
+    return dataclasses.replace(spec, accumulate=config.accumulate, placement=choose_placement(config, networks))
 
 
 class _Running:
@@ -177,7 +197,7 @@ class _Running:
             self.states, self.begun = found or (self.states, None)
         self.done = self.begun.step if self.begun else int(self.states.step[0])
         if self.done == 0 and 0 in training.snapshots:
-            save_tree(training.snapshots[0], self.states.variables, of=training.of)
+            save_tree(training.snapshots[0], gathered(self.states.variables), of=training.of)
 
     def advance(
         self, states: TrainState, count: int, history: Mapping[str, np.ndarray], seconds: float, per_epoch: int
@@ -201,7 +221,7 @@ class _Running:
             }
             self.begun = Begun(self.done, metrics, seconds)
             if self.kept is not None:
-                self.kept.save(states, self.begun)
+                self.kept.save(gathered(states), self.begun)
             return
         self.begun, self.done = None, self.done + count
         self.failure = _not_finite(history["loss"], seeds, first_step=self.done - count)
@@ -219,21 +239,20 @@ class _Running:
         epoch, left = divmod(self.done, per_epoch)
         if left == 0 and epoch in snapshots:
             # Before the checkpoint: a training that goes on from it has them.
-            save_tree(snapshots[epoch], states.variables, of=self.training.of)
+            save_tree(snapshots[epoch], gathered(states.variables), of=self.training.of)
         if self.kept is not None:
-            self.kept.save(states)
+            self.kept.save(gathered(states))
 
     def result(self) -> "PyTree | DivergedError":
         if self.failure is not None:
             return self.failure
-        for seed, variables in zip(
-            self.training.seeds, unstack(self.states.variables, len(self.training.seeds)), strict=True
-        ):
-            if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(variables)):
+        variables = gathered(self.states.variables)
+        for number, seed in enumerate(self.training.seeds):
+            if not all(np.isfinite(leaf[number]).all() for leaf in jax.tree.leaves(variables)):
                 return DivergedError(
                     f"the network of seed {seed} is not finite after the last step: lower the learning rate"
                 )
-        return self.states.variables
+        return jax.tree.map(jnp.asarray, variables)
 
 
 def _run_chunk(

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from cnnjax.errors import InputError
+
 NETWORK = ("--network.name", "all_conv", "--network.widths", "4", "--network.depth", "1")
 IMAGES = ("--data.train-images", "400", "--data.test-images", "20", "--data.size", "8", "--data.canvas", "12")
 TRAIN = ("--train.epochs", "4", "--train.batch-size", "4")
@@ -67,7 +69,8 @@ def kill_all(folder: Path, chance: random.Random, kills: int) -> Iterator[Killed
     for name in EXPERIMENTS:
         ways: list[How] = ["SIGKILL", "SIGTERM", *(["Ray worker"] if ray and name in ON_CLUSTER else [])]
         whole = folder / name / "whole"
-        start(name, whole, folder / "notes").wait()
+        if status := start(name, whole, folder / "notes").wait():
+            raise InputError(f"{name} ends with status {status} by itself: see `python -m experiments.{name}`")
         for how in ways:
             result = Killed(name, how)
             while result.kills < kills / len(ways) and not result.other:

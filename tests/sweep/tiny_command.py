@@ -44,7 +44,7 @@ def _slow_down(seconds: float, dataset: Dataset) -> Dataset:
 
     def repeated(program, *rest, **options):
         def called(state, *others):
-            print("step", int(state.step), flush=True)
+            print(f"step {int(state.step)}\n", end="", flush=True)  # in one piece: threads write side by side
             time.sleep(seconds)
             return program(state, *others)
 

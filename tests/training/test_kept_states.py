@@ -194,6 +194,7 @@ def test_a_state_of_eight_devices_is_read_on_one(spec, problem, tmp_path):
 
     mesh = jax.make_mesh((len(jax.devices()),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     assert mesh.size > 1
+    spec = dataclasses.replace(spec, model=models.AllConv(num_classes=2, widths=(8,), depth=1, head_width=8))
     states = init_states(spec, [3, 5], problem[0].shape[1:])
 
     def sharded(leaf):
