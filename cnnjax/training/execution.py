@@ -223,6 +223,8 @@ def _repeated(
             jax.block_until_ready(state)
             pace = _SECONDS / (time.perf_counter() - began)
             steps = min(max(1, int(steps * pace)), most, count - done)
+        elif len(parts) > 1:
+            jax.block_until_ready(parts[-2][1])  # so that no more than two steps are under way when a stop comes
     not_taken = np.full((*np.shape(state.step), count - done), np.nan, np.float32)
     found = [(steps, gathered(history)) for steps, history in parts]
     metrics = {name: [history[name][..., :steps] for steps, history in found] for name in METRICS}
