@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import os
 import sys
+import time
 from typing import Any
 
 import jax
@@ -21,6 +22,8 @@ from cnnjax.training.kept_states import network_name
 
 SECONDS = 0.05
 """Of a call at most, so that a stop comes between many."""
+PAUSE = 0.01
+"""Seconds before each, so that these trainings take as long as to start a process, and kills meet them."""
 
 
 def count(notes: str) -> None:
@@ -43,6 +46,7 @@ def count(notes: str) -> None:
             file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.write(file, line.encode())
             os.close(file)
+            time.sleep(PAUSE)
             return program(state, count, *others)
 
         return repeated(called, most, state, steps, key, *rest, **options)

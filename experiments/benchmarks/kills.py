@@ -42,7 +42,7 @@ ON_CLUSTER = ("augmentation", "stride")
 How = Literal["SIGKILL", "SIGTERM", "Ray worker"]
 ENDS = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143}
 """The exit status of a command that was killed so."""
-SHORTEST, LONGEST = 4.0, 60.0
+SHORTEST, LONGEST = 8.0, 60.0
 """Seconds after which a command is killed at the latest: at first, and at last."""
 
 
