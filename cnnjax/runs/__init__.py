@@ -3,6 +3,7 @@
 pandas, rich, tyro and jinja2 are imported by the functions that use them: training waits for none of them.
 """
 
+from cnnjax.runs.beside import compare_runs, compare_settings, run_labels
 from cnnjax.runs.cli import main
 from cnnjax.runs.events import export_tensorboard
 from cnnjax.runs.grids import Cell, grid
@@ -22,6 +23,8 @@ __all__ = [
     "RunWarning",
     "Section",
     "Table",
+    "compare_runs",
+    "compare_settings",
     "export_tensorboard",
     "format_interval",
     "grid",
@@ -32,6 +35,7 @@ __all__ = [
     "read_config",
     "read_metrics",
     "read_summary",
+    "run_labels",
     "show_tables",
     "write_page",
 ]
