@@ -101,5 +101,41 @@ def _terminating() -> Iterator[None]:
             signal.signal(each, handler)
 
 
+@contextlib.contextmanager
+def deferred() -> Iterator[threading.Event]:
+    """Let the body end before SIGTERM or an interrupt does what it would do, and give the event that one sets.
+
+    A second signal is not waited with. One that the process ignores stays ignored. Threads besides the main one hear of
+    no signal, and there the event is never set.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    came: list[int] = []
+
+    def restore() -> None:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: Any) -> None:
+        came.append(number)
+        asked.set()
+        if len(came) > 1:
+            restore()
+            signal.raise_signal(number)
+
+    for number in heard:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        restore()
+        if len(came) == 1:
+            signal.raise_signal(came[0])
+
+
 def _one_line(message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None) -> None:
     print(f"warning: {message}", file=file or sys.stderr)

@@ -16,8 +16,10 @@ _PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 _DEPTH = 100  # of arrays and objects in a JSON file
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | str, *, keep: Path | None = None) -> None:
     """Put `content` (text as UTF-8) at `path` in one step: even a kill leaves the old file or the new.
+
+    What was at `path` goes to `keep`, if that is given, in a step before.
 
     Raises OSError, which names `path`, where the folder is absent or cannot be written, and InputError where `path` is
     a folder itself; what was at `path` is then untouched.
@@ -32,6 +34,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
     except OSError as error:
         _discard(temporary)

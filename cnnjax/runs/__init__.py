@@ -5,6 +5,7 @@ pandas, rich, tyro and jinja2 are imported by the functions that use them: train
 
 from cnnjax.runs.beside import compare_runs, compare_settings, run_labels
 from cnnjax.runs.cli import main
+from cnnjax.runs.events import export_tensorboard
 from cnnjax.runs.grids import Cell, grid
 from cnnjax.runs.page import Code, Picture, Section, Table, write_page
 from cnnjax.runs.progress import Progress
@@ -24,6 +25,7 @@ __all__ = [
     "Table",
     "compare_runs",
     "compare_settings",
+    "export_tensorboard",
     "format_interval",
     "grid",
     "main",

@@ -5,7 +5,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from cnnjax.runs.folder import Folder
 from cnnjax.runs.progress import Progress
 from cnnjax.runs.provenance import changes, provenance
 from cnnjax.runs.records import RunWarning, encode_record, mend_metrics, read_config
-from cnnjax.runs.settings import identity, readable_id, safe_name, to_json
+from cnnjax.runs.settings import CELL_NAME, identity, readable_id, safe_name, to_json
 
 if TYPE_CHECKING:
     import pandas
@@ -49,7 +48,7 @@ class RunDirectory:
 
     def cell(self, name: str) -> Folder:
         """The folder `cells/<name>`, made if need be; raises InputError for a name unfit for a file."""
-        if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._=,+-]*", name):
+        if not CELL_NAME.fullmatch(name):
             raise InputError(f"The cell name {name!r} is unfit for a file; use letters, digits and ._=,+- only.")
         return Folder(self._made("cells", name), f"{self.identity}/{name}")
 

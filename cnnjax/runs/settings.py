@@ -66,6 +66,10 @@ def readable_id(settings: Mapping[str, Any], ignore: Sequence[str] = ()) -> str:
     return "-".join([*map(safe_name, names[:3]), digest])
 
 
+CELL_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._=,+-]*")
+"""What a cell may be called, and so its folder."""
+
+
 def safe_name(text: str) -> str:
     """`text` as (part of) a file name: as it is where at most 40 letters, digits and `._+-` suffice.
 

@@ -1,11 +1,13 @@
 """A cell of a sweep as a function: its plan, the data and the protocol to the files in its folder.
 
 A cell keeps `weights.safetensors` and `predictions.safetensors`, or `failure.json`; while it trains,
-`state.safetensors`. Each file is written whole, so that a cell killed at any instant goes on from the last that is
-there. Nothing here knows of a run, or of where it is computed.
+`state.safetensors` and the one before it. Each file is written whole, so that a cell killed at any instant goes on from
+the last that is there. Nothing here knows of a run, or of where it is computed.
 """
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +36,7 @@ from cnnjax.training import (
     unstack,
 )
 from cnnjax.training.devices import device_count
+from cnnjax.training.kept_states import previous
 
 WEIGHTS, STATE, PREDICTIONS, FAILURE = (
     "weights.safetensors",
@@ -41,6 +44,10 @@ WEIGHTS, STATE, PREDICTIONS, FAILURE = (
     "predictions.safetensors",
     "failure.json",
 )
+
+
+Keep = Callable[[dict[str, bytes], list[dict[str, Any]]], Any]
+"""Is given files of a cell by name, and records for `metrics.jsonl`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,23 +128,52 @@ def compute(
     files: Mapping[str, bytes],
     *,
     of: str = "",
+    keep: Keep = lambda files, records: None,
+    keep_every: float = math.inf,
 ) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """The files of a finished cell by name, and its records for `metrics.jsonl`.
 
-    `files` are those that a cell has which was begun already, and `of` is what they are marked with (`kept.Folder`).
     The same plan, data, protocol and seeds give the same files wherever they are computed, to the last bit on
     processors of one kind.
+
+    Args:
+        plan: The cell.
+        dataset: The images; the plan may change them.
+        protocol: What is measured beside the accuracy.
+        seeds: Of the networks, unless the plan names its own.
+        files: Those of a cell that was begun already.
+        of: What the files are marked with (`runs.folder.Folder`).
+        keep: Is given what is new while the cell is computed: all from which it can go on elsewhere.
+        keep_every: Seconds that lie at least between two calls of `keep`.
     """
     records: list[dict[str, Any]] = []
-    watch = Watch(log=lambda **record: records.append(record))
     with TemporaryDirectory() as name:
         folder = Folder(Path(name), of)
         for file, content in files.items():
             (folder.path / file).write_bytes(content)
+        kept, last = _versions_of(folder), time.monotonic()
+
+        def advance(done: int, total: int, text: str) -> None:
+            nonlocal kept, last
+            if time.monotonic() - last < keep_every:
+                return
+            now = _versions_of(folder)
+            # The keeper has the state before the newest from earlier.
+            new = {file for file in now if now[file] != kept.get(file)} - {previous(Path(STATE)).name}
+            keep({file: (folder.path / file).read_bytes() for file in sorted(new)}, records[:])
+            records.clear()
+            kept, last = now, time.monotonic()
+
+        watch = Watch(log=lambda **record: records.append(record), advance=advance)
         own = plan.of(dataset)
         (result,) = train_cells([plan], [folder], own, seeds, watch)
         conclude(plan, folder, result, own, tasks(protocol, own), watch)
         return {file.name: file.read_bytes() for file in sorted(folder.path.iterdir())}, records
+
+
+def _versions_of(folder: Folder) -> dict[str, tuple[int, int]]:
+    """What changes of each file in a folder when it is written anew."""
+    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in folder.path.iterdir()}
 
 
 def side_by_side(plans: Iterable[CellPlan], dataset: Dataset, seeds: Sequence[int]) -> list[list[CellPlan]]:
@@ -202,7 +238,7 @@ def train_cells(
             folder.save(WEIGHTS, result, network=describe(plan.model))
     for folder in folders:
         if folder.has(WEIGHTS):
-            folder.remove(STATE)  # which a kill may have left beside them
+            forget_states(folder)  # which a kill may have left beside them
     return [
         failures[plan.name] if plan.name in failures else read_networks(plan, folder, WEIGHTS, dataset, seeds)
         for plan, folder in zip(plans, folders, strict=True)
@@ -234,10 +270,16 @@ def conclude(
         arrays = measure(todo, dataset, plan.model, networks, progress=watch.advance)
     except (DivergedError, NotFiniteError) as error:
         folder.save_json(FAILURE, str(error))
-        folder.remove(STATE)  # of a training that comes to the same end wherever it is begun
+        forget_states(folder)  # of a training that comes to the same end wherever it is begun
         return Outcome(None, str(error))
     folder.save(PREDICTIONS, arrays)
     return Outcome(arrays)
+
+
+def forget_states(folder: Folder) -> None:
+    """Delete what a cell keeps only while it trains."""
+    for name in (STATE, previous(Path(STATE)).name):
+        folder.remove(name)
 
 
 def snapshot(epoch: int) -> str:

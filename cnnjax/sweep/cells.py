@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import PyTree
@@ -26,6 +26,7 @@ from cnnjax.sweep.cell import (
     Outcome,
     Watch,
     conclude,
+    forget_states,
     outcome,
     read_networks,
     side_by_side,
@@ -34,6 +35,7 @@ from cnnjax.sweep.cell import (
 from cnnjax.sweep.protocol import ProtocolConfig, Task, prove, tasks
 from cnnjax.sweep.rehearsal import rehearse
 from cnnjax.training import DivergedError, choose_placement
+from cnnjax.training.kept_states import previous
 
 MOST_SEEDS = 1000
 
@@ -122,7 +124,7 @@ def sweep(
     todo = [plan for plan in plans if outcomes[plan.name] is None]
     for plan in plans:
         if outcomes[plan.name] is not None:
-            run.cell(plan.name).remove(STATE)  # which a kill may have left
+            forget_states(run.cell(plan.name))  # which a kill may have left
             progress.skip(plan.name)
     if todo:
         compute = _on_cluster if engine == "ray" else _in_this_process
@@ -154,19 +156,22 @@ def _in_this_process(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -
 
 def _on_cluster(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -> Iterator[tuple[str, Outcome]]:
     folders = {plan.name: of.run.cell(plan.name) for plan in plans}
-    begun = {
-        name: (folder.of, {file.name: file.read_bytes() for file in folder.path.iterdir() if file.is_file()})
-        for name, folder in folders.items()
-    }
-    cells = cluster.compute_all(plans, of.dataset, of.protocol, range(of.seeds), begun, note=progress.note)
-    for name, (files, records) in cells:
+
+    def begun(name: str) -> tuple[str, dict[str, bytes]]:
         folder = folders[name]
+        return folder.of, {file.name: file.read_bytes() for file in folder.path.iterdir() if file.is_file()}
+
+    def keep(name: str, files: dict[str, bytes], records: list[dict[str, Any]]) -> None:
         for record in records:
             of.run.log(**record)
         # What says that a cell is finished comes last.
         for file in sorted(files, key=lambda file: file in (PREDICTIONS, FAILURE)):
-            write_atomic(folder.path / file, files[file])
-        folder.remove(STATE)
+            path = folders[name].path / file
+            write_atomic(path, files[file], keep=previous(path) if file == STATE else None)
+
+    cells = cluster.compute_all(plans, of.dataset, of.protocol, range(of.seeds), begun, keep, note=progress.note)
+    for name in cells:
+        forget_states(folders[name])
         progress.finished(name)
         found = _outcome(of, next(plan for plan in plans if plan.name == name))
         assert found is not None, f"the cell {name} came back from the cluster unfinished"

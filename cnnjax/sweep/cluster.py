@@ -1,7 +1,8 @@
-"""Cells on the workers of a Ray cluster: each is a task, and a task that is lost with its worker is run again.
+"""Cells on the workers of a Ray cluster: each is a task, and one that is lost with its worker goes on with another.
 
 The plans, the code that they are made of and the data go to the workers through Ray, and a cell's files come back the
-same way: no shared file system, and nothing that was read from a disk is executed.
+same way, its checkpoints while it is computed. There is no shared file system, and nothing that was read from a disk is
+executed.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import socket
 import sys
 import sysconfig
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,10 @@ from cnnjax.sweep.cell import CellPlan, compute
 from cnnjax.sweep.protocol import ProtocolConfig
 
 RETRIES = 3
-"""How often a cell is begun again whose worker was lost."""
+"""How often a cell goes on with another worker when its own was lost."""
+
+KEEP_EVERY = 30.0
+"""Seconds between two checkpoints of a cell that come back, at least."""
 
 LOOK_EVERY = 10.0
 """Seconds between two looks whether the head of the cluster is still there. Ray ends a process that cannot reach it for
@@ -41,46 +46,70 @@ def compute_all(
     dataset: Dataset,
     protocol: ProtocolConfig | None,
     seeds: Sequence[int],
-    begun: Mapping[str, tuple[str, Mapping[str, bytes]]],
+    begun: Callable[[str], tuple[str, Mapping[str, bytes]]],
+    keep: Callable[[str, dict[str, bytes], list[dict[str, Any]]], Any],
     *,
     note: Callable[[str], Any] = lambda text: None,
-) -> Iterator[tuple[str, tuple[dict[str, bytes], list[dict[str, Any]]]]]:
-    """The name of each cell with what `cell.compute` gives for it, as they are finished.
+) -> Iterator[str]:
+    """The name of each cell as they are finished.
 
-    `begun` is of each cell what its files are marked with, and those that it has already. A cell takes one processor,
-    or one accelerator where the cluster has any. Raises `InputError` as `connect` does, where a worker
-    has other versions, for a cell whose worker is lost time and again, and where
-    the cluster is lost.
+    `begun` gives for a cell what its files are marked with, and those that it has already. `keep` is given a cell's
+    files and records as they come, at the latest when it is finished. A cell takes one processor, or one accelerator
+    where the cluster has any. Raises `InputError` as `connect` does, where a worker has other versions, for a cell
+    whose worker is lost time and again, and where the cluster is lost.
     """
     ray = connect(plans)
     resources = ray.cluster_resources()
     accelerators = int(resources.get("GPU", 0))
     has = f"processors: {int(resources.get('CPU', 0))}, GPUs: {accelerators}"
     note(f"cells for the Ray cluster: {len(plans)}; its {has}")
-    task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=1 if accelerators else 0)(_compute)
-    shared, versions = ray.put(dataset), _versions()
-    pending = {
-        task.options(name=plan.name).remote(pickled(plan), shared, protocol, seeds, *begun[plan.name], versions): plan
-        for plan in plans
-    }
+    # Retries are begun here, each from what is kept by then: Ray would begin it with the first arguments again.
+    task = ray.remote(max_retries=0, num_cpus=1, num_gpus=1 if accelerators else 0)(_compute)
+    shared, versions, mail = ray.put(dataset), _versions(), _mail_here(ray)
+
+    def start(plan: CellPlan) -> Any:
+        return task.options(name=plan.name).remote(
+            pickled(plan), shared, protocol, seeds, *begun(plan.name), versions, mail, KEEP_EVERY
+        )
+
+    def fetch() -> None:
+        letters = mail.take.remote()
+        while not ray.wait([letters], timeout=LOOK_EVERY)[0]:
+            _check_that_it_answers(ray)
+        for name, files, records in ray.get(letters):
+            keep(name, files, records)
+
+    errors = ray.exceptions
+    # Of a node that dies, what its workers have computed may be lost too.
+    with_its_worker = errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError, errors.ObjectLostError
+    lost: Counter[str] = Counter()
+    pending: dict[Any, CellPlan] = {}
     try:
+        pending |= {start(plan): plan for plan in plans}
         while pending:
             finished, _ = ray.wait(list(pending), num_returns=1, timeout=LOOK_EVERY)
             if not finished:
-                _check_that_it_answers(ray.get_runtime_context().gcs_address)
-                continue
-            (ready,) = finished
-            plan = pending.pop(ready)
-            try:
-                found = ray.get(ready)
-            except ray.exceptions.RayTaskError as error:
-                raise (error.cause if isinstance(error.cause, InputError) else error) from None
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-                raise InputError(
-                    f"the cell {plan.name} was lost with its worker {RETRIES + 1} times ({type(error).__name__}): look "
-                    "at the cluster's logs, perhaps for want of memory; the same command goes on with what is missing"
-                ) from error
-            yield plan.name, found
+                _check_that_it_answers(ray)
+            fetch()
+            for ready in finished:
+                plan = pending.pop(ready)
+                try:
+                    files, records = ray.get(ready)
+                except ray.exceptions.RayTaskError as error:
+                    raise (error.cause if isinstance(error.cause, InputError) else error) from None
+                except with_its_worker as error:
+                    lost[plan.name] += 1
+                    if lost[plan.name] > RETRIES:
+                        raise InputError(
+                            f"the cell {plan.name} was lost with its worker {RETRIES + 1} times "
+                            f"({type(error).__name__}): look at the cluster's logs, perhaps for want of memory; the "
+                            "same command goes on with what is missing"
+                        ) from error
+                    note(f"  {plan.name} was lost with its worker ({type(error).__name__}), and goes on with another")
+                    pending[start(plan)] = plan
+                    continue
+                keep(plan.name, files, records)
+                yield plan.name
     except ray.exceptions.RayTaskError:
         raise
     except (ray.exceptions.RayError, ConnectionError) as error:
@@ -90,9 +119,34 @@ def compute_all(
             "is missing"
         ) from error
     finally:
-        for reference in pending:
-            with contextlib.suppress(ray.exceptions.RayError):
+        with contextlib.suppress(ray.exceptions.RayError, ConnectionError):
+            if pending:
+                fetch()
+            for reference in pending:
                 ray.cancel(reference, force=True)
+
+
+class _Mail:
+    """What workers send while they compute, until it is taken."""
+
+    def __init__(self):
+        self._letters: list[tuple] = []
+
+    def send(self, *letter: Any) -> None:
+        self._letters.append(letter)
+
+    def take(self) -> list[tuple]:
+        letters, self._letters = self._letters, []
+        return letters
+
+
+def _mail_here(ray: Any) -> Any:
+    """An actor in this machine, which ends with this process."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    kind = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(_Mail)
+    return kind.remote()
 
 
 def connect(plans: Sequence[CellPlan]) -> Any:
@@ -123,8 +177,9 @@ def connect(plans: Sequence[CellPlan]) -> Any:
     return ray
 
 
-def _check_that_it_answers(address: str) -> None:
+def _check_that_it_answers(ray: Any) -> None:
     """Raise ConnectionError unless something listens at the address of the cluster's head."""
+    address = ray.get_runtime_context().gcs_address
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=LOOK_EVERY).close()
@@ -192,6 +247,8 @@ def _compute(
     of: str,
     files: Mapping[str, bytes],
     versions: Mapping[str, str],
+    mail: Any,
+    keep_every: float,
 ) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """What a worker does."""
     if differing := [
@@ -199,4 +256,11 @@ def _compute(
     ]:
         raise InputError(f"a worker of the cluster has {', '.join(differing)}: install there what is here")
     runtime.configure()
-    return compute(pickle.loads(plan), dataset, protocol, seeds, files, of=of)
+    one: CellPlan = pickle.loads(plan)
+
+    def keep(files: dict[str, bytes], records: list[dict[str, Any]]) -> None:
+        import ray  # pyright: ignore[reportMissingImports]
+
+        ray.get(mail.send.remote(one.name, files, records))
+
+    return compute(one, dataset, protocol, seeds, files, of=of, keep=keep, keep_every=keep_every)

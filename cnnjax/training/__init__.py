@@ -4,11 +4,11 @@ from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, Settings, TrainConfig
 from cnnjax.training.devices import Placement, choose_placement
 from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
+from cnnjax.training.kept_states import CheckpointWarning, check_steps
 from cnnjax.training.loop import (
     CHUNK,
     DivergedError,
     Training,
-    check_steps,
     init_states,
     program_key,
     train,
@@ -29,6 +29,7 @@ from cnnjax.training.step import (
 
 __all__ = [
     "CHUNK",
+    "CheckpointWarning",
     "DivergedError",
     "Epoch",
     "Hyper",

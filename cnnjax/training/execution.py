@@ -100,6 +100,7 @@ def run_steps(
     *,
     own: bool = False,
     together: bool | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """Train every network for `count` steps within one epoch, and donate the states that came in.
 
@@ -108,20 +109,23 @@ def run_steps(
     the backend rewards it. With `spec.placement` several devices share networks or batches, wherever the arguments lie.
     Returns the states and each metric as `(networks, count)`.
     Several calls of fewer steps give the same bits as one.
+
+    Once `stop` is set, each network ends after the call of the program that it is in: `states.step` says how far it
+    is, and its metrics are NaN from there on.
     """
     orders, networks = epoch.order, len(epoch.order)
     if networks == 0 or networks != len(keys):
         raise InputError(f"{networks} orders for {len(keys)} keys: give one for each network, and at least one")
     which = "own" if own else "shared"
     if spec.placement is not None and spec.placement.over == "networks":
-        return _shared_out(
-            spec.placement, steps_program(spec, MOST_STEPS, which), states, count, keys, epoch, settings, own
-        )
+        program = steps_program(spec, MOST_STEPS, which)
+        return _shared_out(spec.placement, program, states, count, keys, epoch, settings, own, stop)
     if spec.placement is not None:
         states = place(states, spec.placement.of_state(states, stacked=True))
         keys, epoch, settings = place((keys, epoch, settings), spec.placement.everywhere)
     if networks_at_once() > 1 if together is None else together:
-        return _repeated(steps_program(spec, MOST_STEPS, which), MOST_STEPS, states, count, keys, epoch, settings)
+        program = steps_program(spec, MOST_STEPS, which)
+        return _repeated(program, MOST_STEPS, states, count, keys, epoch, settings, stop=stop)
     each = unstack(settings, networks) if own else [settings] * networks
     calls = [
         (state, (key, dataclasses.replace(epoch, order=order), mine))
@@ -132,7 +136,7 @@ def run_steps(
             (place(state, spec.placement.of_state(state)), place(rest, spec.placement.everywhere))
             for state, rest in calls
         ]
-    finished = _side_by_side(spec, calls, count)
+    finished = _side_by_side(spec, calls, count, stop or threading.Event())
     metrics = {name: np.stack([history[name] for _, history in finished]) for name in METRICS}
     return stack([state for state, _ in finished]), metrics
 
@@ -146,6 +150,7 @@ def _shared_out(
     epoch: Epoch,
     settings: Settings,
     own: bool,
+    stop: threading.Event | None,
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """Each device trains its networks; where these do not divide, the last is trained more than once."""
     networks = len(keys)
@@ -154,7 +159,7 @@ def _shared_out(
     states, keys, orders, owned = apart
     images, labels, common = place((epoch.images, epoch.labels, None if own else settings), placement.everywhere)
     rest = keys, Epoch(orders, images, labels), owned if own else common
-    states, metrics = _repeated(program, MOST_STEPS, states, count, *rest)
+    states, metrics = _repeated(program, MOST_STEPS, states, count, *rest, stop=stop)
     return _first(networks, states), {name: values[:networks] for name, values in metrics.items()}
 
 
@@ -169,7 +174,9 @@ def _taken(tree: PyTree, numbers: Array) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[numbers], tree)
 
 
-def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: int) -> list[tuple[TrainState, dict]]:
+def _side_by_side(
+    spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: int, stop: threading.Event
+) -> list[tuple[TrainState, dict]]:
     """`count` steps of each network, of as many at the same time as there are cores.
 
     A small network's step leaves cores idle: on two, five networks of `experiments.augmentation` take .78 of the time
@@ -179,7 +186,6 @@ def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: 
     # Compiled here, once for all: JAX's settings may be those of this thread only, such as the precision of products.
     most = _most_steps(spec, calls[0][0], *calls[0][1])
     programs = [steps_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
-    stop = threading.Event()
     with ThreadPoolExecutor(1 if spec.placement else min(len(calls), os.cpu_count() or 1)) as pool:
         futures = [
             pool.submit(_repeated, program, most, state, count, *rest, stop=stop)
@@ -206,7 +212,7 @@ def _most_steps(spec: StepSpec, *arguments: Any) -> int:
 def _repeated(
     program: Callable, most: int, state: TrainState, count: int, *rest: Any, stop: threading.Event | None = None
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """`count` steps, in as many calls of the program as keep each short; metrics with the steps as their last axis."""
+    """`count` steps, or fewer at a stop, in as many calls of the program as keep each short; metrics of all `count`."""
     parts, done, steps = [], 0, 1
     while done < count and not (stop is not None and stop.is_set()):
         began = time.perf_counter()
@@ -217,9 +223,12 @@ def _repeated(
             jax.block_until_ready(state)
             pace = _SECONDS / (time.perf_counter() - began)
             steps = min(max(1, int(steps * pace)), most, count - done)
+        elif len(parts) > 1:
+            jax.block_until_ready(parts[-2][1])  # so that no more than two steps are under way when a stop comes
+    not_taken = np.full((*np.shape(state.step), count - done), np.nan, np.float32)
     found = [(steps, gathered(history)) for steps, history in parts]
     metrics = {name: [history[name][..., :steps] for steps, history in found] for name in METRICS}
-    return state, {name: np.concatenate(values, axis=-1) for name, values in metrics.items()}
+    return state, {name: np.concatenate([*values, not_taken], axis=-1) for name, values in metrics.items()}
 
 
 @functools.lru_cache(maxsize=8)

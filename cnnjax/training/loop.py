@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,17 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree, UInt8
 
+from cnnjax import ending
 from cnnjax.data import StoredImages, epoch_order
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
-from cnnjax.training.checkpoint import load_tree, save_tree
+from cnnjax.training.checkpoint import save_tree
 from cnnjax.training.config import Settings, TrainConfig
 from cnnjax.training.devices import choose_placement, gathered, place
 from cnnjax.training.execution import run_steps, stack, unstack
-from cnnjax.training.step import Epoch, StepSpec, TrainState, init_state
+from cnnjax.training.kept_states import Begun, KeptStates, network_name
+from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, init_state
 from cnnjax.training.streaming import Stream
 
 CHUNK = 200
@@ -47,7 +50,8 @@ class Training:
     start: TrainState | None = None
     """The states to begin with, with a leading axis of seeds; None: as `init_states` draws them."""
     checkpoint: Path | None = None
-    """Where the state is kept after at most 200 steps; a training that finds it goes on to the same result."""
+    """Where the state is kept after at most 200 steps, and at SIGTERM or an interrupt after those of the call that a
+    program is in; a training that finds it goes on to the same result. The one before is kept beside it."""
     snapshots: Mapping[int, Path] = dataclasses.field(default_factory=dict)
     """By epoch, 0 for the start: where to write the variables, with their seed axis, as they are then."""
     of: str = ""
@@ -146,16 +150,20 @@ def train_together(
             done = min(one.done for one in pending)
             behind = [one for one in pending if one.done == done]
             count = min(length, per_epoch - done % per_epoch)
-            began = time.perf_counter()
-            states, order_keys, keys, settings = _side_by_side(behind)
-            states, metrics = run(states, done, count, order_keys, keys, settings, own=len(behind) > 1)
-            history = {name: np.asarray(values) for name, values in metrics.items()}
-            seconds = (time.perf_counter() - began) / len(keys)
-            ends = np.cumsum([len(one.training.seeds) for one in behind])
-            for one, end in zip(behind, ends, strict=True):
-                mine = slice(end - len(one.training.seeds), end)
-                part = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states) if len(behind) > 1 else states
-                one.advance(part, count, {name: values[mine] for name, values in history.items()}, seconds, per_epoch)
+            own = len(behind) > 1
+            with ending.deferred() as stop:
+                began = time.perf_counter()
+                # Of several processes none may stop before the others: they end with the steps up to the next
+                # checkpoint.
+                alone = stop if jax.process_count() == 1 else threading.Event()
+                states, history = _run_chunk(run, done, count, *_side_by_side(behind), own=own, stop=alone)
+                seconds = (time.perf_counter() - began) / len(states.step)
+                ends = np.cumsum([len(one.training.seeds) for one in behind])
+                for one, end in zip(behind, ends, strict=True):
+                    mine = slice(end - len(one.training.seeds), end)
+                    part = jax.tree.map(lambda leaf, mine=mine: leaf[mine], states) if own else states
+                    metrics = {name: values[mine] for name, values in history.items()}
+                    one.advance(part, count, metrics, seconds, per_epoch)
             progress(done + count, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
     return [one.result() for one in running]
 
@@ -183,11 +191,19 @@ def _stepper(
         on_device = place((images, labels.astype(np.int32)), spec.placement.everywhere)
 
     def run(
-        states: TrainState, done: int, count: int, order_keys: Array, keys: Array, settings: Settings, *, own: bool
+        states: TrainState,
+        done: int,
+        count: int,
+        order_keys: Array,
+        keys: Array,
+        settings: Settings,
+        *,
+        own: bool,
+        stop: threading.Event,
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
         orders = jax.vmap(lambda key: epoch_order(key, done // per_epoch, len(images)))(order_keys)
         data = Epoch(orders, *on_device)
-        return run_steps(spec, states, count, keys, data, settings, own=own)
+        return run_steps(spec, states, count, keys, data, settings, own=own, stop=stop)
 
     yield run
 
@@ -204,19 +220,41 @@ class _Running:
             self.states = init_states(spec, training.seeds, image_shape)
         else:
             self.states = stack(unstack(training.start, len(training.seeds)))  # a copy, for programs take what they get
-        if training.checkpoint is not None and training.checkpoint.exists():
-            self.states, _ = load_tree(training.checkpoint, self.states, of=training.of)
-            check_steps(self.states, training.checkpoint, last=training.config.total_steps(images))
-        self.done = int(self.states.step[0])
+        self.begun: Begun | None = None
+        self.kept: KeptStates | None = None
+        if training.checkpoint is not None:
+            self.kept = KeptStates(training.checkpoint, training.of, network_name(spec.model), training.seeds)
+            found = self.kept.load(self.states, last=training.config.total_steps(images))
+            self.states, self.begun = found or (self.states, None)
+        self.done = self.begun.step if self.begun else int(self.states.step[0])
         if self.done == 0 and 0 in training.snapshots:
             save_tree(training.snapshots[0], gathered(self.states.variables), of=training.of)
 
     def advance(
         self, states: TrainState, count: int, history: Mapping[str, np.ndarray], seconds: float, per_epoch: int
     ) -> None:
-        """Take the states after `count` more steps, and log and keep them, or note that a loss is not finite."""
+        """Take the states after `count` more steps, and log and keep them, or note that a loss is not finite.
+
+        After a stop some networks have taken fewer; these states are kept only, with the metrics so far.
+        """
         seeds, snapshots = self.training.seeds, self.training.snapshots
-        self.states, self.done = states, self.done + count
+        self.states = states
+        if self.begun is not None:
+            seconds += self.begun.seconds
+            for name, values in history.items():
+                for mine, before in zip(values, self.begun.metrics[name], strict=True):
+                    mine[: len(before)] = before
+        taken = np.asarray(states.step) - self.done
+        if (taken < count).any():
+            metrics = {
+                name: [mine[:steps].tolist() for mine, steps in zip(values, taken, strict=True)]
+                for name, values in history.items()
+            }
+            self.begun = Begun(self.done, metrics, seconds)
+            if self.kept is not None:
+                self.kept.save(gathered(states), self.begun)
+            return
+        self.begun, self.done = None, self.done + count
         self.failure = _not_finite(history["loss"], seeds, first_step=self.done - count)
         if self.failure is not None:
             return
@@ -233,8 +271,8 @@ class _Running:
         if left == 0 and epoch in snapshots:
             # Before the checkpoint: a training that goes on from it has them.
             save_tree(snapshots[epoch], gathered(states.variables), of=self.training.of)
-        if self.training.checkpoint is not None:
-            save_tree(self.training.checkpoint, gathered(states), of=self.training.of)
+        if self.kept is not None:
+            self.kept.save(gathered(states))
 
     def result(self) -> "PyTree | DivergedError":
         if self.failure is not None:
@@ -248,15 +286,40 @@ class _Running:
         return jax.tree.map(jnp.asarray, variables)
 
 
-@checked()
-def check_steps(states: TrainState, path: Path, *, last: int) -> None:
-    """Raise `InputError` for states read from `path` that are not those of one step from 0 to the `last`."""
-    steps = np.asarray(states.step)
-    if (steps != steps[0]).any() or not 0 <= steps[0] <= last:
-        raise InputError(
-            f"{path} is at the steps {sorted({int(step) for step in steps})} of a training of {last}: delete it to "
-            "train again from the start"
-        )
+def _run_chunk(
+    run: Callable[..., Any],
+    done: int,
+    count: int,
+    states: TrainState,
+    order_keys: Array,
+    keys: Array,
+    settings: Settings,
+    *,
+    own: bool,
+    stop: threading.Event,
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """Take the networks to `count` steps after `done`, whatever part of them each has taken before a stop.
+
+    `run` is that of `_stepper`. Metrics are `(networks, count)`, and NaN for the steps that were taken before.
+    """
+    taken = np.asarray(states.step) - done
+    history = {name: np.full((len(taken), count), np.nan, np.float32) for name in METRICS}
+    if (taken == taken[0]).all():
+        before = int(taken[0])
+        states, metrics = run(states, done + before, count - before, order_keys, keys, settings, own=own, stop=stop)
+        for name, values in metrics.items():
+            history[name][:, before:] = values
+        return states, history
+    networks = unstack(states, len(taken))
+    for network in np.flatnonzero(taken < count):
+        one, before = slice(network, network + 1), int(taken[network])
+        mine = jax.tree.map(lambda leaf, one=one: leaf[one], settings) if own else settings
+        parts = stack([networks[network]]), done + before, count - before, order_keys[one], keys[one], mine
+        state, metrics = run(*parts, own=own, stop=stop)
+        (networks[network],) = unstack(state, 1)
+        for name, values in metrics.items():
+            history[name][one, before:] = values
+    return stack(networks), history
 
 
 def _side_by_side(trainings: Sequence[_Running]) -> tuple[TrainState, Array, Array, Settings]:

@@ -1,6 +1,8 @@
 """Steps on images that memory does not hold: while one is computed, the images of the next ones are decoded."""
 
 import functools
+import itertools
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,11 +33,20 @@ class Stream:
         self.next: tuple[bytes, int] | None = None
 
     def run_steps(
-        self, states: TrainState, done: int, count: int, orders: Array, keys: Array, settings: Settings, *, own: bool
+        self,
+        states: TrainState,
+        done: int,
+        count: int,
+        orders: Array,
+        keys: Array,
+        settings: Settings,
+        *,
+        own: bool,
+        stop: threading.Event,
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
-        """`count` steps of every network after the `done` ones, as `execution.run_steps` does them.
+        """`count` steps of every network after the `done` ones, as `execution.run_steps` does them, metrics included.
 
-        `orders` are the keys from which the orders of the epochs follow.
+        `orders` are the keys from which the orders of the epochs follow. Once `stop` is set no further step is begun.
         """
         networks = len(keys)
         # Networks of one seed, which differ in numbers, see the same images: decoded once.
@@ -50,6 +61,8 @@ class Stream:
             each, keys = place((each, keys), placement.everywhere)
         history: list[list[dict[str, Array]]] = []
         for _ in range(count):
+            if stop.is_set():
+                break
             pixels, labels = next(batches)
             # Sent while the step before is being computed.
             on_device = [self._on_device((pixels[i], labels[i])) for i in range(len(first))]
@@ -60,10 +73,11 @@ class Stream:
                 trained[i], found = program(trained[i], keys[i], *on_device[which.ravel()[i]], each[i])
                 metrics.append(found)
             history.append(metrics)
-        self.next = (self._named(orders[first]), done + count)
-        metrics = {
-            name: np.array([[gathered(step[i][name]) for step in history] for i in range(networks)]) for name in METRICS
-        }
+        self.next = (self._named(orders[first]), done + len(history))
+        metrics = {name: np.full((networks, count), np.nan, np.float32) for name in METRICS}
+        for number, step in enumerate(history):
+            for i, name in itertools.product(range(networks), METRICS):
+                metrics[name][i, number] = gathered(step[i][name])
         return stack(trained), metrics
 
     def _batches(self, keys: Array, done: int) -> Iterator[Any]:

@@ -9,7 +9,9 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -18,6 +20,7 @@ import pytest
 from cnnjax import InputError, models
 from cnnjax.runs import Progress, open_run, read_metrics
 from cnnjax.sweep import cells, cluster
+from cnnjax.training import loop, read_arrays
 from experiments.augmentation import Config
 from tests.sweep import tiny_sweep
 from tests.sweep.tiny_sweep import plan
@@ -45,26 +48,44 @@ def swept(path, plans, engine):
         return cells.sweep(run, plans, DATA, seeds=2, progress=progress, engine=engine).outcomes
 
 
-def lost_once(marker):
-    """A change of the data that takes its worker with it, the first time."""
+def lost_once(steps, state):
+    """A change of the data that takes its worker with it before step 6, once the driver has written the state there.
+
+    Each call of the training is noted in the file `steps`, by the step that it begins at.
+    """
 
     def change(dataset):
-        if not marker.exists():
-            marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        real = loop.run_steps
+
+        def run_steps(spec, states, *rest, **options):
+            earlier = steps.read_text().split() if steps.exists() else []
+            step = int(states.step[0])
+            with steps.open("a") as file:
+                print(step, file=file)
+            if step == 6 and "6" not in earlier:
+                while not state.exists() or read_arrays(state)[0]["step"][0] < 6:
+                    time.sleep(0.05)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(spec, states, *rest, **options)
+
+        loop.run_steps = run_steps
         return dataset
 
     return change
 
 
-def test_the_files_are_the_same_though_a_worker_is_lost(ray, tmp_path, capsys):
-    marker = tmp_path / "lost"
-    plans = [plan("first"), plan("second", 0.1, snapshots=(1,)), plan("hot", 1e30)]
+def test_the_files_are_the_same_though_a_worker_is_lost(ray, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cluster, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(cluster, "LOOK_EVERY", 0.1)
+    first = dataclasses.replace(plan("first", snapshots=(1,)), train=dataclasses.replace(tiny_sweep.TRAIN, epochs=4))
+    plans = [first, plan("second", 0.1, snapshots=(1,)), plan("hot", 1e30)]
     here = swept(tmp_path / "here", plans, "process")
     capsys.readouterr()
-    plans[0] = plan("first", change=lost_once(marker))
+    steps, state = tmp_path / "steps", tmp_path / "there" / "cells" / "first" / "state.safetensors"
+    plans[0] = dataclasses.replace(first, change=lost_once(steps, state))
     there = swept(tmp_path / "there", plans, "ray")
-    assert marker.exists()
+    # It went on from its checkpoint, not from its start.
+    assert steps.read_text().split()[:5] == ["0", "3", "6", "6", "9"]
     assert [*there] == [*here]
     assert there["hot"].failure == here["hot"].failure != ""
     for name in here:
@@ -79,6 +100,7 @@ def test_the_files_are_the_same_though_a_worker_is_lost(ray, tmp_path, capsys):
     ]
     assert metrics[0].reset_index(drop=True).equals(metrics[1].reset_index(drop=True))
     said = capsys.readouterr().err
+    assert "first was lost with its worker (WorkerCrashedError), and goes on with another" in said
     assert "cells for the Ray cluster: 3; its processors: 1, GPUs: 0" in said
     assert "[3/3]" in said
     # The other engine goes on with the run, and finds everything there.
@@ -161,6 +183,7 @@ def test_a_head_that_does_not_answer_is_a_lost_cluster():
         head.bind(("127.0.0.1", 0))
         head.listen()
         address = f"127.0.0.1:{head.getsockname()[1]}"
-        cluster._check_that_it_answers(address)
+        ray = SimpleNamespace(get_runtime_context=lambda: SimpleNamespace(gcs_address=address))
+        cluster._check_that_it_answers(ray)
     with pytest.raises(ConnectionError, match=f"the head at {address} does not answer"):
-        cluster._check_that_it_answers(address)
+        cluster._check_that_it_answers(ray)

@@ -13,6 +13,7 @@ from cnnjax.training import (
     DivergedError,
     TrainConfig,
     init_states,
+    kept_states,
     load_tree,
     loop,
     read_arrays,
@@ -78,16 +79,19 @@ def test_snapshots_are_the_networks_at_their_epochs_through_a_kill(problem, spec
 
     # Killed between a snapshot and its checkpoint, and after it.
     saved = []
-    real = loop.save_tree
 
-    def save(path, tree, **about):
-        if len(saved) in (3, 9):
-            saved.append(None)
-            raise Killed
-        saved.append(path)
-        real(path, tree, **about)
+    def killing(real):
+        def save(path, *rest, **about):
+            if len(saved) in (3, 9):
+                saved.append(None)
+                raise Killed
+            saved.append(path)
+            real(path, *rest, **about)
 
-    monkeypatch.setattr(loop, "save_tree", save)
+        return save
+
+    monkeypatch.setattr(loop, "save_tree", killing(loop.save_tree))
+    monkeypatch.setattr(kept_states, "write_tree", killing(kept_states.write_tree))
     options = dict(seeds=[3, 5], checkpoint=tmp_path / "state.safetensors", snapshots=files("b"))
     for _ in range(2):
         with pytest.raises(Killed):

@@ -58,6 +58,12 @@ def _run() -> runs.RunDirectory:
     return run
 
 
+def _trained() -> runs.RunDirectory:
+    with runs.open_run("demo", Config(), root=pathlib.Path("runs")) as run:
+        run.log(cell="a", seed=0, step=1, loss=1.0)
+    return run
+
+
 def _two_runs() -> list[pathlib.Path]:
     """Two runs of the same images."""
     found = []
@@ -84,6 +90,7 @@ CALLS: dict[str, Arguments] = {
         pictures=PICTURES, patches=PICTURES, rows=["a", "b"], columns=["1", "2", "3"], title="t"
     ),
     "figures.filter_figure": lambda: dict(kernel=RANDOM.normal(size=(3, 3, 3, 2)), title="t"),
+    "runs.export_tensorboard": lambda: dict(path=_trained().path),
     "runs.format_interval": lambda: dict(interval=stats.Interval(0.5, 0.4, 0.6, 5)),
     "runs.grid": lambda: dict(config=Config(), axes={"size": [1, 2]}),
     "stats.holm": lambda: dict(p=[0.01, 0.2]),
