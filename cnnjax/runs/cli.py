@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from cnnjax import processes
 from cnnjax.door import checked
 from cnnjax.ending import one_line_endings
 from cnnjax.errors import InputError
@@ -29,11 +30,15 @@ def main(config_class: type[C], run: Callable[[C], Path], *, prog: str, presets:
     `{"paper": Config(epochs=164)}`, `--preset NAME` takes its defaults from one of them, and every other option still
     changes them. Exits with status 2 and suggestions for an unknown option or a wrong choice, and otherwise as
     `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at SIGTERM.
+
+    `--distributed.processes` and its company make several processes one (`cnnjax.processes`).
     """
-    with one_line_endings():
+    with processes.end_together(), one_line_endings():
         _check_arguments(sys.argv[1:])
-        config = _read(config_class, prog, _description(sys.modules[run.__module__]), presets or {})
+        config, distributed = _read(config_class, prog, _description(sys.modules[run.__module__]), presets or {})
         check_numbers(config)
+        check_numbers(distributed, "distributed.")
+        processes.start(distributed)
         path = run(config)
         print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -67,30 +72,33 @@ def check_numbers(config: Any, prefix: str = "") -> None:
                 raise InputError(f"{option} {number} is too large: give at most {1 / _SMALLEST:g}")
 
 
-def _read(config_class: type[C], prog: str, description: str, presets: Mapping[str, C]) -> C:
+def _read(
+    config_class: type[C], prog: str, description: str, presets: Mapping[str, C]
+) -> tuple[C, processes.Distributed]:
     import tyro
 
-    if not presets:
-        fields: Any = dataclasses.fields(config_class)  # pyright: ignore[reportArgumentType]
-        if any(field.default is field.default_factory for field in fields):  # both missing: it has to be given
-            return tyro.cli(config_class, prog=prog, description=description)
-        default = _for_options(config_class(), sys.argv[1:])
-        return tyro.cli(config_class, prog=prog, description=description, default=default)
-    configs = {"default": config_class(), **presets}
+    fields: Any = dataclasses.fields(config_class)  # pyright: ignore[reportArgumentType]
+    must_be_given = not presets and any(field.default is field.default_factory for field in fields)  # both missing
+    configs: dict[str, C] = {} if must_be_given else {"default": config_class(), **presets}
     # What the other options fall back on, and what --help shows, must be known before they are read.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?")
-    chosen = configs.get(parser.parse_known_args()[0].preset, configs["default"])
-    chosen = _for_options(chosen, sys.argv[1:])
-    names, about = Literal[tuple(configs)], f"What the options are by default; --preset {[*configs][-1]} --help shows."
+    preset = parser.parse_known_args()[0].preset if presets else "default"
+    defaults = [_for_options(configs.get(preset, configs["default"]), sys.argv[1:])] if configs else []
 
-    def read(
-        config: Annotated[config_class, tyro.conf.arg(name="")] = chosen,  # pyright: ignore[reportInvalidTypeForm]
-        preset: Annotated[names, tyro.conf.arg(help=about)] = "default",  # pyright: ignore[reportInvalidTypeForm]
-    ) -> Any:
-        return config
+    about = f"What the options are by default; --preset {[*configs][-1]} --help shows." if presets else ""
+    options: list[Any] = [
+        ("config", Annotated[config_class, tyro.conf.arg(name="")], *map(_by_default, defaults)),
+        ("distributed", processes.Distributed, _by_default(processes.Distributed())),
+    ]
+    if presets:
+        options.append(("preset", Annotated[Literal[tuple(configs)], tyro.conf.arg(help=about)], _by_default("default")))
+    found = tyro.cli(dataclasses.make_dataclass("Options", options), prog=prog, description=description)
+    return found.config, found.distributed
 
-    return tyro.cli(read, prog=prog, description=description)
+
+def _by_default(value: Any) -> Any:
+    return dataclasses.field(default_factory=lambda: value)
 
 
 def _for_options(config: C, arguments: Sequence[str]) -> C:

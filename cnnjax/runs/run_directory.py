@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from cnnjax import processes
 from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.files import remove_partial, write_atomic
 from cnnjax.runs.folder import Folder
+from cnnjax.runs.mirror import mirrored
 from cnnjax.runs.progress import Progress
 from cnnjax.runs.provenance import changes, provenance
 from cnnjax.runs.records import RunWarning, encode_record, mend_metrics, read_config
@@ -67,9 +69,10 @@ class RunDirectory:
         else:
             progress.cell(title)
             began = time.perf_counter()
-            value = measure()
+            value = measure()  # in every process, for it may train
             self.log(cell=title, seconds=time.perf_counter() - began)
             (folder.save_json if plain else folder.save)(name, value)
+            folder.share(name)
         return folder.json(name) if plain else folder.arrays(name)
 
     @property
@@ -166,12 +169,16 @@ def open_run(
     if not isinstance(settings, dict):
         raise InputError(f"config={shown(config)} must be a dataclass, or a dict.")
     path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
+    if not processes.first():
+        path = mirrored(path)
     try:
         with contextlib.ExitStack() as undo:
             lock = _claim(path, undo)
             document = _write_config(path, experiment, settings, ignore)
             mend_metrics(path)
             run = RunDirectory(path, document, lock, undo)
+            if processes.first():
+                mirrored(path)
             run._undo = undo.pop_all()
             return run
     except OSError as error:
