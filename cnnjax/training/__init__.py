@@ -2,6 +2,7 @@
 
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, Settings, TrainConfig
+from cnnjax.training.devices import Placement, choose_placement
 from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
 from cnnjax.training.loop import (
     DivergedError,
@@ -27,6 +28,7 @@ __all__ = [
     "DivergedError",
     "Epoch",
     "Hyper",
+    "Placement",
     "Settings",
     "StepSpec",
     "TrainConfig",
@@ -34,6 +36,7 @@ __all__ = [
     "Training",
     "batch_step",
     "check_steps",
+    "choose_placement",
     "init_state",
     "init_states",
     "learning_rate",

@@ -1,6 +1,7 @@
 """What a training is told: the recipe, and the numbers in it that may change without compiling again."""
 
 import dataclasses
+import math
 from typing import Literal
 
 import jax
@@ -36,12 +37,22 @@ class TrainConfig:
     """Added to the gradient (SGD, Adadelta) or to the update (AdamW) of kernels; not of biases, norms and scales."""
     label_smoothing: float = 0.0
     """Probability mass spread evenly over all classes."""
+    devices: int | None = None
+    """How many devices train. None: all of an accelerator's, as far as a step keeps them busy, and one of a CPU's."""
+    shard_parameters: bool = False
+    """Each device keeps its part of the parameters and of the optimizer's state only: for large networks."""
+    accumulate: int = 1
+    """Parts in which a step goes through its batch, one after the other, for batches that do not fit into memory."""
 
     def __post_init__(self):
-        at_least_one = ("batch_size", "examples") + (("epochs",) if self.epochs is not None else ())
-        for name in at_least_one:
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "examples", "epochs", "devices", "accumulate"):
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"train.{name}={getattr(self, name)} must be at least 1")
+        if self.batch_size % self.accumulate:
+            raise InputError(
+                f"train.accumulate={self.accumulate} does not divide train.batch_size={self.batch_size}: "
+                f"give {math.gcd(self.accumulate, self.batch_size)}, or another divisor"
+            )
         if self.learning_rate <= 0:
             raise InputError(f"train.learning_rate={self.learning_rate} must be positive")
         if self.weight_decay < 0:

@@ -20,6 +20,7 @@ step.
 
 import dataclasses
 import functools
+import math
 import os
 import threading
 import time
@@ -30,6 +31,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jax.stages import Wrapped
 from jaxtyping import Array, Key, PyTree
 
@@ -38,6 +40,7 @@ from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
 from cnnjax.training.config import Settings
+from cnnjax.training.devices import AXIS, Placement, gathered, place
 from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, train_step
 
 _MOST_STEPS = 256  # in a call of the program
@@ -100,37 +103,83 @@ def run_steps(
     """Train every network for `count` steps within one epoch, and donate the states that came in.
 
     `states`, `keys` and `epoch.order` have a leading axis of networks. The networks share the `settings`, or these have
-    that axis too, and each network its `own`. `together` is whether one program trains
-    all networks at once; None: if the backend rewards it. Returns the states and each metric as `(networks, count)`.
+    that axis too, and each network its `own`. `together` is whether one program trains all networks at once; None: if
+    the backend rewards it. With `spec.placement` several devices share networks or batches, wherever the arguments lie.
+    Returns the states and each metric as `(networks, count)`.
     Several calls of fewer steps give the same bits as one.
     """
     orders, networks = epoch.order, len(epoch.order)
     if networks == 0 or networks != len(keys):
         raise InputError(f"{networks} orders for {len(keys)} keys: give one for each network, and at least one")
+    which = "own" if own else "shared"
+    if spec.placement is not None and spec.placement.over == "networks":
+        return _shared_out(
+            spec.placement, _program(spec, _MOST_STEPS, which), states, count, keys, epoch, settings, own
+        )
+    if spec.placement is not None:
+        states = place(states, spec.placement.of_state(states, stacked=True))
+        keys, epoch, settings = place((keys, epoch, settings), spec.placement.everywhere)
     if networks_at_once() > 1 if together is None else together:
-        program = _program(spec, _MOST_STEPS, "own" if own else "shared")
-        return _repeated(program, _MOST_STEPS, states, count, keys, epoch, settings)
+        return _repeated(_program(spec, _MOST_STEPS, which), _MOST_STEPS, states, count, keys, epoch, settings)
     each = unstack(settings, networks) if own else [settings] * networks
     calls = [
         (state, (key, dataclasses.replace(epoch, order=order), mine))
         for state, key, order, mine in zip(unstack(states, networks), keys, orders, each, strict=True)
     ]
+    if spec.placement is not None:
+        calls = [
+            (place(state, spec.placement.of_state(state)), place(rest, spec.placement.everywhere))
+            for state, rest in calls
+        ]
     finished = _side_by_side(spec, calls, count)
     metrics = {name: np.stack([history[name] for _, history in finished]) for name in METRICS}
     return stack([state for state, _ in finished]), metrics
+
+
+def _shared_out(
+    placement: Placement,
+    program: Callable,
+    states: TrainState,
+    count: int,
+    keys: Array,
+    epoch: Epoch,
+    settings: Settings,
+    own: bool,
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """Each device trains its networks; where these do not divide, the last is trained more than once."""
+    networks = len(keys)
+    filled = math.ceil(networks / placement.devices) * placement.devices
+    apart = place(_first(filled, (states, keys, epoch.order, settings if own else None)), placement.shared)
+    states, keys, orders, owned = apart
+    images, labels, common = place((epoch.images, epoch.labels, None if own else settings), placement.everywhere)
+    rest = keys, Epoch(orders, images, labels), owned if own else common
+    states, metrics = _repeated(program, _MOST_STEPS, states, count, *rest)
+    return _first(networks, states), {name: values[:networks] for name, values in metrics.items()}
+
+
+def _first(count: int, tree: PyTree) -> PyTree:
+    """So many networks of a stacked tree, the last one repeated where there are fewer."""
+    there = len(jax.tree.leaves(tree)[0])
+    return tree if count == there else _taken(tree, jnp.minimum(jnp.arange(count), there - 1))
+
+
+@jax.jit
+def _taken(tree: PyTree, numbers: Array) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[numbers], tree)
 
 
 def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: int) -> list[tuple[TrainState, dict]]:
     """`count` steps of each network, of as many at the same time as there are cores.
 
     A small network's step leaves cores idle: on two, five networks of `experiments.augmentation` take .78 of the time
-    that they take one after the other. Which is computed beside which changes no bit.
+    that they take one after the other. Which is computed beside which changes no bit. On several devices they come one
+    after the other: programs that devices run in different orders wait for each other for ever.
     """
     # Compiled here, once for all: JAX's settings may be those of this thread only, such as the precision of products.
     most = _most_steps(spec, calls[0][0], *calls[0][1])
     programs = [_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
     stop = threading.Event()
-    with ThreadPoolExecutor(min(len(calls), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(1 if spec.placement else min(len(calls), os.cpu_count() or 1)) as pool:
         futures = [
             pool.submit(_repeated, program, most, state, count, *rest, stop=stop)
             for program, (state, rest) in zip(programs, calls, strict=True)
@@ -167,13 +216,18 @@ def _repeated(
             jax.block_until_ready(state)
             pace = _SECONDS / (time.perf_counter() - began)
             steps = min(max(1, int(steps * pace)), most, count - done)
-    metrics = {name: [np.asarray(history[name])[..., :steps] for steps, history in parts] for name in METRICS}
+    found = [(steps, gathered(history)) for steps, history in parts]
+    metrics = {name: [history[name][..., :steps] for steps, history in found] for name in METRICS}
     return state, {name: np.concatenate(values, axis=-1) for name, values in metrics.items()}
 
 
 @functools.lru_cache(maxsize=8)
 def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
     """Up to so many steps of one network, or of several along a first axis, with settings that they share or own."""
+    placement = spec.placement
+    apart = placement is not None and placement.over == "networks"
+    if apart:
+        spec = dataclasses.replace(spec, placement=None)  # within the program of each device
 
     def steps(state, count, key, epoch, settings):
         def body(i, carried):
@@ -187,4 +241,9 @@ def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"
     if networks != "one":
         # A strength that networks share stays a number, and what it leaves out is skipped; their own are both computed.
         steps = jax.vmap(steps, in_axes=(0, None, 0, Epoch(0, None, None), 0 if networks == "own" else None))
+    if apart:
+        mine, all_ = PartitionSpec(AXIS), PartitionSpec()
+        specs = (mine, all_, mine, Epoch(mine, all_, all_), mine if networks == "own" else all_)
+        # Devices exchange nothing, so which values differ among them need not be followed, through augmentation too.
+        steps = jax.shard_map(steps, mesh=placement.mesh, in_specs=specs, out_specs=mine, check_vma=False)
     return jax.jit(steps, donate_argnums=0, compiler_options=runtime.compiler_options())

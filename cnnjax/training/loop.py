@@ -19,6 +19,7 @@ from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
 from cnnjax.training.checkpoint import load_tree, save_tree
 from cnnjax.training.config import Settings, TrainConfig
+from cnnjax.training.devices import choose_placement, gathered, place
 from cnnjax.training.execution import run_steps, stack, unstack
 from cnnjax.training.step import Epoch, StepSpec, TrainState, init_state
 
@@ -101,7 +102,8 @@ def program_key(spec: StepSpec, config: TrainConfig, strengths: PyTree, images: 
     """What trainings must agree in to be one program, on a training set of `images` images: all but numbers."""
     structure = jax.tree.structure((config.hyper(images), strengths))
     shapes = [(np.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((config.hyper(images), strengths))]
-    return spec, config.steps_per_epoch(images), config.passes(images), structure, tuple(shapes)
+    run = config.devices, config.shard_parameters, config.accumulate
+    return spec, config.steps_per_epoch(images), config.passes(images), run, structure, tuple(shapes)
 
 
 @checked()
@@ -128,10 +130,16 @@ def train_together(
             raise InputError(
                 f"a snapshot after epoch {late[0]} of a training of {epochs}: give epochs from 0 to {epochs}"
             )
+    networks, config = sum(len(one.seeds) for one in trainings), trainings[0].config
+    placement = choose_placement(config, networks)
+    spec = dataclasses.replace(spec, accumulate=config.accumulate, placement=placement)
     length = math.ceil(per_epoch / math.ceil(per_epoch / CHUNK))
     running = [_Running(spec, one, n, images.shape[1:]) for one in trainings]
-    images_on_device, labels_on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    progress(min(one.done for one in running), per_epoch * epochs, "")
+    on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    if placement is not None:
+        on_device = place((images, labels.astype(np.int32)), placement.everywhere)
+    chosen = "" if placement is None else placement.describe(networks)
+    progress(min(one.done for one in running), per_epoch * epochs, chosen)
     while pending := [one for one in running if one.failure is None and one.done < per_epoch * epochs]:
         done = min(one.done for one in pending)
         behind = [one for one in pending if one.done == done]
@@ -139,7 +147,7 @@ def train_together(
         count = min(length, per_epoch - start)
         began = time.perf_counter()
         states, orders, keys, settings = _side_by_side(behind, epoch, n)
-        data = Epoch(orders, images_on_device, labels_on_device)
+        data = Epoch(orders, *on_device)
         states, metrics = run_steps(spec, states, count, keys, data, settings, own=len(behind) > 1)
         history = {name: np.asarray(values) for name, values in metrics.items()}
         seconds = (time.perf_counter() - began) / len(orders)
@@ -169,7 +177,7 @@ class _Running:
             check_steps(self.states, training.checkpoint, last=training.config.total_steps(images))
         self.done = int(self.states.step[0])
         if self.done == 0 and 0 in training.snapshots:
-            save_tree(training.snapshots[0], self.states.variables, of=training.of)
+            save_tree(training.snapshots[0], gathered(self.states.variables), of=training.of)
 
     def advance(
         self, states: TrainState, count: int, history: Mapping[str, np.ndarray], seconds: float, per_epoch: int
@@ -192,21 +200,20 @@ class _Running:
         epoch, left = divmod(self.done, per_epoch)
         if left == 0 and epoch in snapshots:
             # Before the checkpoint: a training that goes on from it has them.
-            save_tree(snapshots[epoch], states.variables, of=self.training.of)
+            save_tree(snapshots[epoch], gathered(states.variables), of=self.training.of)
         if self.training.checkpoint is not None:
-            save_tree(self.training.checkpoint, states, of=self.training.of)
+            save_tree(self.training.checkpoint, gathered(states), of=self.training.of)
 
     def result(self) -> "PyTree | DivergedError":
         if self.failure is not None:
             return self.failure
-        for seed, variables in zip(
-            self.training.seeds, unstack(self.states.variables, len(self.training.seeds)), strict=True
-        ):
-            if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(variables)):
+        variables = gathered(self.states.variables)
+        for number, seed in enumerate(self.training.seeds):
+            if not all(np.isfinite(leaf[number]).all() for leaf in jax.tree.leaves(variables)):
                 return DivergedError(
                     f"the network of seed {seed} is not finite after the last step: lower the learning rate"
                 )
-        return self.states.variables
+        return jax.tree.map(jnp.asarray, variables)
 
 
 @checked()

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.training.config import Hyper, Settings
+from cnnjax.training.devices import Placement
 
 METRICS = ("loss", "accuracy")
 """What a step says of its batch."""
@@ -57,6 +58,10 @@ class StepSpec:
     batch_size: int
     augment: Callable[[Array, Array, Any], Array]
     """`augment(key, images, strengths)`, per image, inside the step."""
+    accumulate: int = 1
+    """Parts of equal size in which a step goes through its batch."""
+    placement: Placement | None = None
+    """The devices of the step; None: that of its arguments."""
 
 
 @checked()
@@ -121,8 +126,14 @@ def batch_step(
     labels: Int[Array, " batch"],
     settings: Settings,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """The step of `train_step` on a batch that has been chosen already, before any augmentation."""
-    hyper = settings.hyper
+    """The step of `train_step` on a batch that has been chosen already, before any augmentation.
+
+    With `spec.placement` each device computes its part of the batch, wherever the pixels lie, and the state that comes
+    out lies as the placement says.
+    """
+    hyper, placement = settings.hyper, spec.placement
+    if placement is not None:
+        pixels, labels = jax.lax.with_sharding_constraint((pixels, labels), placement.shared)
     images = pixels.astype(jnp.float32) / 255
     x = spec.augment(jax.random.fold_in(key, state.step), images, settings.strengths)
     # Not a child of the step's key: `split` gives the same children as `fold_in`, and augmentation splits that key.
@@ -135,6 +146,8 @@ def batch_step(
     rest = {name: value for name, value in state.variables.items() if name != "params"}
 
     def loss_of(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
+        if placement is not None:
+            params = jax.lax.with_sharding_constraint(params, placement.everywhere)
         (logits, _), updated = spec.model.apply(
             {"params": params, **rest}, x, train=True, mutable=list(rest), rngs=rngs
         )
@@ -146,7 +159,10 @@ def batch_step(
     rate = learning_rate(state.step, hyper)
     params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
     accuracy = (logits.argmax(-1) == labels).astype(jnp.float32).mean()
-    return TrainState(state.step + 1, {"params": params, **updated}, opt_state), {"loss": loss, "accuracy": accuracy}
+    state = TrainState(state.step + 1, {"params": params, **updated}, opt_state)
+    if placement is not None:
+        state = jax.lax.with_sharding_constraint(state, placement.of_state(state))
+    return state, {"loss": loss, "accuracy": accuracy}
 
 
 @checked()
