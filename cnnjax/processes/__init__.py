@@ -5,6 +5,6 @@ their files in a folder of their own that goes with them, and are silent. Of a p
 this costs nothing: JAX is imported only by `start`.
 """
 
-from cnnjax.processes.group import agreed, count, first, index, meet, scratch
+from cnnjax.processes.group import agreed, agreed_number, count, first, index, meet, scratch
 from cnnjax.processes.options import Distributed
 from cnnjax.processes.joining import end_together, start

@@ -54,6 +54,7 @@ def agreed(make: Callable[[], bytes]) -> bytes:
     """What `make()` returns in process 0, which alone calls it; the others wait, for as long as that takes."""
     if joined is None:
         return make()
+    _start_devices()
     key = f"cnnjax/agreed/{next(joined.turns)}"
     content = make() if first() else b""
     large = len(content) > _LARGE
@@ -71,10 +72,16 @@ def agreed(make: Callable[[], bytes]) -> bytes:
     return _broadcast(content) if large else content
 
 
+def agreed_number(own: int) -> int:
+    """The number that process 0 gives."""
+    return int(agreed(lambda: b"%d" % own))
+
+
 def meet() -> None:
     """Wait until all processes are here, for as long as that takes."""
     if joined is None:
         return
+    _start_devices()
     key = f"cnnjax/met/{next(joined.turns)}"
     if joined.store.key_value_increment(f"{key}/here", 1) == joined.count:
         joined.store.key_value_set_bytes(f"{key}/all", b"all")
@@ -95,6 +102,13 @@ def remove_scratch() -> None:
     """Remove what `scratch` has made."""
     while _folders:
         shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+def _start_devices() -> None:
+    """Have JAX start its devices, for which all processes must be there: none may wait for another in a different way."""
+    import jax
+
+    jax.devices()
 
 
 def _wait(key: str) -> bytes:

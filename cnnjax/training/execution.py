@@ -35,7 +35,7 @@ from jax.sharding import PartitionSpec
 from jax.stages import Wrapped
 from jaxtyping import Array, Key, PyTree
 
-from cnnjax import runtime
+from cnnjax import processes, runtime
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
@@ -120,7 +120,10 @@ def run_steps(
         states = place(states, spec.placement.of_state(states, stacked=True))
         keys, epoch, settings = place((keys, epoch, settings), spec.placement.everywhere)
     if networks_at_once() > 1 if together is None else together:
-        return _repeated(_program(spec, _MOST_STEPS, which), _MOST_STEPS, states, count, keys, epoch, settings)
+        program = _program(spec, _MOST_STEPS, which)
+        if processes.count() > 1:  # compiled before they meet: in a collective one does not wait for long
+            program = program.lower(states, np.int32(1), keys, epoch, settings).compile()
+        return _repeated(program, _MOST_STEPS, states, count, keys, epoch, settings)
     each = unstack(settings, networks) if own else [settings] * networks
     calls = [
         (state, (key, dataclasses.replace(epoch, order=order), mine))
@@ -176,7 +179,7 @@ def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: 
     after the other: programs that devices run in different orders wait for each other for ever.
     """
     # Compiled here, once for all: JAX's settings may be those of this thread only, such as the precision of products.
-    most = _most_steps(spec, calls[0][0], *calls[0][1])
+    most = processes.agreed_number(_most_steps(spec, calls[0][0], *calls[0][1]))
     programs = [_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
     stop = threading.Event()
     with ThreadPoolExecutor(1 if spec.placement else min(len(calls), os.cpu_count() or 1)) as pool:
@@ -207,6 +210,7 @@ def _repeated(
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """`count` steps, in as many calls of the program as keep each short; metrics with the steps as their last axis."""
     parts, done, steps = [], 0, 1
+    processes.meet()
     while done < count and not (stop is not None and stop.is_set()):
         began = time.perf_counter()
         state, history = program(state, np.int32(steps), *rest)
@@ -216,6 +220,7 @@ def _repeated(
             jax.block_until_ready(state)
             pace = _SECONDS / (time.perf_counter() - began)
             steps = min(max(1, int(steps * pace)), most, count - done)
+            steps = processes.agreed_number(steps)  # for clocks differ
     found = [(steps, gathered(history)) for steps, history in parts]
     metrics = {name: [history[name][..., :steps] for steps, history in found] for name in METRICS}
     return state, {name: np.concatenate(values, axis=-1) for name, values in metrics.items()}

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree, UInt8
 
+from cnnjax import processes
 from cnnjax.data import epoch_order
 from cnnjax.door import checked
 from cnnjax.door.scalars import check_keywords
@@ -202,7 +203,9 @@ class _Running:
             # Before the checkpoint: a training that goes on from it has them.
             save_tree(snapshots[epoch], gathered(states.variables), of=self.training.of)
         if self.training.checkpoint is not None:
-            save_tree(self.training.checkpoint, gathered(states), of=self.training.of)
+            whole = gathered(states)
+            if processes.first():
+                save_tree(self.training.checkpoint, whole, of=self.training.of)
 
     def result(self) -> "PyTree | DivergedError":
         if self.failure is not None:
