@@ -27,6 +27,13 @@ class Group:
     """The client of JAX's coordinator."""
     turns: Iterator[int] = dataclasses.field(default_factory=itertools.count)
     """Numbers for what is agreed on, the same in all processes."""
+    meetings: int = 0
+    """How often all have met."""
+
+    @property
+    def era(self) -> str:
+        """The folder of the store for all that is said between two meetings."""
+        return f"cnnjax/{self.meetings}"
 
 
 joined: Group | None = None
@@ -55,7 +62,7 @@ def agreed(make: Callable[[], bytes]) -> bytes:
     if joined is None:
         return make()
     _start_devices()
-    key = f"cnnjax/agreed/{next(joined.turns)}"
+    key = f"{joined.era}/agreed/{next(joined.turns)}"
     content = make() if first() else b""
     large = len(content) > _LARGE
     if first():
@@ -66,9 +73,6 @@ def agreed(make: Callable[[], bytes]) -> bytes:
         length, content = int.from_bytes(note[:8], "little"), note[8:]
         large = length > len(content)
         content = bytes(length) if large else content
-    meet()
-    if first():
-        joined.store.key_value_delete(key)
     return _broadcast(content) if large else content
 
 
@@ -82,12 +86,13 @@ def meet() -> None:
     if joined is None:
         return
     _start_devices()
-    key = f"cnnjax/met/{next(joined.turns)}"
+    key = f"{joined.era}/met"
     if joined.store.key_value_increment(f"{key}/here", 1) == joined.count:
         joined.store.key_value_set_bytes(f"{key}/all", b"all")
     _wait(f"{key}/all")
-    if joined.store.key_value_increment(f"{key}/gone", 1) == joined.count:
-        joined.store.key_value_delete(key)
+    joined.meetings += 1
+    if first() and joined.meetings > 1:
+        joined.store.key_value_delete(f"cnnjax/{joined.meetings - 2}")  # all have read it, for they came to this one
 
 
 def scratch() -> Path:
@@ -129,10 +134,10 @@ def _broadcast(content: bytes) -> bytes:
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
     found = []
+    meet()
     for start in range(0, len(content), _PART):
         part = np.zeros(_PART, np.uint8)
         here = np.frombuffer(content[start : start + _PART], np.uint8)
         part[: len(here)] = here
         found.append(np.asarray(broadcast_one_to_all(part))[: len(here)].tobytes())
-        meet()
     return b"".join(found)
