@@ -8,8 +8,8 @@ import traceback
 import warnings
 from collections.abc import Iterator
 
-from cnnjax.errors import InputError
 from cnnjax.processes import group
+from cnnjax.processes.gathering import address_of, gather
 from cnnjax.processes.options import PATIENCE, Distributed, Place, read_place
 from cnnjax.processes.relay import Relay
 from cnnjax.processes.watch import PERIOD, SILENCE, Watch, leave
@@ -29,15 +29,9 @@ def start(options: Distributed) -> None:
     place = read_place(options)
     if place is None:
         return
+    gather(place, PATIENCE)
     watch = Watch(place.index, place.count)
-    try:
-        _initialize(place, watch)
-    except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"process {place.index} of {place.count} did not meet the others at {place.coordinator} ({reason}): start "
-            "all of them, with one address of process 0 and a port that is free there"
-        ) from error
+    _initialize(place, watch)
     from jax._src.distributed import global_state  # which holds the store that JAX has no public name for
 
     group.joined = group.Group(place.index, place.count, global_state.client)
@@ -52,15 +46,15 @@ def _initialize(place: Place, watch: Watch) -> None:
 
     coordinator = place.coordinator
     if place.index > 0:
-        coordinator = Relay(coordinator, watch.coordinator_lost, PATIENCE).address
+        coordinator = Relay(address_of(place), watch.coordinator_lost).address
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # which would swallow SIGTERM
     jax.distributed.initialize(
         coordinator,
         place.count,
         place.index,
         list(place.devices) if place.devices else None,
         cluster_detection_method="deactivate",
-        initialization_timeout=PATIENCE,
         heartbeat_timeout_seconds=_FOR_EVER,
     )
 

@@ -11,18 +11,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+_COMES = 60.0  # seconds in which the coordinator begins to listen
+
 
 class Relay:
-    """Passes connections to a port of this machine on to `coordinator`, and calls `lost` when that ends one.
+    """Passes connections to a port of this machine on to the `coordinator`, and calls `lost` when that ends one."""
 
-    Waits up to `patience` seconds for the coordinator to be there at all.
-    """
-
-    def __init__(self, coordinator: str, lost: Callable[[], Any], patience: float):
-        host, _, port = coordinator.rpartition(":")
-        self._there = host.strip("[]"), int(port)
+    def __init__(self, coordinator: tuple[str, int], lost: Callable[[], Any]):
+        self._there = coordinator
         self._lost = lost
-        self._until = time.monotonic() + patience
         self._met = False
         self._server = socket.create_server(("127.0.0.1", 0))
         self.address = "{}:{}".format(*self._server.getsockname())
@@ -34,39 +31,43 @@ class Relay:
             threading.Thread(target=self._pass_on, args=(here,), daemon=True, name="relay").start()
 
     def _pass_on(self, here: socket.socket) -> None:
-        there = self._connected()
-        if there is None:
-            if self._met:
+        with here, contextlib.ExitStack() as opened:
+            try:
+                there = opened.enter_context(self._connected())
+            except OSError:
                 self._lost()
-            here.close()
-            return
-        self._met = True
-        closed_here = threading.Event()
-
-        def forth() -> None:
-            _copy(here, there)
-            closed_here.set()
+                return
+            left = threading.Event()
+            back = threading.Thread(target=_copy, args=(here, there, left), daemon=True, name="relay")
+            back.start()
+            _copy(there, here)
+            if not left.is_set():
+                self._lost()  # before `here` is closed, on which JAX would end the process
             with contextlib.suppress(OSError):
-                there.shutdown(socket.SHUT_RDWR)
+                here.shutdown(socket.SHUT_RDWR)
+            back.join()
 
-        threading.Thread(target=forth, daemon=True, name="relay").start()
-        _copy(there, here)
-        if not closed_here.is_set():
-            self._lost()
-
-    def _connected(self) -> socket.socket | None:
+    def _connected(self) -> socket.socket:
+        until = time.monotonic() + _COMES
         while True:
             try:
-                return socket.create_connection(self._there, timeout=10)
+                there = socket.create_connection(self._there, timeout=10)
             except OSError:
-                if self._met or time.monotonic() > self._until:
-                    return None
-                time.sleep(0.2)
+                if self._met or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+            else:
+                self._met = True
+                there.settimeout(None)
+                return there
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    """What one end sends, to the other, until it ends."""
-    source.settimeout(None)
+def _copy(source: socket.socket, target: socket.socket, ended: threading.Event | None = None) -> None:
+    """What one end sends, to the other, until it ends; then the other is told, where it shall be."""
     with contextlib.suppress(OSError):
         while data := source.recv(2**16):
             target.sendall(data)
+    if ended is not None:
+        ended.set()
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)

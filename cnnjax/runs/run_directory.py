@@ -284,4 +284,5 @@ def _refuse_other_settings(
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differing:
         both = "; ".join(f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in differing)
-        raise InputError(f"The run in {path} has other settings: {both}. Give those, or name another directory.")
+        which = f"run in {path}" if processes.first() else "run of process 0"
+        raise InputError(f"The {which} has other settings: {both}. Give those, or name another directory.")
