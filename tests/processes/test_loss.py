@@ -12,7 +12,7 @@ from tests.processes import tiny
 from tests.processes.launch import Processes, wait_until
 from tests.processes.test_together import assert_same_run
 
-LONG = ("--train.epochs", "60")
+LONG = ("--train.epochs", "16")
 
 
 def begun(path, steps):
@@ -27,7 +27,7 @@ def begun(path, steps):
 def test_a_killed_process_ends_the_others_and_the_command_goes_on(tmp_path, lost, count, then):
     out = tmp_path / "run"
     with Processes(count, "--out", out, *LONG) as processes:
-        wait_until(lambda: begun(out, 20))
+        wait_until(lambda: begun(out, 12))
         processes.each[lost].send_signal(signal.SIGKILL)
         began = time.monotonic()
         found = processes.ended()
@@ -46,5 +46,5 @@ def test_a_killed_process_ends_the_others_and_the_command_goes_on(tmp_path, lost
         assert [status for status, _, _ in processes.ended()] == [0] * then
     assert before < len(read_metrics(out))
     runtime.configure()
-    whole = tiny.Config(tmp_path / "whole", train=tiny.TrainConfig(epochs=60, batch_size=20, learning_rate=0.05))
+    whole = tiny.Config(tmp_path / "whole", train=tiny.TrainConfig(epochs=16, batch_size=20, learning_rate=0.05))
     assert_same_run(out, tiny.run(whole))
