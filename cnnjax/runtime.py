@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cnnjax import dry_run
 from cnnjax.door.choices import check_choice
 
 # Leaves matrix products and reductions on the library path and takes individual convolutions off it. Products go there
@@ -62,8 +63,11 @@ def jit(f: Callable, **options: Any) -> Callable:
 def cache_directory() -> Path | None:
     """Where decoded data and compiled programs are kept: `$CNNJAX_CACHE`, or this user's cache directory.
 
-    None, after a warning, when that cannot be known because platformdirs is missing.
+    None in a dry run, which writes nothing, and, after a warning, when that cannot be known because platformdirs is
+    missing.
     """
+    if dry_run.folder() is not None:
+        return None
     if chosen := os.environ.get("CNNJAX_CACHE"):
         return Path(chosen).expanduser()
     try:
@@ -90,6 +94,8 @@ def configure(*, kernels: bool | None = None) -> None:
     if kernels is not None:
         _kernels = kernels
     _keep_freed_memory()
+    if dry_run.folder() is not None:
+        jax.config.update("jax_enable_compilation_cache", False)
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
     if (folder := cache_directory()) is not None:

@@ -68,4 +68,4 @@ def title_of(run: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(Report, write, prog="python -m experiments.report")
+    main(Report, write, prog="python -m experiments.report", can_tell=False)

@@ -69,8 +69,8 @@ def test_a_command_names_an_experiment_and_its_options(command, monkeypatch):
     file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
     read = []
 
-    def only_read(config_class, run, *, prog, presets=None):
-        read.append(cli._read(config_class, prog, "", presets or {}))
+    def only_read(config_class, run, *, prog, presets=None, can_tell=True):
+        read.append(cli._read(config_class, prog, "", presets or {}, can_tell))
 
     monkeypatch.setattr(runs, "main", only_read)
     monkeypatch.setattr(cli, "main", only_read)

@@ -1,4 +1,4 @@
-"""The first meeting, at the coordinator's port, before JAX listens there: JAX ends a process with SIGABRT if one stays out.
+"""The first meeting, at the coordinator's port, before JAX listens there: it would end by SIGABRT if one stays out.
 
 A process says in a line which it is, and of how many; process 0 answers "go" to all when they are complete, and before
 that, to one that cannot be right, what is wrong.
@@ -102,8 +102,9 @@ def _listening(place: Place) -> socket.socket:
             ("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both, backlog=128
         )
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise InputError(
-            f"process 0 cannot listen at port {port} ({os.strerror(error.errno or 0)}): name another in --distributed.coordinator"
+            f"process 0 cannot listen at port {port} ({reason}): name another in --distributed.coordinator"
         ) from error
     server.settimeout(0.5)
     return server

@@ -110,7 +110,7 @@ def remove_scratch() -> None:
 
 
 def _start_devices() -> None:
-    """Have JAX start its devices, for which all processes must be there: none may wait for another in a different way."""
+    """Have JAX start its devices, which needs all processes: none may wait for another otherwise meanwhile."""
     import jax
 
     jax.devices()

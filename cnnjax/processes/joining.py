@@ -72,8 +72,8 @@ def _silence() -> None:
 def end_together() -> Iterator[None]:
     """Part, at the end, the processes that the body has brought together by `start`, if it has.
 
-    A process that ends by an error, or by a signal, lets the others know, who end with the same status and one line; and
-    so do they, with status 69, where one is gone without a word.
+    A process that ends by an error, or by a signal, lets the others know, which end with the same status and one line.
+    So they do, with status 69, where one is gone without a word.
     """
     try:
         yield

@@ -51,7 +51,8 @@ def read_place(options: Distributed) -> Place | None:
         raise InputError(f"distributed.processes={options.processes} must be at least 1")
     if missing := [name for name, value in given.items() if value is None]:
         raise InputError(f"distributed.processes={options.processes} needs --distributed.{missing[0]} too")
-    assert options.process is not None and options.coordinator is not None
+    assert options.process is not None
+    assert options.coordinator is not None
     if not 0 <= options.process < options.processes:
         raise InputError(
             f"distributed.process={options.process} must be from 0 to {options.processes - 1}: "

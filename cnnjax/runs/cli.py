@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from cnnjax import processes
 from cnnjax.door import checked
+from cnnjax.dry_run import dry_run
 from cnnjax.ending import one_line_endings
 from cnnjax.errors import InputError
 
@@ -22,22 +23,36 @@ _SMALLEST = 1e-30  # of float32, with room for squares of what is near 1
 
 
 @checked()
-def main(config_class: type[C], run: Callable[[C], Path], *, prog: str, presets: Mapping[str, C] | None = None) -> None:
+def main(
+    config_class: type[C],
+    run: Callable[[C], Path],
+    *,
+    prog: str,
+    presets: Mapping[str, C] | None = None,
+    can_tell: bool = True,
+) -> None:
     """Read a frozen `config_class` from the command line, call `run` on it, print the path it returns as the last line.
 
     The docstring of the module that defines `run` is the description; its `TAKES`, such as "two minutes on two cores",
     says how long the default takes, where there is one. With `presets`, configurations by name, such as
     `{"paper": Config(epochs=164)}`, `--preset NAME` takes its defaults from one of them, and every other option still
-    changes them. Exits with status 2 and suggestions for an unknown option or a wrong choice, and otherwise as
-    `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at SIGTERM.
-
-    `--distributed.processes` and its company make several processes one (`cnnjax.processes`).
+    changes them. With `can_tell` there is `--dry-run`, which calls `run` only up to where its work would begin, and
+    leaves nothing (see `cnnjax.dry_run`). Exits with status 2 and suggestions for an unknown option or a wrong choice,
+    and otherwise as `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at
+    SIGTERM.
     """
     with processes.end_together(), one_line_endings():
         _check_arguments(sys.argv[1:])
-        config, distributed = _read(config_class, prog, _description(sys.modules[run.__module__]), presets or {})
+        module = sys.modules[run.__module__]
+        config, dry, distributed = _read(config_class, prog, _description(module), presets or {}, can_tell)
         check_numbers(config)
         check_numbers(distributed, "distributed.")
+        if dry:
+            with dry_run():
+                run(config)
+            takes = getattr(module, "TAKES", "")
+            print(f"{f'With its defaults this command takes {takes}. ' * bool(takes)}Nothing was computed or written.")
+            return
         processes.start(distributed)
         path = run(config)
         print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
@@ -73,32 +88,37 @@ def check_numbers(config: Any, prefix: str = "") -> None:
 
 
 def _read(
-    config_class: type[C], prog: str, description: str, presets: Mapping[str, C]
-) -> tuple[C, processes.Distributed]:
+    config_class: type[C], prog: str, description: str, presets: Mapping[str, C], can_tell: bool
+) -> tuple[C, bool, processes.Distributed]:
+    """The config of the command line, whether it asks for a dry run, and which processes train together."""
     import tyro
 
     fields: Any = dataclasses.fields(config_class)  # pyright: ignore[reportArgumentType]
-    must_be_given = not presets and any(field.default is field.default_factory for field in fields)  # both missing
-    configs: dict[str, C] = {} if must_be_given else {"default": config_class(), **presets}
-    # What the other options fall back on, and what --help shows, must be known before they are read.
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", nargs="?")
-    preset = parser.parse_known_args()[0].preset if presets else "default"
-    defaults = [_for_options(configs.get(preset, configs["default"]), sys.argv[1:])] if configs else []
-
-    about = f"What the options are by default; --preset {[*configs][-1]} --help shows." if presets else ""
-    options: list[Any] = [
-        ("config", Annotated[config_class, tyro.conf.arg(name="")], *map(_by_default, defaults)),
-        ("distributed", processes.Distributed, _by_default(processes.Distributed())),
-    ]
-    if presets:
-        options.append(("preset", Annotated[Literal[tuple(configs)], tyro.conf.arg(help=about)], _by_default("default")))
-    found = tyro.cli(dataclasses.make_dataclass("Options", options), prog=prog, description=description)
-    return found.config, found.distributed
-
-
-def _by_default(value: Any) -> Any:
-    return dataclasses.field(default_factory=lambda: value)
+    options: list[tuple[str, Any, Any]] = []
+    unnamed = tyro.conf.arg(name="")
+    if any(field.default is field.default_factory for field in fields):  # both missing: it has to be given
+        options.append(("config", Annotated[config_class, unnamed], dataclasses.field()))
+    else:
+        configs = {"default": config_class(), **presets}
+        # What the other options fall back on, and what --help shows, must be known before they are read.
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--preset", nargs="?")
+        named = parser.parse_known_args()[0].preset if presets else "default"
+        chosen = configs.get(named, configs["default"])
+        chosen = _for_options(chosen, sys.argv[1:])
+        options.append(("config", Annotated[config_class, unnamed], dataclasses.field(default=chosen)))
+        if presets:
+            about = f"What the options are by default; --preset {[*configs][-1]} --help shows."
+            kind = Annotated[Literal[tuple(configs)], tyro.conf.arg(help=about)]
+            options.append(("preset", kind, dataclasses.field(default="default")))
+    options.append(("distributed", processes.Distributed, dataclasses.field(default=processes.Distributed())))
+    if can_tell:
+        about = "Say what would be computed, in what memory and time, and end: nothing is computed or written."
+        kind = Annotated[bool, tyro.conf.arg(help=about), tyro.conf.FlagCreatePairsOff]
+        options.append(("dry_run", kind, dataclasses.field(default=False)))
+    whole = dataclasses.make_dataclass("Options", options)
+    read: Any = tyro.cli(whole, prog=prog, description=description)
+    return read.config, getattr(read, "dry_run", False), read.distributed
 
 
 def _for_options(config: C, arguments: Sequence[str]) -> C:

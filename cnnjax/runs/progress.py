@@ -5,7 +5,7 @@ import sys
 import time
 from types import TracebackType
 
-from cnnjax import processes
+from cnnjax import dry_run, processes
 from cnnjax.errors import InputError
 
 _SIGN_OF_LIFE = 60.0  # seconds between plain lines inside a cell
@@ -41,7 +41,11 @@ class Progress:
             self.note(text)
 
     def cell(self, name: str) -> None:
-        """Begin the cell `name`; the one before it is over."""
+        """Begin the cell `name`; the one before it is over. Ends a dry run, with a line of what there would be."""
+        if dry_run.folder() is not None:
+            parts = f"{self._total} parts, first of all {name}" if self._total > 1 else name
+            print(f"To compute: {parts}.")
+            raise dry_run.Told
         self._end_cell()
         self._seen += 1
         self._name, self._fraction, self._cell_began = name, 0.0, time.monotonic()

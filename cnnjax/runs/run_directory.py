@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from cnnjax import processes
+from cnnjax import dry_run, processes
 from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
@@ -159,7 +159,8 @@ def open_run(
     It lies at `root/experiment/<id>`, where the id follows from the frozen dataclass `config`, so that the same command
     goes on where it was; `out` names another place. `ignore` lists the (dotted) fields that say where or how, but not
     what: they are recorded, and may differ when a run goes on. A run that was begun with other versions, on another
-    device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's backend.
+    device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's backend. In a dry run
+    it is a directory that goes with it, and so it is in all of several processes but process 0 (`cnnjax.processes`).
 
     Raises InputError where the directory cannot be written, is open in another process, or holds something else, where
     its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, naming each with both
@@ -169,6 +170,7 @@ def open_run(
     if not isinstance(settings, dict):
         raise InputError(f"config={shown(config)} must be a dataclass, or a dict.")
     path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
+    path = dry_run.folder() or path
     if not processes.first():
         path = mirrored(path)
     try:

@@ -33,6 +33,7 @@ from cnnjax.sweep.cell import (
     train_cells,
 )
 from cnnjax.sweep.protocol import ProtocolConfig, Task, prove, tasks
+from cnnjax.sweep.rehearsal import rehearse
 from cnnjax.training import DivergedError
 
 MOST_SEEDS = 1000
@@ -92,7 +93,7 @@ def sweep(
     On an accelerator, cells that differ only in numbers train side by side in one program. See `cell` for what a cell
     keeps, and so for what a killed run goes on from. Raises `InputError`, before anything is trained, where a network
     cannot take what the protocol shows it, for cells of one name, and for other images than those that the run began
-    with.
+    with. A dry run ends here (see `rehearse`).
 
     Args:
         run: The open run, which keeps each cell in its folder.
@@ -111,6 +112,7 @@ def sweep(
     found = Sweep(run, plans, dataset, protocol, seeds, tasks(protocol, dataset))
     for model in dict.fromkeys(plan.model for plan in plans):
         prove(found.tasks, model, dataset)
+    rehearse(plans, dataset, range(seeds), tasks=found.tasks, progress=progress)
     if engine == "ray":
         if processes.count() > 1:
             raise InputError("engine=ray and distributed.processes exclude each other: leave one of them out")

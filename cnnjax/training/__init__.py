@@ -3,8 +3,9 @@
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, Settings, TrainConfig
 from cnnjax.training.devices import Placement, choose_placement
-from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
+from cnnjax.training.execution import networks_at_once, run_steps, stack, steps_memory, timed_steps, unstack
 from cnnjax.training.loop import (
+    CHUNK,
     DivergedError,
     Training,
     check_steps,
@@ -25,6 +26,7 @@ from cnnjax.training.step import (
 )
 
 __all__ = [
+    "CHUNK",
     "DivergedError",
     "Epoch",
     "Hyper",
@@ -48,6 +50,8 @@ __all__ = [
     "run_steps",
     "save_tree",
     "stack",
+    "steps_memory",
+    "timed_steps",
     "train",
     "train_step",
     "train_together",

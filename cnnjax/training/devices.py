@@ -10,6 +10,7 @@ import math
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -136,7 +137,7 @@ def place(tree: PyTree, shardings: PyTree) -> PyTree:
 def _laid(leaf: Any, sharding: NamedSharding) -> jax.Array:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return jax.device_put(leaf, sharding)  # it lies on the devices of all processes already
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_laid(jax.random.key_data(leaf), sharding))
     # `device_put` would compare the values of all processes, the whole dataset too.
     own = np.asarray(leaf)

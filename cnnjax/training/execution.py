@@ -171,6 +171,43 @@ def _taken(tree: PyTree, numbers: Array) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[numbers], tree)
 
 
+@checked()
+def timed_steps(
+    spec: StepSpec,
+    states: TrainState,
+    count: Positive,
+    keys: Key[Array, " networks"],
+    epoch: Epoch,
+    settings: Settings,
+) -> float:
+    """Seconds of one of `count` steps of all networks, as `run_steps` makes them, after one that is not timed."""
+    states, _ = run_steps(spec, states, 1, keys, epoch, settings)
+    began = time.perf_counter()
+    states, _ = run_steps(spec, states, count, keys, epoch, settings)
+    jax.block_until_ready(states)
+    return (time.perf_counter() - began) / count
+
+
+@checked()
+def steps_memory(
+    spec: StepSpec, states: TrainState, keys: Key[Array, " networks"], epoch: Epoch, settings: Settings
+) -> int:
+    """Bytes that steps of all networks take besides their arguments and results, by the compiler's own count.
+
+    0 where the backend does not say.
+    """
+    networks, count = len(epoch.order), np.int32(1)
+    if networks_at_once() > 1:
+        program, at_once = _program(spec, _MOST_STEPS, "shared"), 1
+        arguments: tuple = (states, count, keys, epoch, settings)
+    else:
+        program, at_once = _program(spec, _MOST_STEPS), min(networks, os.cpu_count() or 1)
+        arguments = (unstack(states, networks)[0], count, keys[0], dataclasses.replace(epoch, order=epoch.order[0]))
+        arguments = (*arguments, settings)
+    found = program.lower(*arguments).compile().memory_analysis()
+    return 0 if found is None else at_once * found.temp_size_in_bytes
+
+
 def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: int) -> list[tuple[TrainState, dict]]:
     """`count` steps of each network, of as many at the same time as there are cores.
 

@@ -106,4 +106,4 @@ def _measured(forward: Partial, images: jax.Array, orbit: analysis.Orbit, second
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.consistency")
+    main(Config, run, prog="python -m experiments.benchmarks.consistency", can_tell=False)

@@ -302,4 +302,4 @@ def given(outcome: "Outcome") -> bool:
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.faults")
+    main(Config, run, prog="python -m experiments.benchmarks.faults", can_tell=False)

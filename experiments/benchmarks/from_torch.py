@@ -120,4 +120,4 @@ def _measured(name: str, batch: int, torchs: Any, seconds: float) -> list[dict[s
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.from_torch")
+    main(Config, run, prog="python -m experiments.benchmarks.from_torch", can_tell=False)

@@ -176,4 +176,4 @@ def _row(name: Any, group: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.jigsaw")
+    main(Config, run, prog="python -m experiments.benchmarks.jigsaw", can_tell=False)

@@ -259,4 +259,4 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.ops")
+    main(Config, run, prog="python -m experiments.benchmarks.ops", can_tell=False)

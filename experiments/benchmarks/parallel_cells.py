@@ -158,4 +158,4 @@ def _agree(ours: Any, theirs: Any, way: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.parallel_cells")
+    main(Config, run, prog="python -m experiments.benchmarks.parallel_cells", can_tell=False)

@@ -111,4 +111,4 @@ def _by_kind(trace: Any, program: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.parts")
+    main(Config, run, prog="python -m experiments.benchmarks.parts", can_tell=False)

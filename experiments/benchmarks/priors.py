@@ -222,4 +222,4 @@ def _gradient(image: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.priors")
+    main(Config, run, prog="python -m experiments.benchmarks.priors", can_tell=False)

@@ -206,4 +206,4 @@ def _mean(rows: list[dict[str, Any]], what: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.train")
+    main(Config, run, prog="python -m experiments.benchmarks.train", can_tell=False)

@@ -163,4 +163,4 @@ def _captum(params: Any, image: np.ndarray, units: np.ndarray) -> Callable[[], l
 
 
 if __name__ == "__main__":
-    main(Config, run, prog="python -m experiments.benchmarks.visualise")
+    main(Config, run, prog="python -m experiments.benchmarks.visualise", can_tell=False)

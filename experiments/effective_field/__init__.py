@@ -41,6 +41,7 @@ from cnnjax.sweep.cells import check_same_data, trained
 from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.rehearsal import rehearse
 from cnnjax.sweep.traced import activations_of, shapes_of
 from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
 from experiments.effective_field import report
@@ -92,13 +93,15 @@ def run(config: Config) -> Path:
             config.train.steps_per_epoch(len(dataset.train.images))
             model = build(config.network, dataset)
             fields = stage_fields(model, dataset)
+            plan = CellPlan(TRAINING, model, config.train, Augmentation())
+            rehearse([plan], dataset, range(config.seeds), progress=progress)
             check_same_data(directory, dataset)
             stacks = {}
             for cell in cells:
                 measure = functools.partial(_stack_fields, cell.config, config.seeds, progress)
                 maps = directory.once(cell.name, FIELDS, measure, progress=progress)["maps"]
                 stacks[cell.name] = cell.config, maps
-            measure = functools.partial(_trained_fields, directory, config, dataset, model, list(fields), progress)
+            measure = functools.partial(_trained_fields, directory, config, dataset, plan, list(fields), progress)
             network = directory.once(TRAINING, FIELDS, measure, progress=progress)
         report.write(directory, stacks, fields, network, dataset, images=config.images)
         return directory.path
@@ -138,13 +141,12 @@ def _trained_fields(
     run: RunDirectory,
     config: Config,
     dataset: Dataset,
-    model: nn.Module,
+    plan: CellPlan,
     layers: Sequence[str],
     progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Effective fields (seeds, height, width) by "before/LAYER" and "after/LAYER", and the test "accuracy" (seeds,)."""
-    plan = CellPlan(TRAINING, model, config.train, Augmentation())
-    seeds = range(config.seeds)
+    model, seeds = plan.model, range(config.seeds)
     after = trained(run, plan, dataset, seeds, progress)
     # The same draws that the training began with.
     spec = StepSpec(model, config.train.optimizer, config.train.batch_size, lambda key, images, strengths: images)

@@ -28,10 +28,12 @@ from cnnjax import runtime
 from cnnjax.data import DataConfig, Dataset
 from cnnjax.errors import InputError
 from cnnjax.runs import Cell, Progress, grid, open_run
+from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import check_same_data
 from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import NetworkConfig, blocks_of, build
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.rehearsal import rehearse
 from cnnjax.training import TrainConfig
 from experiments.gradients import report
 from experiments.gradients.cells import GradientPlan, measure_all
@@ -128,6 +130,9 @@ def run(config: Config) -> Path:
                 *(_plan("activations", cell, config, dataset, train=None) for cell in activations),
                 *(_plan("training", cell, config, dataset, train=config.train) for cell in training),
             ]
+            trained = [CellPlan(p.name, p.model, p.train, seeds=range(p.seeds)) for p in plans if p.train is not None]
+            if trained:
+                rehearse(trained, dataset, (), progress=progress)
             check_same_data(directory, dataset)
             results = measure_all(directory, plans, dataset, images=config.images, progress=progress)
         report.write(directory, plans, results, dataset)

@@ -43,6 +43,7 @@ from cnnjax.sweep.cells import check_same, check_same_data, trained
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.rehearsal import rehearse
 from cnnjax.training import TrainConfig
 from experiments.shared import kept_networks
 from experiments.shared import strongest as layers_of
@@ -207,6 +208,7 @@ def _trained(
         Augmentation(crop=config.crop, flip=config.flip),
         snapshots=tuple(epoch for epoch in config.snapshots if epoch <= epochs),
     )
+    rehearse([plan], dataset, [config.seed], progress=progress)
     folder = directory.cell(TRAINING)
     if folder.has(WEIGHTS):
         progress.skip(TRAINING)

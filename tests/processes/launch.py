@@ -15,7 +15,7 @@ class Processes:
 
     def __init__(self, count: int, *arguments: object, module: str = "tests.processes.tiny", devices: int = 1):
         with socket.create_server(("127.0.0.1", 0)) as free:
-            place = "127.0.0.1:{}".format(free.getsockname()[1])
+            place = f"127.0.0.1:{free.getsockname()[1]}"
         flags = os.environ.get("XLA_FLAGS", "").split()
         kept = [flag for flag in flags if "device_count" not in flag]
         environment = {

@@ -70,7 +70,7 @@ def test_slurm_and_open_mpi_tell_each_process_its_place(monkeypatch):
         patch.setenv("SLURM_NTASKS", "1")
         assert read_place(Distributed("auto")) is None
         patch.setenv("SLURM_PROCID", "first")
-        with pytest.raises(InputError, match="distributed.processes=auto cannot be made out"):
+        with pytest.raises(InputError, match="processes=auto cannot be made out"):
             read_place(Distributed("auto"))
     for name, value in OPEN_MPI.items():
         monkeypatch.setenv(name, value)

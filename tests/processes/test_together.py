@@ -5,8 +5,8 @@ import pytest
 
 from cnnjax import runtime
 from cnnjax.runs import read_metrics
-from cnnjax.sweep.cell import PREDICTIONS, WEIGHTS
-from cnnjax.training import TrainConfig, read_arrays
+from cnnjax.sweep.cell import WEIGHTS
+from cnnjax.training import read_arrays
 from tests.processes import tiny
 from tests.processes.launch import Processes
 
@@ -38,7 +38,8 @@ def test_two_processes_train_as_one_does_and_one_writes(alone, tmp_path):
         (status, output, errors), (other_status, *others) = processes.ended()
     assert (status, other_status) == (0, 0), errors + others[1]
     assert_same_run(tmp_path / "run", alone)
-    assert "both cells are finished" in output and "[2/2] second" in errors
+    assert "both cells are finished" in output
+    assert "[2/2] second" in errors
     assert others == ["", ""]
 
 

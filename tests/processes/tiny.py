@@ -1,6 +1,6 @@
-"""An experiment of seconds, to be started as several processes: two cells of a network with batch normalisation.
+"""An experiment of seconds, to be started as several processes: two cells of a network with batch normalisation:
 
-    python -m tests.processes.tiny --out FOLDER --distributed.processes 2 --distributed.process 0 ...
+python -m tests.processes.tiny --out FOLDER --distributed.processes 2 --distributed.process 0 ...
 """
 
 import dataclasses
@@ -29,12 +29,15 @@ class Normalized(nn.Module):
         return logits, {"logits": logits}
 
 
+TRAIN = TrainConfig(epochs=2, batch_size=20, learning_rate=0.05)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The options of the test."""
 
     out: Path
-    train: TrainConfig = TrainConfig(epochs=2, batch_size=20, learning_rate=0.05)
+    train: TrainConfig = TRAIN
     seeds: int = 2
     broken: int = 0
     """A learning rate with which the second cell diverges, if it is not 0."""

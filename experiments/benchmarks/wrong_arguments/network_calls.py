@@ -89,6 +89,21 @@ CALLS: dict[str, Arguments] = {
     ),
     "training.save_tree": lambda: dict(path=pathlib.Path("tree.safetensors"), tree={"a": jnp.ones(2)}),
     "training.stack": lambda: dict(trees=[{"a": jnp.ones(2)}, {"a": jnp.ones(2)}]),
+    "training.steps_memory": lambda: dict(
+        spec=SPEC,
+        states=_states(),
+        keys=jax.random.split(KEY, 1),
+        epoch=training.Epoch(jnp.arange(4)[None], jnp.asarray(PIXELS), jnp.asarray(LABELS)),
+        settings=SETTINGS,
+    ),
+    "training.timed_steps": lambda: dict(
+        spec=SPEC,
+        states=_states(),
+        count=1,
+        keys=jax.random.split(KEY, 1),
+        epoch=training.Epoch(jnp.arange(4)[None], jnp.asarray(PIXELS), jnp.asarray(LABELS)),
+        settings=SETTINGS,
+    ),
     "training.train": lambda: dict(spec=SPEC, config=CONFIG, images=PIXELS, labels=LABELS, strengths=NONE, seeds=[0]),
     "training.train_step": lambda: dict(
         spec=SPEC,
