@@ -6,7 +6,7 @@ import sys
 
 # A program of the tests runs a few times: most optimisations would cost more than they save. Not level 0: there a value
 # that is computed twice may differ in its last digit, which on the CPU was not seen at level 1 or the compiler's own.
-ALWAYS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=1"
+ALWAYS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
 # XLA's older way to emit loops saves a quarter of the time that tests of operations and layers take; programs in one
 # piece, not in parts for many cores, a tenth of what all tests take.
 WHERE_KNOWN = "--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"

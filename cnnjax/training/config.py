@@ -42,7 +42,8 @@ class TrainConfig:
     shard_parameters: bool = False
     """Each device keeps its part of the parameters and of the optimizer's state only: for large networks."""
     accumulate: int = 1
-    """Parts in which a step goes through its batch, one after the other, for batches that do not fit into memory."""
+    """Parts in which a step goes through its batch, one after the other, for batches that do not fit into memory. Batch
+    normalization is then over each part."""
 
     def __post_init__(self):
         for name in ("batch_size", "examples", "epochs", "devices", "accumulate"):

@@ -266,9 +266,8 @@ def _repeated(
 @functools.lru_cache(maxsize=8)
 def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
     """Up to so many steps of one network, or of several along a first axis, with settings that they share or own."""
-    placement = spec.placement
-    apart = placement is not None and placement.over == "networks"
-    if apart:
+    apart = spec.placement if spec.placement is not None and spec.placement.over == "networks" else None
+    if apart is not None:
         spec = dataclasses.replace(spec, placement=None)  # within the program of each device
 
     def steps(state, count, key, epoch, settings):
@@ -283,9 +282,9 @@ def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"
     if networks != "one":
         # A strength that networks share stays a number, and what it leaves out is skipped; their own are both computed.
         steps = jax.vmap(steps, in_axes=(0, None, 0, Epoch(0, None, None), 0 if networks == "own" else None))
-    if apart:
+    if apart is not None:
         mine, all_ = PartitionSpec(AXIS), PartitionSpec()
         specs = (mine, all_, mine, Epoch(mine, all_, all_), mine if networks == "own" else all_)
         # Devices exchange nothing, so which values differ among them need not be followed, through augmentation too.
-        steps = jax.shard_map(steps, mesh=placement.mesh, in_specs=specs, out_specs=mine, check_vma=False)
+        steps = jax.shard_map(steps, mesh=apart.mesh, in_specs=specs, out_specs=mine, check_vma=False)
     return jax.jit(steps, donate_argnums=0, compiler_options=runtime.compiler_options())

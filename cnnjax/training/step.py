@@ -59,7 +59,10 @@ class StepSpec:
     augment: Callable[[Array, Array, Any], Array]
     """`augment(key, images, strengths)`, per image, inside the step."""
     accumulate: int = 1
-    """Parts of equal size in which a step goes through its batch."""
+    """Parts of equal size in which a step goes through its batch, one after the other: less memory, the same gradient.
+
+    But batch normalization is over each part, its running averages move once for each, and dropout is drawn for each.
+    """
     placement: Placement | None = None
     """The devices of the step; None: that of its arguments."""
 
@@ -137,32 +140,62 @@ def batch_step(
     images = pixels.astype(jnp.float32) / 255
     x = spec.augment(jax.random.fold_in(key, state.step), images, settings.strengths)
     # Not a child of the step's key: `split` gives the same children as `fold_in`, and augmentation splits that key.
-    rngs = {"dropout": jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)}
-    targets = optax.smooth_labels(
-        jax.nn.one_hot(labels, spec.model.num_classes, dtype=jnp.float32),  # pyright: ignore
-        hyper.label_smoothing,  # pyright: ignore
-    )
+    key = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step)
     params = state.variables["params"]
     rest = {name: value for name, value in state.variables.items() if name != "params"}
 
-    def loss_of(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
+    def loss_of(
+        params: PyTree, rest: PyTree, x: Array, labels: Array, key: Array
+    ) -> tuple[Array, tuple[Array, PyTree]]:
         if placement is not None:
             params = jax.lax.with_sharding_constraint(params, placement.everywhere)
         (logits, _), updated = spec.model.apply(
-            {"params": params, **rest}, x, train=True, mutable=list(rest), rngs=rngs
+            {"params": params, **rest}, x, train=True, mutable=list(rest), rngs={"dropout": key}
         )
-        return optax.softmax_cross_entropy(logits, targets).mean(), (logits, updated)
+        targets = optax.smooth_labels(
+            jax.nn.one_hot(labels, spec.model.num_classes, dtype=jnp.float32),  # pyright: ignore
+            hyper.label_smoothing,  # pyright: ignore
+        )
+        accuracy = (logits.argmax(-1) == labels).astype(jnp.float32).mean()
+        return optax.softmax_cross_entropy(logits, targets).mean(), (accuracy, updated)
 
-    (loss, (logits, updated)), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+    found = _in_parts(jax.value_and_grad(loss_of, has_aux=True), spec.accumulate, params, rest, x, labels, key)
+    (loss, (accuracy, updated)), gradients = found
     optimizer = make_optimizer(spec.optimizer, hyper.weight_decay)
     direction, opt_state = optimizer.update(gradients, state.opt_state, params)
     rate = learning_rate(state.step, hyper)
     params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-    accuracy = (logits.argmax(-1) == labels).astype(jnp.float32).mean()
     state = TrainState(state.step + 1, {"params": params, **updated}, opt_state)
     if placement is not None:
         state = jax.lax.with_sharding_constraint(state, placement.of_state(state))
     return state, {"loss": loss, "accuracy": accuracy}
+
+
+def _in_parts(
+    gradient_of: Callable[..., Any], parts: int, params: PyTree, rest: PyTree, x: Array, labels: Array, key: Array
+) -> Any:
+    """`gradient_of(params, rest, x, labels, key)`, the mean over parts of the batch, which come one after the other.
+
+    Each part goes on with what the one before has made of `rest`, and draws by a key of its own.
+    """
+    if parts == 1:
+        return gradient_of(params, rest, x, labels, key)
+    if len(x) % parts:
+        raise InputError(f"spec.accumulate={parts} does not divide the batch of {len(x)} images: give a divisor")
+
+    def split(array: Array) -> Array:
+        # Every `parts`-th image: a part is spread over the devices as the batch is, and none has to move.
+        return jnp.moveaxis(array.reshape(-1, parts, *array.shape[1:]), 1, 0)
+
+    def part(carried: tuple[PyTree, PyTree], own: tuple[Array, Array, Array]) -> tuple[tuple[PyTree, PyTree], None]:
+        rest, sums = carried
+        (loss, (accuracy, rest)), gradients = gradient_of(params, rest, *own)
+        return (rest, jax.tree.map(jnp.add, sums, (loss, accuracy, gradients))), None
+
+    none = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), jnp.zeros(()), params))
+    (rest, sums), _ = jax.lax.scan(part, (rest, none), (split(x), split(labels), jax.random.split(key, parts)))
+    loss, accuracy, gradients = jax.tree.map(lambda total: total / parts, sums)
+    return (loss, (accuracy, rest)), gradients
 
 
 @checked()

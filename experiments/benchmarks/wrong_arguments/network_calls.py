@@ -71,6 +71,7 @@ CALLS: dict[str, Arguments] = {
         settings=SETTINGS,
     ),
     "training.check_steps": lambda: dict(states=_states(), path=pathlib.Path("state"), last=4),
+    "training.choose_placement": lambda: dict(config=CONFIG, networks=1),
     "training.init_state": lambda: dict(spec=SPEC, key=KEY, image_shape=(8, 8, 1)),
     "training.init_states": lambda: dict(spec=SPEC, seeds=[0], image_shape=(8, 8, 1)),
     "training.learning_rate": lambda: dict(step=jnp.array(1), hyper=HYPER),
