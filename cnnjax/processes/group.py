@@ -61,7 +61,6 @@ def agreed(make: Callable[[], bytes]) -> bytes:
     """What `make()` returns in process 0, which alone calls it; the others wait, for as long as that takes."""
     if joined is None:
         return make()
-    _start_devices()
     key = f"{joined.era}/agreed/{next(joined.turns)}"
     content = make() if first() else b""
     large = len(content) > _LARGE
@@ -85,11 +84,13 @@ def meet() -> None:
     """Wait until all processes are here, for as long as that takes."""
     if joined is None:
         return
-    _start_devices()
+    import jax
+
     key = f"{joined.era}/met"
     if joined.store.key_value_increment(f"{key}/here", 1) == joined.count:
         joined.store.key_value_set_bytes(f"{key}/all", b"all")
     _wait(f"{key}/all")
+    jax.devices()  # which JAX starts in all at the same time, or fails after two minutes
     joined.meetings += 1
     if first() and joined.meetings > 1:
         joined.store.key_value_delete(f"cnnjax/{joined.meetings - 2}")  # all have read it, for they came to this one
@@ -107,13 +108,6 @@ def remove_scratch() -> None:
     """Remove what `scratch` has made."""
     while _folders:
         shutil.rmtree(_folders.pop(), ignore_errors=True)
-
-
-def _start_devices() -> None:
-    """Have JAX start its devices, which needs all processes: none may wait for another otherwise meanwhile."""
-    import jax
-
-    jax.devices()
 
 
 def _wait(key: str) -> bytes:

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any, NoReturn
 
+from cnnjax.ending import GOES_ON
 from cnnjax.processes.group import remove_scratch
 
 PERIOD = 1.0
@@ -21,7 +22,6 @@ LOST = 69
 """The exit status of a process of which another was lost: EX_UNAVAILABLE of sysexits.h."""
 
 _ENDED = "cnnjax/ended"
-_GOES_ON = "the same command goes on where this one was, also with another number of processes"
 
 
 class Watch:
@@ -111,7 +111,7 @@ class Watch:
     def _end(self, status: int, text: str) -> None:
         if self._stopped.is_set() or not self._ending.acquire(blocking=False):
             return
-        print(f"error: {text}; {_GOES_ON}.", file=sys.stderr, flush=True)
+        print(f"error: {text}; {GOES_ON}, also with another number of processes.", file=sys.stderr, flush=True)
         self._let_others_read()
         leave(status)
 

@@ -171,6 +171,7 @@ def open_run(
         raise InputError(f"config={shown(config)} must be a dataclass, or a dict.")
     path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
     path = dry_run.folder() or path
+    processes.meet()
     if not processes.first():
         path = mirrored(path)
     try:

@@ -18,7 +18,17 @@ from cnnjax.runtime import evaluation_batch
 from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.protocol import Task
 from cnnjax.sweep.traced import cost_of
-from cnnjax.training import CHUNK, Epoch, Settings, init_states, program_key, steps_memory, timed_steps, unstack
+from cnnjax.training import (
+    CHUNK,
+    Epoch,
+    Settings,
+    init_states,
+    program_key,
+    steps_memory,
+    timed_steps,
+    unstack,
+    with_recipe,
+)
 
 _TIMED = 2
 """Steps that are timed of each program, after one that is not."""
@@ -35,7 +45,8 @@ class Rehearsed(NamedTuple):
     optimizer: int
     """Bytes of the optimiser's part."""
     activations: int
-    """Bytes that the compiled step needs besides: activations, gradients, a batch; 0 where the backend does not say."""
+    """Bytes that the compiled step needs besides on each device: activations, gradients, a batch; 0 where the backend
+    does not say."""
     seconds: float
     """Of a step of all networks."""
     classifying: float
@@ -119,9 +130,10 @@ def _rehearsed(plan: CellPlan, dataset: Dataset, seeds: Sequence[int]) -> Rehear
         Settings(plan.train.hyper(len(images)), plan.augmentation.as_arrays()),
     )
     state, optimizer = _bytes(states), _bytes(states.opt_state)
-    memory = steps_memory(plan.spec, states, *arguments)
+    spec = with_recipe(plan.spec, plan.train, len(seeds))
+    memory = steps_memory(spec, states, *arguments)
     classifying = _classifying(plan, dataset, unstack(states.variables, len(seeds))[0])
-    seconds = timed_steps(plan.spec, states, _TIMED, *arguments)
+    seconds = timed_steps(spec, states, _TIMED, *arguments)
     return Rehearsed(cost.parameters, cost.multiply_adds, state, optimizer, memory, seconds, classifying)
 
 

@@ -3,7 +3,7 @@
 from cnnjax.training.checkpoint import load_tree, read_arrays, save_tree
 from cnnjax.training.config import Hyper, Settings, TrainConfig
 from cnnjax.training.devices import Placement, choose_placement
-from cnnjax.training.execution import networks_at_once, run_steps, stack, steps_memory, timed_steps, unstack
+from cnnjax.training.execution import networks_at_once, run_steps, stack, unstack
 from cnnjax.training.loop import (
     CHUNK,
     DivergedError,
@@ -13,7 +13,9 @@ from cnnjax.training.loop import (
     program_key,
     train,
     train_together,
+    with_recipe,
 )
+from cnnjax.training.pace import steps_memory, timed_steps
 from cnnjax.training.step import (
     Epoch,
     StepSpec,
@@ -56,4 +58,5 @@ __all__ = [
     "train_step",
     "train_together",
     "unstack",
+    "with_recipe",
 ]

@@ -43,7 +43,8 @@ from cnnjax.training.config import Settings
 from cnnjax.training.devices import AXIS, Placement, gathered, place
 from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, train_step
 
-_MOST_STEPS = 256  # in a call of the program
+MOST_STEPS = 256
+"""Steps in a call of a program at most."""
 _SECONDS = 2.0  # that a call is to take at most: Python hears of an interrupt after it
 _found: dict[Hashable, int] = {}  # the most steps in a call, for what has been lowered
 
@@ -114,16 +115,16 @@ def run_steps(
     which = "own" if own else "shared"
     if spec.placement is not None and spec.placement.over == "networks":
         return _shared_out(
-            spec.placement, _program(spec, _MOST_STEPS, which), states, count, keys, epoch, settings, own
+            spec.placement, steps_program(spec, MOST_STEPS, which), states, count, keys, epoch, settings, own
         )
     if spec.placement is not None:
         states = place(states, spec.placement.of_state(states, stacked=True))
         keys, epoch, settings = place((keys, epoch, settings), spec.placement.everywhere)
     if networks_at_once() > 1 if together is None else together:
-        program = _program(spec, _MOST_STEPS, which)
+        program = steps_program(spec, MOST_STEPS, which)
         if processes.count() > 1:  # compiled before they meet: in a collective one does not wait for long
             program = program.lower(states, np.int32(1), keys, epoch, settings).compile()
-        return _repeated(program, _MOST_STEPS, states, count, keys, epoch, settings)
+        return _repeated(program, MOST_STEPS, states, count, keys, epoch, settings)
     each = unstack(settings, networks) if own else [settings] * networks
     calls = [
         (state, (key, dataclasses.replace(epoch, order=order), mine))
@@ -156,7 +157,7 @@ def _shared_out(
     states, keys, orders, owned = apart
     images, labels, common = place((epoch.images, epoch.labels, None if own else settings), placement.everywhere)
     rest = keys, Epoch(orders, images, labels), owned if own else common
-    states, metrics = _repeated(program, _MOST_STEPS, states, count, *rest)
+    states, metrics = _repeated(program, MOST_STEPS, states, count, *rest)
     return _first(networks, states), {name: values[:networks] for name, values in metrics.items()}
 
 
@@ -171,43 +172,6 @@ def _taken(tree: PyTree, numbers: Array) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[numbers], tree)
 
 
-@checked()
-def timed_steps(
-    spec: StepSpec,
-    states: TrainState,
-    count: Positive,
-    keys: Key[Array, " networks"],
-    epoch: Epoch,
-    settings: Settings,
-) -> float:
-    """Seconds of one of `count` steps of all networks, as `run_steps` makes them, after one that is not timed."""
-    states, _ = run_steps(spec, states, 1, keys, epoch, settings)
-    began = time.perf_counter()
-    states, _ = run_steps(spec, states, count, keys, epoch, settings)
-    jax.block_until_ready(states)
-    return (time.perf_counter() - began) / count
-
-
-@checked()
-def steps_memory(
-    spec: StepSpec, states: TrainState, keys: Key[Array, " networks"], epoch: Epoch, settings: Settings
-) -> int:
-    """Bytes that steps of all networks take besides their arguments and results, by the compiler's own count.
-
-    0 where the backend does not say.
-    """
-    networks, count = len(epoch.order), np.int32(1)
-    if networks_at_once() > 1:
-        program, at_once = _program(spec, _MOST_STEPS, "shared"), 1
-        arguments: tuple = (states, count, keys, epoch, settings)
-    else:
-        program, at_once = _program(spec, _MOST_STEPS), min(networks, os.cpu_count() or 1)
-        arguments = (unstack(states, networks)[0], count, keys[0], dataclasses.replace(epoch, order=epoch.order[0]))
-        arguments = (*arguments, settings)
-    found = program.lower(*arguments).compile().memory_analysis()
-    return 0 if found is None else at_once * found.temp_size_in_bytes
-
-
 def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: int) -> list[tuple[TrainState, dict]]:
     """`count` steps of each network, of as many at the same time as there are cores.
 
@@ -217,7 +181,7 @@ def _side_by_side(spec: StepSpec, calls: list[tuple[TrainState, tuple]], count: 
     """
     # Compiled here, once for all: JAX's settings may be those of this thread only, such as the precision of products.
     most = processes.agreed_number(_most_steps(spec, calls[0][0], *calls[0][1]))
-    programs = [_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
+    programs = [steps_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
     stop = threading.Event()
     with ThreadPoolExecutor(1 if spec.placement else min(len(calls), os.cpu_count() or 1)) as pool:
         futures = [
@@ -237,8 +201,8 @@ def _most_steps(spec: StepSpec, *arguments: Any) -> int:
     kind = (spec, *(jax.typeof(leaf) for leaf in jax.tree.leaves(arguments)))
     if kind not in _found:
         # What is lowered here is compiled later: JAX keeps it.
-        text = _program(spec, _MOST_STEPS).lower(arguments[0], np.int32(1), *arguments[1:]).as_text()
-        _found[kind] = 1 if "stablehlo.convolution" in text else _MOST_STEPS
+        text = steps_program(spec, MOST_STEPS).lower(arguments[0], np.int32(1), *arguments[1:]).as_text()
+        _found[kind] = 1 if "stablehlo.convolution" in text else MOST_STEPS
     return _found[kind]
 
 
@@ -264,7 +228,7 @@ def _repeated(
 
 
 @functools.lru_cache(maxsize=8)
-def _program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
+def steps_program(spec: StepSpec, most: int, networks: Literal["one", "shared", "own"] = "one") -> Wrapped:
     """Up to so many steps of one network, or of several along a first axis, with settings that they share or own."""
     apart = spec.placement if spec.placement is not None and spec.placement.over == "networks" else None
     if apart is not None:

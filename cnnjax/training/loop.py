@@ -15,6 +15,7 @@ from jaxtyping import Array, Int, PyTree, UInt8
 from cnnjax import processes
 from cnnjax.data import epoch_order
 from cnnjax.door import checked
+from cnnjax.door.limits import Positive
 from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
@@ -132,8 +133,8 @@ def train_together(
                 f"a snapshot after epoch {late[0]} of a training of {epochs}: give epochs from 0 to {epochs}"
             )
     networks, config = sum(len(one.seeds) for one in trainings), trainings[0].config
-    placement = choose_placement(config, networks)
-    spec = dataclasses.replace(spec, accumulate=config.accumulate, placement=placement)
+    spec = with_recipe(spec, config, networks)
+    placement = spec.placement
     length = math.ceil(per_epoch / math.ceil(per_epoch / CHUNK))
     running = [_Running(spec, one, n, images.shape[1:]) for one in trainings]
     on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
@@ -159,6 +160,15 @@ def train_together(
             one.advance(part, count, {name: values[mine] for name, values in history.items()}, seconds, per_epoch)
         progress(done + count, per_epoch * epochs, f"loss {history['loss'].mean():.3f}")
     return [one.result() for one in running]
+
+
+@checked()
+def with_recipe(spec: StepSpec, config: TrainConfig, networks: Positive) -> StepSpec:
+    """The spec with what a recipe says of how its step is computed, for so many networks in one program.
+
+    Raises `InputError` as `choose_placement` does.
+    """
+    return dataclasses.replace(spec, accumulate=config.accumulate, placement=choose_placement(config, networks))
 
 
 class _Running:

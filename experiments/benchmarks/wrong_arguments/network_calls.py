@@ -117,5 +117,6 @@ CALLS: dict[str, Arguments] = {
         spec=SPEC, trainings=[training.Training(CONFIG, NONE, [0])], images=PIXELS, labels=LABELS
     ),
     "training.unstack": lambda: dict(tree={"a": jnp.ones((2, 2))}, count=2),
+    "training.with_recipe": lambda: dict(spec=SPEC, config=CONFIG, networks=2),
     "training.TrainConfig": lambda: dict(epochs=1),
 }
