@@ -111,7 +111,8 @@ class Watch:
     def _end(self, status: int, text: str) -> None:
         if self._stopped.is_set() or not self._ending.acquire(blocking=False):
             return
-        print(f"error: {text}; {GOES_ON}, also with another number of processes.", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # nobody may be reading any more
+            print(f"error: {text}; {GOES_ON}, also with another number of processes.", file=sys.stderr, flush=True)
         self._let_others_read()
         leave(status)
 
