@@ -5,15 +5,19 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
 class Processes:
-    """`count` processes of `python -m MODULE ARGUMENTS`, which find each other at a free port; use it in a `with`."""
+    """`count` processes of the experiment `tiny`, with these arguments, that find each other; use it in a `with`.
 
-    def __init__(self, count: int, *arguments: object, module: str = "tests.processes.tiny", devices: int = 1):
+    The last one is also given the arguments `of_last`.
+    """
+
+    def __init__(self, count: int, *arguments: object, of_last: Sequence[str] = (), devices: int = 1):
         with socket.create_server(("127.0.0.1", 0)) as free:
             place = f"127.0.0.1:{free.getsockname()[1]}"
         flags = os.environ.get("XLA_FLAGS", "").split()
@@ -24,12 +28,14 @@ class Processes:
             "XLA_FLAGS": " ".join([*kept, f"--xla_force_host_platform_device_count={devices}"]),
             "JAX_PLATFORMS": "cpu",
         }
-        common = [sys.executable, "-m", module, *map(str, arguments)]
+        common = [sys.executable, "-m", "tests.processes.tiny", *map(str, arguments)]
         if count > 1:
             common += ["--distributed.processes", str(count), "--distributed.coordinator", place]
+        own = [["--distributed.process", str(index)] if count > 1 else [] for index in range(count)]
+        own[-1] += of_last
         self.each = [
             subprocess.Popen(
-                common + (["--distributed.process", str(index)] if count > 1 else []),
+                common + own[index],
                 cwd=ROOT,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -39,7 +45,7 @@ class Processes:
             for index in range(count)
         ]
 
-    def ended(self, seconds: float = 120) -> list[tuple[int, str, str]]:
+    def ended(self, seconds: float = 200) -> list[tuple[int, str, str]]:
         """Status, output and errors of each process, when all have ended; those that have not are an error."""
         until = time.monotonic() + seconds
         found = [one.communicate(timeout=max(until - time.monotonic(), 1)) for one in self.each]
@@ -54,7 +60,7 @@ class Processes:
             one.communicate()
 
 
-def wait_until(true, seconds: float = 60) -> None:
+def wait_until(true, seconds: float = 150) -> None:
     """Wait until `true()`, and fail where that takes longer."""
     until = time.monotonic() + seconds
     while not true():
