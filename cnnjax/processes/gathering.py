@@ -68,6 +68,7 @@ def _host(place: Place, until: float) -> None:
                     _say(one, fault)
                 raise InputError(f"{fault}: give each process its own number, and all the same count")
             guests[index] = guest
+        server.close()  # before any goes on: else a guest that is quicker than JAX would come here again
         for guest in guests.values():
             _say(guest, "go")
         for guest in guests.values():

@@ -55,6 +55,7 @@ def _initialize(place: Place, watch: Watch) -> None:
         place.index,
         list(place.devices) if place.devices else None,
         cluster_detection_method="deactivate",
+        initialization_timeout=60,  # all are there: it takes no time
         heartbeat_timeout_seconds=_FOR_EVER,
     )
 
