@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from jax._src.interpreters import mlir
 
-from cnnjax import ops, runtime, training
+from cnnjax import analysis, ops, runtime, training
 from cnnjax.kernels import choice, trial
 from experiments.benchmarks.wrong_arguments.analysis_calls import IMAGES
 from experiments.benchmarks.wrong_arguments.calls import CALLS
@@ -49,13 +49,18 @@ ON_THE_HOST = {
 CALLED = {
     "analysis.intervene": lambda f: jax.jit(f)(IMAGES),
     "analysis.token_maps": lambda f: jax.jit(f)(IMAGES),
-    "analysis.with_pool_rule": lambda f: jax.jit(jax.grad(lambda images: f(images)[0].sum()))(IMAGES),
+    "analysis.with_pool_rule": lambda _: jax.jit(jax.grad(_overlapping_pool))(IMAGES),
     "analysis.with_relu_rule": lambda f: jax.jit(jax.grad(lambda images: f(images)[0].sum()))(IMAGES),
     "analysis.Projector": lambda project: project(IMAGES[0], 0),
     "models.bind": lambda f: f(jnp.ones((2, 8, 8, 1))),
-    "models.from_torch": lambda made: made[0](jnp.ones((2, 8, 8, 1))),
+    "models.from_torch": lambda made: made[0](made[1], jnp.ones((2, 8, 8, 1))),
 }
 """What becomes of those that return a function."""
+
+
+def _overlapping_pool(images):
+    # The network of the small calls has no pool.
+    return analysis.with_pool_rule(lambda x: ops.max_pool(x, 3, stride=2), overlap="max")(images).sum()
 
 
 @pytest.fixture(scope="module", autouse=True)

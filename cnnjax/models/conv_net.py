@@ -12,6 +12,7 @@ from cnnjax.door.limits import Positive, Widths
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample, standardize
 from cnnjax.layers.block import Block, ConvBlock
+from cnnjax.models.blocks import run_block
 from cnnjax.models.contract import Activations, check_images
 from cnnjax.models.head import Head, class_scores
 from cnnjax.ops.groups import find_group
@@ -135,11 +136,7 @@ class ConvNet(Block, kw_only=True):
 
     def run(self, block: nn.Module, x: Array, *, train: bool) -> Array:
         """`block(x)`, its inside kept for the backward pass or, with `remat`, computed again there."""
-
-        def call(block: Any, x: Array) -> Array:
-            return block(x, train=train)
-
-        return nn.remat(call)(block, x) if self.remat else call(block, x)
+        return run_block(block, x, train=train, remat=self.remat)
 
     def check(self) -> None:
         """Raise `InputError` for fields that make no sense."""

@@ -17,6 +17,7 @@ Nothing here is specific to a kind of device: the flag only makes two out of one
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,10 @@ AXIS = "model"
 
 
 class _Tower(AlexNet):
-    """The tower of the device that it runs on."""
+    """The tower of the device that it runs on, for its part of the batch."""
+
+    batch_axes: tuple[str, ...] = ()
+    """Of the mesh, along which the batch is split."""
 
     def towers_here(self) -> int:
         return 1
@@ -47,10 +51,13 @@ class _Tower(AlexNet):
             return lax.all_gather(x, AXIS, axis=x.ndim - 1, tiled=True)
 
     def kept(self, batch: int, width: int) -> Array:
-        # Drawn for all towers, so that this one drops what it drops beside the others.
-        whole = super().kept(batch, width)
+        # Drawn for all towers and all images, so that this one drops what it drops beside the others.
+        whole = super().kept(batch * lax.axis_size(self.batch_axes), width)
         width = width // self.towers
-        return lax.dynamic_slice_in_dim(whole, lax.axis_index(AXIS) * width, width, axis=-1)
+        mine = lax.dynamic_slice_in_dim(whole, lax.axis_index(AXIS) * width, width, axis=-1)
+        if not self.batch_axes:
+            return mine
+        return lax.dynamic_slice_in_dim(mine, lax.axis_index(self.batch_axes) * batch, batch)
 
     def dot_general(self, *operands: Any, **options: Any) -> Array:
         return lax.psum(super().dot_general(*operands, **options), AXIS)
@@ -61,8 +68,10 @@ def two_devices(model: AlexNet, mesh: Mesh) -> Callable[..., tuple[Float[Array, 
     """`model.apply` with each tower computed on a device of its own: the same numbers to rounding, gradients too.
 
     The result is called as `apply(variables, images, *, train=False, rngs=None)`, inside `jax.jit`, on variables placed
-    by `split_towers`; every device sees all images. Logits are on both devices, other activations split along their
-    channels or units. Differentiated with respect to the variables, gradients come back placed as those are.
+    by `split_towers`. Along the mesh's other axes the batch is split: on one of 2×2, ("data", "model"), each of four
+    devices computes a tower for half of the images, and gradients are added up over both halves. Logits are on both
+    towers' devices, other activations split along their channels or units. Differentiated with respect to the
+    variables, gradients come back placed as those are.
 
     Devices exchange maps before conv3 and fc6 and units before fc7 (all-gather; in the gradient reduce-scatter), and
     add up what their units of fc7 contribute to the logits (all-reduce, which has no counterpart in the gradient). This
@@ -81,7 +90,9 @@ def two_devices(model: AlexNet, mesh: Mesh) -> Callable[..., tuple[Float[Array, 
     if model.downsample in ("polyphase", "learned_polyphase"):
         raise InputError(f"downsample={model.downsample!r} chooses one phase for both towers: use another pool")
     fields = [field.name for field in dataclasses.fields(AlexNet) if field.name not in ("parent", "name")]
-    tower = _Tower(**{name: getattr(model, name) for name in fields})
+    batch_axes = tuple(name for name in mesh.axis_names if name != AXIS)
+    tower = _Tower(**{name: getattr(model, name) for name in fields}, batch_axes=batch_axes)
+    parts, split = math.prod(mesh.shape[name] for name in batch_axes), PartitionSpec(batch_axes or None)
 
     def apply(
         variables: PyTree, images: Float[Array, "batch height width channels"], *, train: bool = False, rngs: Any = None
@@ -93,10 +104,14 @@ def two_devices(model: AlexNet, mesh: Mesh) -> Callable[..., tuple[Float[Array, 
             return model.apply(variables, images, train=train, rngs=rngs)  # pyright: ignore[reportReturnType]
 
         _, shapes = jax.eval_shape(both, variables, images, rngs)
-        whole = PartitionSpec()
-        activations = {name: whole if name == "logits" else _along_last(x.ndim) for name, x in shapes.items()}
-        specs = jax.tree_util.tree_map_with_path(_spec, variables)
-        run = jax.shard_map(one_tower, mesh=mesh, in_specs=(specs, whole, whole), out_specs=(whole, activations))
+        if len(images) % parts:
+            raise InputError(f"images are {len(images)}: give a multiple of {parts}, the devices along {batch_axes}")
+        whole, specs = PartitionSpec(), jax.tree_util.tree_map_with_path(_spec, variables)
+        activations = {
+            name: split if name == "logits" else PartitionSpec(*split, *_along_last(x.ndim)[1:])
+            for name, x in shapes.items()
+        }
+        run = jax.shard_map(one_tower, mesh=mesh, in_specs=(specs, split, whole), out_specs=(split, activations))
         return run(variables, images, rngs)
 
     return apply

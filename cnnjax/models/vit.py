@@ -17,6 +17,7 @@ from cnnjax.layers import Conv, StochasticDepth, lecun_normal, standardize
 from cnnjax.layers.activations import ALIAS_FREE
 from cnnjax.layers.module import Module, an_array
 from cnnjax.layers.precision import at_least_float32, normalisation
+from cnnjax.models.blocks import run_block
 from cnnjax.models.contract import Activations, check_images
 
 narrow = nn.initializers.truncated_normal(0.02)
@@ -105,6 +106,8 @@ class ViT(Module):
     """What is subtracted from the pixels: one number for all channels, or one for each."""
     std: Sequence[float] = (0.25,)
     """What they are divided by."""
+    remat: bool = False
+    """Keep only what lies between blocks for the backward pass and compute the rest again: less memory."""
     dtype: Dtype = jnp.float32
     """Of multiply-adds; parameters and logits are float32, or float64 where this is."""
 
@@ -139,7 +142,7 @@ class ViT(Module):
             block = EncoderBlock(
                 self.heads, self.mlp_ratio, self.dropout, survival, self.activation, self.dtype, name=name
             )
-            x = activations[name] = block(x, train=train)
+            x = activations[name] = run_block(block, x, train=train, remat=self.remat)
         x = activations["pool"] = normalised(x[:, 0], wide, name="norm")
         head = nn.Dense(self.num_classes, kernel_init=narrow, dtype=wide, param_dtype=wide, name="logits")
         logits = activations["logits"] = head(x)

@@ -152,7 +152,7 @@ def open_run(
     *,
     root: Path = Path("runs"),
     out: Path | None = None,
-    ignore: Sequence[str] = ("out", "engine"),
+    ignore: Sequence[str] = ("out", "engine", "train.devices", "train.shard_parameters"),
 ) -> RunDirectory:
     """Open the directory of a run, a new one or one to go on with, and hold it until it is closed: use it in a `with`.
 

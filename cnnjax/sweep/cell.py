@@ -34,6 +34,7 @@ from cnnjax.training import (
     train_together,
     unstack,
 )
+from cnnjax.training.devices import device_count
 
 WEIGHTS, STATE, PREDICTIONS, FAILURE = (
     "weights.safetensors",
@@ -146,8 +147,8 @@ def side_by_side(plans: Iterable[CellPlan], dataset: Dataset, seeds: Sequence[in
     for plan in plans:
         key = plan.name if plan.change is not None else _program(plan, dataset)
         mine = groups.setdefault(key, [])
-        networks = len(plan.seeds or seeds)
-        if not mine or sum(len(one.seeds or seeds) for one in mine[-1]) + networks > networks_at_once():
+        networks = sum(len(one.seeds or seeds) for one in (*(mine[-1] if mine else ()), plan))
+        if not mine or networks > networks_at_once() * device_count(plan.train):
             mine.append([])
         mine[-1].append(plan)
     return [group for mine in groups.values() for group in mine]

@@ -34,7 +34,7 @@ from cnnjax.sweep.cell import (
 )
 from cnnjax.sweep.protocol import ProtocolConfig, Task, prove, tasks
 from cnnjax.sweep.rehearsal import rehearse
-from cnnjax.training import DivergedError
+from cnnjax.training import DivergedError, choose_placement
 
 MOST_SEEDS = 1000
 
@@ -92,8 +92,8 @@ def sweep(
 
     On an accelerator, cells that differ only in numbers train side by side in one program. See `cell` for what a cell
     keeps, and so for what a killed run goes on from. Raises `InputError`, before anything is trained, where a network
-    cannot take what the protocol shows it, for cells of one name, and for other images than those that the run began
-    with. A dry run ends here (see `rehearse`).
+    cannot take what the protocol shows it, for a batch that devices cannot share, for cells of one name, and for other
+    images than those that the run began with. A dry run ends here (see `rehearse`).
 
     Args:
         run: The open run, which keeps each cell in its folder.
@@ -112,6 +112,9 @@ def sweep(
     found = Sweep(run, plans, dataset, protocol, seeds, tasks(protocol, dataset))
     for model in dict.fromkeys(plan.model for plan in plans):
         prove(found.tasks, model, dataset)
+    if engine == "process":  # the workers of a cluster have devices of their own
+        for plan in plans:
+            choose_placement(plan.train, len(plan.seeds or range(seeds)))
     rehearse(plans, dataset, range(seeds), tasks=found.tasks, progress=progress)
     if engine == "ray":
         if processes.count() > 1:
@@ -139,6 +142,9 @@ def _in_this_process(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -
         progress.cell(group[0].name)
         if len(group) > 1:
             progress.note(f"  trained in one program with {', '.join(plan.name for plan in group[1:])}")
+        networks = sum(len(plan.seeds or seeds) for plan in group)
+        if placement := choose_placement(group[0].train, networks):
+            progress.note(f"  {placement.describe(networks)}")
         own = group[0].of(of.dataset)
         todo = of.tasks if own is of.dataset else tasks(of.protocol, own)
         folders = [of.run.cell(plan.name) for plan in group]

@@ -19,7 +19,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     # Training.
     "epochs": (1, 10**6),
     "longer": (1, 1000),
-    **dict.fromkeys(("batch_size", "batches"), (1, 2**20)),
+    **dict.fromkeys(("batch_size", "batches", "devices", "accumulate"), (1, 2**20)),
     "steps": (1, 10**7),
     **dict.fromkeys(("learning_rate", "weight_decay"), (0, 3.4e38)),  # float32's; one that diverges is a result
     # Augmentation: pixels, degrees either way, a probability, shares of both.

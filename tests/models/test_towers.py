@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, SingleDeviceSharding
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jaxtyping import PyTree
 from model_cases import pixels
 
@@ -211,3 +211,25 @@ def test_bad_images_are_refused_as_on_one_device(mesh, without_type_checks):
         jax.eval_shape(apply, variables, jnp.ones((1, 32, 32, 3)))
     with pytest.raises(InputError, match="images are int32"):
         jax.eval_shape(apply, variables, jnp.ones(IMAGES, jnp.int32))
+
+
+def test_towers_and_the_batch_are_split_at_once(one_and_two):
+    if jax.device_count() < 4:
+        pytest.skip("needs four devices")
+    devices = jax.make_mesh((2, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:4])
+    one, _ = one_and_two
+    with jax.enable_x64(True):
+        images = jnp.concatenate([one.images, one.images[:1]])  # four
+        model = models.alexnet_small(**NARROW, dtype=jnp.float64)
+        step = jax.value_and_grad(loss_of(model.apply), has_aux=True)
+        expected = jax.jit(step)(one.variables, images)
+        placed = models.split_towers(one.variables, devices)
+        halves = jax.device_put(images, NamedSharding(devices, PartitionSpec("data")))
+        step_of_four = jax.value_and_grad(loss_of(models.two_devices(model, devices)), has_aux=True)
+        found = jax.jit(step_of_four)(placed, halves)
+    # Dropout too is that of the whole batch.
+    assert_same_to_rounding(found, expected)
+    (_, activations), gradients = found
+    assert activations["conv1"].addressable_shards[0].data.shape[0] == 2
+    for parameter, gradient in zip(jax.tree.leaves(placed), jax.tree.leaves(gradients), strict=True):
+        assert gradient.sharding.is_equivalent_to(parameter.sharding, gradient.ndim)

@@ -1,5 +1,7 @@
 """A sweep computes each cell once, side by side where that pays, and comes to what each cell comes to alone."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -134,3 +136,19 @@ def test_a_single_cell_that_diverges_is_an_error_that_says_what_to_do(tmp_path):
         pytest.raises(InputError, match=r"nothing to look at: the loss of seed .* lower the learning rate"),
     ):
         cells.trained(run, hot, DATA, range(2), progress)
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
+def test_devices_are_told_of_and_change_where_and_not_what(one_by_one, tmp_path, capsys):
+    path, _ = one_by_one
+    shared = dataclasses.replace(PLANS[0], train=dataclasses.replace(PLANS[0].train, devices=2))
+    swept(tmp_path / "run", [shared])
+    assert "slow\n  2 networks over 2 devices\n" in capsys.readouterr().err
+    a, b = weights(tmp_path / "run", "slow"), weights(path, "slow")
+    for leaf in a:
+        np.testing.assert_allclose(a[leaf], b[leaf], atol=2e-4, rtol=1e-3)
+    seven = dataclasses.replace(shared.train, devices=7)
+    alone = dataclasses.replace(shared, name="alone", train=seven, seeds=(1,))
+    with pytest.raises(InputError, match="cannot be shared evenly by 7 devices"):
+        swept(tmp_path / "other", [PLANS[0], alone])
+    assert not (tmp_path / "other").exists()

@@ -1,18 +1,21 @@
 """A training on several devices comes to what it comes to on one, and devices exchange no more than they must."""
 
+import collections
 import dataclasses
+import functools
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from cnnjax import InputError, models, runtime
 from cnnjax.kernels import choice
 from cnnjax.training import (
     DivergedError,
+    Placement,
     Settings,
     TrainConfig,
     Training,
@@ -216,6 +219,21 @@ def test_each_device_keeps_its_part_of_the_kernels_and_their_momentum(plain):
     gathered = [shape for shape, kind in exchanged(program) if kind == "all-gather"]
     assert gathered
     assert not any("[40," in shape or "[5," in shape for shape in gathered)
+
+
+@pytest.mark.slow
+def test_on_a_mesh_of_one_device_the_step_is_the_plain_one(plain):
+    def operations(placement):
+        spec = dataclasses.replace(plain, batch_size=40, placement=placement)
+        state, settings = init_state(spec, jax.random.key(0), (8, 8, 1)), Settings(CONFIG.hyper(80), None)
+        given = state, jax.random.key(1), jnp.zeros((40, 8, 8, 1), jnp.uint8), jnp.zeros(40, jnp.int32), settings
+        if placement is not None:
+            given = place(given, placement.everywhere)
+        text = jax.jit(functools.partial(batch_step, spec)).lower(*given).compile().as_text()
+        return collections.Counter(re.findall(r"^ +(?:ROOT )?%[\w.-]+ = \S+ ([\w-]+)\(", text, re.MULTILINE))
+
+    one = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+    assert operations(Placement(one)) == operations(None)
 
 
 def test_kernels_are_split_along_their_longest_axis_that_the_devices_divide(plain):
