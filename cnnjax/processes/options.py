@@ -13,7 +13,7 @@ PATIENCE = 300
 
 @dataclasses.dataclass(frozen=True)
 class Distributed:
-    """Processes that train together, each started with the same command; see docs/scale.md."""
+    """Processes that train together, each started with the same command; see docs/scale_processes.md."""
 
     processes: int | Literal["auto"] | None = None
     """How many there are; auto: as many as SLURM, Open MPI 4 or a Kubernetes job has started. None: this one only."""
