@@ -27,6 +27,7 @@ def one_line_endings() -> Iterator[None]:
     - 74 where a file cannot be read or written, as on a full disk or where a folder has vanished;
     - 75 where there is not enough memory;
     - 130 when interrupted, and 143 at SIGTERM;
+    - 69 where another of several processes is lost, by `cnnjax.processes`;
     - 141, without a line, where nobody reads the output any more, as behind `| head`.
 
     Warnings are one line each. Anything else is a bug, and shows its traceback.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-GROUND = ["errors", "reporting", "", "files", "ending", "dry_run", "door", "runtime"]
+GROUND = ["errors", "reporting", "", "files", "ending", "processes", "dry_run", "door", "runtime"]
 """What all of `cnnjax` may import, in order; "" is the package's own file."""
 
 ROOMS = {

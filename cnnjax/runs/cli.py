@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from cnnjax import processes
 from cnnjax.door import checked
 from cnnjax.dry_run import dry_run
 from cnnjax.ending import one_line_endings
@@ -40,17 +41,19 @@ def main(
     and otherwise as `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at
     SIGTERM.
     """
-    with one_line_endings():
+    with processes.end_together(), one_line_endings():
         _check_arguments(sys.argv[1:])
         module = sys.modules[run.__module__]
-        config, dry = _read(config_class, prog, _description(module), presets or {}, can_tell)
+        config, dry, distributed = _read(config_class, prog, _description(module), presets or {}, can_tell)
         check_numbers(config)
+        check_numbers(distributed, "distributed.")
         if dry:
             with dry_run():
                 run(config)
             takes = getattr(module, "TAKES", "")
             print(f"{f'With its defaults this command takes {takes}. ' * bool(takes)}Nothing was computed or written.")
             return
+        processes.start(distributed)
         path = run(config)
         print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -86,8 +89,8 @@ def check_numbers(config: Any, prefix: str = "") -> None:
 
 def _read(
     config_class: type[C], prog: str, description: str, presets: Mapping[str, C], can_tell: bool
-) -> tuple[C, bool]:
-    """The config of the command line, and whether it asks for a dry run."""
+) -> tuple[C, bool, processes.Distributed]:
+    """The config of the command line, whether it asks for a dry run, and which processes train together."""
     import tyro
 
     fields: Any = dataclasses.fields(config_class)  # pyright: ignore[reportArgumentType]
@@ -108,13 +111,14 @@ def _read(
             about = f"What the options are by default; --preset {[*configs][-1]} --help shows."
             kind = Annotated[Literal[tuple(configs)], tyro.conf.arg(help=about)]
             options.append(("preset", kind, dataclasses.field(default="default")))
+    options.append(("distributed", processes.Distributed, dataclasses.field(default=processes.Distributed())))
     if can_tell:
         about = "Say what would be computed, in what memory and time, and end: nothing is computed or written."
         kind = Annotated[bool, tyro.conf.arg(help=about), tyro.conf.FlagCreatePairsOff]
         options.append(("dry_run", kind, dataclasses.field(default=False)))
     whole = dataclasses.make_dataclass("Options", options)
     read: Any = tyro.cli(whole, prog=prog, description=description)
-    return read.config, getattr(read, "dry_run", False)
+    return read.config, getattr(read, "dry_run", False), read.distributed
 
 
 def _for_options(config: C, arguments: Sequence[str]) -> C:

@@ -13,6 +13,7 @@ import numpy as np
 
 from cnnjax.errors import InputError
 from cnnjax.files import read_json, write_atomic
+from cnnjax.runs.mirror import share
 
 _AGAIN = "delete it to compute it again"
 
@@ -70,6 +71,10 @@ class Folder:
         if self.of and found["of"] != self._label(name):
             raise InputError(f"{file} is not of {self._label(name)}, but of {found['of'] or 'nothing named'}: {remedy}")
         return found["value"]
+
+    def share(self, *names: str) -> None:
+        """Where several processes train together, give all of them those of these files that process 0 has."""
+        share(self.path, *names)
 
     def remove(self, name: str) -> None:
         """Delete a file that is needed no more, if it is there."""

@@ -5,7 +5,7 @@ import sys
 import time
 from types import TracebackType
 
-from cnnjax import dry_run
+from cnnjax import dry_run, processes
 from cnnjax.errors import InputError
 
 _SIGN_OF_LIFE = 60.0  # seconds between plain lines inside a cell
@@ -15,8 +15,8 @@ class Progress:
     """Reports the cells of an experiment and the work inside each on the standard error; use it in a `with`.
 
     `cell` begins a cell, `skip` counts one that was finished earlier and `finished` one that is finished elsewhere,
-    `status` says what is happening, `advance` how far the cell is, and `note` what shall stay to be read. Raises
-    InputError for fewer than one cell.
+    `status` says what is happening, `advance` how far the cell is, and `note` what shall stay to be read. Of several
+    processes only process 0 reports. Raises InputError for fewer than one cell.
     """
 
     def __init__(self, total_cells: int):
@@ -30,7 +30,7 @@ class Progress:
         self._fraction = 0.0
         self._began = self._cell_began = self._last_line = time.monotonic()
         terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        self._display = _Bars(total_cells) if terminal else None
+        self._display = _Bars(total_cells) if terminal and processes.first() else None
 
     def prepare(self, done: int, total: int, text: str) -> None:
         """Say how far the work before the first cell is, such as decoding images."""
@@ -92,7 +92,7 @@ class Progress:
         self._last_line = time.monotonic()
         if self._display:
             self._display.print(text)
-        else:
+        elif processes.first():
             print(text, file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Progress":

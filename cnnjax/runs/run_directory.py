@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from cnnjax import dry_run
+from cnnjax import dry_run, processes
 from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.files import remove_partial, write_atomic
 from cnnjax.runs.folder import Folder
+from cnnjax.runs.mirror import mirrored
 from cnnjax.runs.progress import Progress
 from cnnjax.runs.provenance import changes, provenance
 from cnnjax.runs.records import RunWarning, encode_record, mend_metrics, read_config
@@ -67,9 +68,10 @@ class RunDirectory:
         else:
             progress.cell(title)
             began = time.perf_counter()
-            value = measure()
+            value = measure()  # in every process, for it may train
             self.log(cell=title, seconds=time.perf_counter() - began)
             (folder.save_json if plain else folder.save)(name, value)
+            folder.share(name)
         return folder.json(name) if plain else folder.arrays(name)
 
     @property
@@ -165,7 +167,7 @@ def open_run(
     goes on where it was; `out` names another place. `ignore` lists the (dotted) fields that say where or how, but not
     what: they are recorded, and may differ when a run goes on. A run that was begun with other versions, on another
     device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's backend. In a dry run
-    it is a directory that goes with it.
+    it is a directory that goes with it, and so it is in all of several processes but process 0 (`cnnjax.processes`).
 
     Raises InputError where the directory cannot be written, is open in another process, or holds something else, where
     its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, naming each with both
@@ -176,12 +178,17 @@ def open_run(
         raise InputError(f"config={shown(config)} must be a dataclass, or a dict.")
     path = (out or root / safe_name(experiment) / readable_id(settings, ignore)).expanduser().absolute()
     path = dry_run.folder() or path
+    processes.meet()
+    if not processes.first():
+        path = mirrored(path)
     try:
         with contextlib.ExitStack() as undo:
             lock = _claim(path, undo)
             document = _write_config(path, experiment, settings, ignore)
             mend_metrics(path)
             run = RunDirectory(path, document, lock, undo)
+            if processes.first():
+                mirrored(path)
             run._undo = undo.pop_all()
             return run
     except OSError as error:
@@ -287,4 +294,5 @@ def _refuse_other_settings(
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differing:
         both = "; ".join(f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in differing)
-        raise InputError(f"The run in {path} has other settings: {both}. Give those, or name another directory.")
+        which = f"run in {path}" if processes.first() else "run of process 0"
+        raise InputError(f"The {which} has other settings: {both}. Give those, or name another directory.")

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from cnnjax import processes
 from cnnjax.analysis import NotFiniteError
 from cnnjax.data import Augmentation, Dataset, apply_augmentation
 from cnnjax.errors import InputError
@@ -222,8 +223,8 @@ def train_cells(
                 spec, trainings, dataset.train.images, dataset.train.labels, progress=watch.advance
             )
         except jax.errors.JaxRuntimeError as error:
-            if len(todo) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
-                raise
+            if len(todo) == 1 or "RESOURCE_EXHAUSTED" not in str(error) or processes.count() > 1:
+                raise  # also where it may be the memory of this process only, of several
             watch.status("too large for the device side by side: in two parts")
             half = len(plans) // 2
             return [
@@ -262,7 +263,26 @@ def conclude(
     todo: Mapping[str, Task],
     watch: Watch,
 ) -> Outcome:
-    """Measure what was trained, or note why it was not, and keep that as the end of the cell."""
+    """Measure what was trained, or note why it was not, and keep that as the end of the cell.
+
+    Where several processes trained it, process 0 does.
+    """
+    found = _conclude(plan, folder, networks, dataset, todo, watch) if processes.first() else None
+    folder.share(PREDICTIONS, FAILURE)
+    if found is None:
+        failed = folder.has(FAILURE)
+        found = Outcome(None, str(folder.json(FAILURE))) if failed else Outcome(folder.arrays(PREDICTIONS))
+    return found
+
+
+def _conclude(
+    plan: CellPlan,
+    folder: Folder,
+    networks: "list[PyTree] | DivergedError",
+    dataset: Dataset,
+    todo: Mapping[str, Task],
+    watch: Watch,
+) -> Outcome:
     try:
         if isinstance(networks, DivergedError):
             raise networks

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import PyTree
 
+from cnnjax import processes
 from cnnjax.data import Dataset, StoredImages
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
@@ -118,6 +119,8 @@ def sweep(
             choose_placement(plan.train, len(plan.seeds or range(seeds)))
     rehearse(plans, dataset, range(seeds), tasks=found.tasks, progress=progress)
     if engine == "ray":
+        if processes.count() > 1:
+            raise InputError("engine=ray and distributed.processes exclude each other: leave one of them out")
         cluster.connect(plans)
     check_same_data(run, dataset)
     outcomes = {plan.name: _outcome(found, plan) for plan in plans}
@@ -216,10 +219,11 @@ def check_same_data(run: RunDirectory, dataset: Dataset) -> None:
 def check_same(run: RunDirectory, name: str, now: dict[str, str], what: str) -> None:
     """Raise `InputError` unless `now` is what the run began with; a new run notes it in its file `name`."""
     folder = Folder(run.path, run.identity)
-    if not folder.has(name):
+    if not folder.has(name) and processes.first():
         folder.save_json(name, now)
-    elif folder.json(name, remedy=f"if the {what} are still the same, delete it") != now:
+    folder.share(name)
+    if folder.json(name, remedy=f"if the {what} are still the same, delete it") != now:
+        where = run.path if processes.first() else "the run of process 0"
         raise InputError(
-            f"the {what} are not those that {run.path} began with: bring those back, or name another directory with "
-            "--out"
+            f"the {what} are not those that {where} began with: bring those back, or name another directory with --out"
         )

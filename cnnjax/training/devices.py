@@ -10,11 +10,13 @@ import math
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from cnnjax import runtime
+from cnnjax import processes, runtime
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
@@ -86,8 +88,8 @@ def choose_placement(config: TrainConfig, networks: Positive) -> Placement | Non
     Raises `InputError` for more devices than there are, and for a batch that they cannot share evenly.
     """
     count = device_count(config)
-    fixed = config.devices is not None or jax.process_count() > 1
-    if 2 * networks > count > 1 and not config.shard_parameters and jax.process_count() == 1:
+    fixed = config.devices is not None or processes.count() > 1
+    if 2 * networks > count > 1 and not config.shard_parameters and processes.count() == 1:
         each = math.ceil(networks / count)
         return Placement(_mesh(math.ceil(networks / each)), "networks")
     images = config.batch_size // config.accumulate
@@ -111,28 +113,54 @@ def device_count(config: TrainConfig) -> int:
     there = jax.device_count()
     if config.devices is None:
         # A CPU's devices share its cores: one for each process.
-        return jax.process_count() if runtime.on_cpu() else there
+        return processes.count() if runtime.on_cpu() else there
     if config.devices > there:
         more = f", or set XLA_FLAGS=--xla_force_host_platform_device_count={config.devices}" if runtime.on_cpu() else ""
         raise InputError(f"train.devices={config.devices} are more than there are: give at most {there}{more}")
+    if config.devices % processes.count():
+        raise InputError(
+            f"train.devices={config.devices} cannot be shared by {processes.count()} processes: give a multiple of them"
+        )
     return config.devices
 
 
 def place(tree: PyTree, shardings: PyTree) -> PyTree:
-    """The same values, laid as the shardings say: one for all leaves, or one for each."""
-    return jax.device_put(tree, shardings)
+    """The same values, laid as the shardings say: one for all leaves, or one for each.
+
+    Each of several processes has the values, and lays them on its own devices.
+    """
+    if processes.count() == 1:
+        return jax.device_put(tree, shardings)
+    return jax.tree.map(_laid, tree, jax.tree.broadcast(shardings, tree))
+
+
+def _laid(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return jax.device_put(leaf, sharding)  # it lies on the devices of all processes already
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_laid(jax.random.key_data(leaf), sharding))
+    # `device_put` would compare the values of all processes, the whole dataset too.
+    own = np.asarray(leaf)
+    return jax.make_array_from_callback(own.shape, sharding, lambda index: own[index])
 
 
 def gathered(tree: PyTree) -> PyTree:
-    """The same values as arrays of this host, wherever they lie: what files and statistics are made of."""
-    return jax.device_get(tree)
+    """The same values as arrays of this host, wherever they lie: what files and statistics are made of.
+
+    All processes call it together.
+    """
+
+    def whole(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            return process_allgather(leaf, tiled=True)
+        return jax.device_get(leaf)
+
+    return jax.device_get(tree) if processes.count() == 1 else jax.tree.map(whole, tree)
 
 
 def _mesh(count: int) -> Mesh:
     """The first so many devices, of each process as many."""
-    processes = jax.process_count()
-    if count % processes:
-        raise InputError(f"train.devices={count} cannot be shared by {processes} processes: give a multiple of them")
-    own = [[d for d in jax.devices() if d.process_index == p][: count // processes] for p in range(processes)]
+    each = count // processes.count()
+    own = [[d for d in jax.devices() if d.process_index == p][:each] for p in range(processes.count())]
     chosen = [device for devices in own for device in devices]
     return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)

@@ -35,7 +35,7 @@ from jax.sharding import PartitionSpec
 from jax.stages import Wrapped
 from jaxtyping import Array, Key, PyTree
 
-from cnnjax import runtime
+from cnnjax import processes, runtime
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.errors import InputError
@@ -125,6 +125,8 @@ def run_steps(
         keys, epoch, settings = place((keys, epoch, settings), spec.placement.everywhere)
     if networks_at_once() > 1 if together is None else together:
         program = steps_program(spec, MOST_STEPS, which)
+        if processes.count() > 1:  # compiled before they meet: in a collective one does not wait for long
+            program = program.lower(states, np.int32(1), keys, epoch, settings).compile()
         return _repeated(program, MOST_STEPS, states, count, keys, epoch, settings, stop=stop)
     each = unstack(settings, networks) if own else [settings] * networks
     calls = [
@@ -184,7 +186,7 @@ def _side_by_side(
     after the other: programs that devices run in different orders wait for each other for ever.
     """
     # Compiled here, once for all: JAX's settings may be those of this thread only, such as the precision of products.
-    most = _most_steps(spec, calls[0][0], *calls[0][1])
+    most = processes.agreed_number(_most_steps(spec, calls[0][0], *calls[0][1]))
     programs = [steps_program(spec, most).lower(state, np.int32(1), *rest).compile() for state, rest in calls]
     with ThreadPoolExecutor(1 if spec.placement else min(len(calls), os.cpu_count() or 1)) as pool:
         futures = [
@@ -214,6 +216,7 @@ def _repeated(
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """`count` steps, or fewer at a stop, in as many calls of the program as keep each short; metrics of all `count`."""
     parts, done, steps = [], 0, 1
+    processes.meet()
     while done < count and not (stop is not None and stop.is_set()):
         began = time.perf_counter()
         state, history = program(state, np.int32(steps), *rest)
@@ -223,6 +226,7 @@ def _repeated(
             jax.block_until_ready(state)
             pace = _SECONDS / (time.perf_counter() - began)
             steps = min(max(1, int(steps * pace)), most, count - done)
+            steps = processes.agreed_number(steps)  # for clocks differ
         elif len(parts) > 1:
             jax.block_until_ready(parts[-2][1])  # so that no more than two steps are under way when a stop comes
     not_taken = np.full((*np.shape(state.step), count - done), np.nan, np.float32)

@@ -1,11 +1,10 @@
 """Training of several seeds from the first step, or from wherever a checkpoint left it, to the last."""
 
-import contextlib
 import dataclasses
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,20 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree, UInt8
 
-from cnnjax import ending
-from cnnjax.data import StoredImages, epoch_order
+from cnnjax import ending, processes
+from cnnjax.data import StoredImages
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive
 from cnnjax.door.scalars import check_keywords
 from cnnjax.errors import InputError
 from cnnjax.reporting import Report, silent
 from cnnjax.training.checkpoint import save_tree
+from cnnjax.training.chunks import run_chunk, stepper
 from cnnjax.training.config import Settings, TrainConfig
-from cnnjax.training.devices import choose_placement, gathered, place
-from cnnjax.training.execution import run_steps, stack, unstack
+from cnnjax.training.devices import choose_placement, gathered
+from cnnjax.training.execution import stack, unstack
 from cnnjax.training.kept_states import Begun, KeptStates, network_name
-from cnnjax.training.step import METRICS, Epoch, StepSpec, TrainState, init_state
-from cnnjax.training.streaming import Stream
+from cnnjax.training.step import StepSpec, TrainState, init_state
 
 CHUNK = 200
 """Steps between two checkpoints at most: what a killed training loses."""
@@ -145,7 +144,7 @@ def train_together(
     running = [_Running(spec, one, n, images.shape[1:]) for one in trainings]
     chosen = "" if placement is None else placement.describe(networks)
     progress(min(one.done for one in running), per_epoch * epochs, chosen)
-    with _stepper(spec, images, labels, per_epoch, per_epoch * epochs) as run:
+    with stepper(spec, images, labels, per_epoch, per_epoch * epochs) as run:
         while pending := [one for one in running if one.failure is None and one.done < per_epoch * epochs]:
             done = min(one.done for one in pending)
             behind = [one for one in pending if one.done == done]
@@ -155,8 +154,8 @@ def train_together(
                 began = time.perf_counter()
                 # Of several processes none may stop before the others: they end with the steps up to the next
                 # checkpoint.
-                alone = stop if jax.process_count() == 1 else threading.Event()
-                states, history = _run_chunk(run, done, count, *_side_by_side(behind), own=own, stop=alone)
+                alone = stop if processes.count() == 1 else threading.Event()
+                states, history = run_chunk(run, done, count, *_side_by_side(behind), own=own, stop=alone)
                 seconds = (time.perf_counter() - began) / len(states.step)
                 ends = np.cumsum([len(one.training.seeds) for one in behind])
                 for one, end in zip(behind, ends, strict=True):
@@ -175,37 +174,6 @@ def with_recipe(spec: StepSpec, config: TrainConfig, networks: Positive) -> Step
     Raises `InputError` as `choose_placement` does.
     """
     return dataclasses.replace(spec, accumulate=config.accumulate, placement=choose_placement(config, networks))
-
-
-@contextlib.contextmanager
-def _stepper(
-    spec: StepSpec, images: np.ndarray | StoredImages, labels: np.ndarray, per_epoch: int, last: int
-) -> Iterator[Callable[..., Any]]:
-    """A function that takes networks so many steps further: see `Stream.run_steps`, for images in memory too."""
-    if isinstance(images, StoredImages):
-        with contextlib.closing(Stream(spec, images, labels, last)) as stream:
-            yield stream.run_steps
-        return
-    on_device = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    if spec.placement is not None:
-        on_device = place((images, labels.astype(np.int32)), spec.placement.everywhere)
-
-    def run(
-        states: TrainState,
-        done: int,
-        count: int,
-        order_keys: Array,
-        keys: Array,
-        settings: Settings,
-        *,
-        own: bool,
-        stop: threading.Event,
-    ) -> tuple[TrainState, dict[str, np.ndarray]]:
-        orders = jax.vmap(lambda key: epoch_order(key, done // per_epoch, len(images)))(order_keys)
-        data = Epoch(orders, *on_device)
-        return run_steps(spec, states, count, keys, data, settings, own=own, stop=stop)
-
-    yield run
 
 
 class _Running:
@@ -272,7 +240,9 @@ class _Running:
             # Before the checkpoint: a training that goes on from it has them.
             save_tree(snapshots[epoch], gathered(states.variables), of=self.training.of)
         if self.kept is not None:
-            self.kept.save(gathered(states))
+            whole = gathered(states)  # by all processes together
+            if processes.first():
+                self.kept.save(whole)
 
     def result(self) -> "PyTree | DivergedError":
         if self.failure is not None:
@@ -284,42 +254,6 @@ class _Running:
                     f"the network of seed {seed} is not finite after the last step: lower the learning rate"
                 )
         return jax.tree.map(jnp.asarray, variables)
-
-
-def _run_chunk(
-    run: Callable[..., Any],
-    done: int,
-    count: int,
-    states: TrainState,
-    order_keys: Array,
-    keys: Array,
-    settings: Settings,
-    *,
-    own: bool,
-    stop: threading.Event,
-) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """Take the networks to `count` steps after `done`, whatever part of them each has taken before a stop.
-
-    `run` is that of `_stepper`. Metrics are `(networks, count)`, and NaN for the steps that were taken before.
-    """
-    taken = np.asarray(states.step) - done
-    history = {name: np.full((len(taken), count), np.nan, np.float32) for name in METRICS}
-    if (taken == taken[0]).all():
-        before = int(taken[0])
-        states, metrics = run(states, done + before, count - before, order_keys, keys, settings, own=own, stop=stop)
-        for name, values in metrics.items():
-            history[name][:, before:] = values
-        return states, history
-    networks = unstack(states, len(taken))
-    for network in np.flatnonzero(taken < count):
-        one, before = slice(network, network + 1), int(taken[network])
-        mine = jax.tree.map(lambda leaf, one=one: leaf[one], settings) if own else settings
-        parts = stack([networks[network]]), done + before, count - before, order_keys[one], keys[one], mine
-        state, metrics = run(*parts, own=own, stop=stop)
-        (networks[network],) = unstack(state, 1)
-        for name, values in metrics.items():
-            history[name][one, before:] = values
-    return stack(networks), history
 
 
 def _side_by_side(trainings: Sequence[_Running]) -> tuple[TrainState, Array, Array, Settings]:
