@@ -12,7 +12,8 @@ from experiments.modules import Module, experiments
 
 AFTER = """\
 --help after a command tells its options.
-python -m experiments.report RUN... makes a page of runs."""
+python -m experiments.report RUN... makes a page of runs.
+python -m experiments.runs lists those that there are."""
 
 
 def listing(modules: list[Module], width: int) -> str:

@@ -65,6 +65,7 @@ EXPERIMENTS = {
         if (folder / "__main__.py").exists()
     },
     "report": ["modules"],
+    "runs": [],
     "benchmarks": ["shared", "augmentation", "report"],
     "": ["modules"],
 }

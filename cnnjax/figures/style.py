@@ -63,11 +63,17 @@ def colors(cells: Sequence[str]) -> dict[str, str]:
 @checked()
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as a PNG of 150 dots an inch, at once; the folder is made if need be."""
+    content = png(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, content)
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as a PNG of 150 dots an inch."""
     image = io.BytesIO()
     with styled():
         figure.savefig(image, format="png", dpi=150)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, image.getvalue())
+    return image.getvalue()
 
 
 @contextlib.contextmanager

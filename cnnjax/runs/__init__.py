@@ -3,6 +3,7 @@
 pandas, rich, tyro and jinja2 are imported by the functions that use them: training waits for none of them.
 """
 
+from cnnjax.runs.beside import compare_runs, compare_settings, run_labels
 from cnnjax.runs.cli import main
 from cnnjax.runs.grids import Cell, grid
 from cnnjax.runs.page import Code, Picture, Section, Table, write_page
@@ -21,6 +22,8 @@ __all__ = [
     "RunWarning",
     "Section",
     "Table",
+    "compare_runs",
+    "compare_settings",
     "format_interval",
     "grid",
     "main",
@@ -30,6 +33,7 @@ __all__ = [
     "read_config",
     "read_metrics",
     "read_summary",
+    "run_labels",
     "show_tables",
     "write_page",
 ]

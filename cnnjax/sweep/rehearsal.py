@@ -109,8 +109,9 @@ def rehearse(
     )
     lines = (
         f"{len(plans)} cells, {sum(row['networks'] for row in rows)} networks, {steps:,} steps of a network.",
-        f"Reads {sum(array.nbytes for array in arrays) / 1e6:,.0f} MB of decoded images, which stay in memory "
-        f"({len(arrays[0]):,} to train, {len(arrays[1]):,} to test).",
+        f"Reads {len(arrays[0]):,} images to train and {len(arrays[1]):,} to test, decoded "
+        f"{sum(math.prod(array.shape) for array in arrays) / 1e6:,.0f} MB"
+        f"{', which stay in memory' if isinstance(arrays[0], np.ndarray) else ' in each epoch'}.",
         f"Keeps {files / 1e6:,.1f} MB of weights, and while a cell trains its checkpoint.",
         f"Trains for about {humanize(seconds)} and classifies {classified:,} images in about {humanize(inference)}: "
         f"{humanize(seconds + inference)} in all, besides compiling and what else the experiment measures.",
@@ -120,14 +121,16 @@ def rehearse(
 
 
 def _rehearsed(plan: CellPlan, dataset: Dataset, seeds: Sequence[int]) -> Rehearsed:
-    images, labels = dataset.train.images, dataset.train.labels
+    count = len(dataset.train.images)
+    few = min(count, (_TIMED + 1) * plan.train.batch_size)
+    images, labels = np.asarray(dataset.train.images[:few]), dataset.train.labels[:few]
     cost = cost_of(plan.model, images.shape[1:])
     states = init_states(plan.spec, seeds, images.shape[1:])
-    orders = jnp.broadcast_to(jnp.arange(len(images)), (len(seeds), len(images)))
+    orders = jnp.broadcast_to(jnp.arange(few), (len(seeds), few))
     arguments: Any = (
         jnp.stack([jax.random.key(seed) for seed in seeds]),
         Epoch(orders, jnp.asarray(images), jnp.asarray(labels, jnp.int32)),
-        Settings(plan.train.hyper(len(images)), plan.augmentation.as_arrays()),
+        Settings(plan.train.hyper(count), plan.augmentation.as_arrays()),
     )
     state, optimizer = _bytes(states), _bytes(states.opt_state)
     spec = with_recipe(plan.spec, plan.train, len(seeds))
@@ -140,7 +143,8 @@ def _rehearsed(plan: CellPlan, dataset: Dataset, seeds: Sequence[int]) -> Rehear
 def _classifying(plan: CellPlan, dataset: Dataset, variables: Any) -> float:
     """Seconds for an image, in batches as large as those of the measurements."""
     size = evaluation_batch(math.prod(dataset.test.images.shape[1:3]))
-    images = np.resize(dataset.test.images, (size, *dataset.test.images.shape[1:]))
+    some = np.asarray(dataset.test.images[:size])
+    images = np.resize(some, (size, *some.shape[1:]))
     forward = models.bind(plan.model, variables)
     analysis.classify_all(forward, images)
     began = time.perf_counter()

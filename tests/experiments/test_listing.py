@@ -23,6 +23,7 @@ def test_the_command_lists_every_experiment_and_waits_for_nothing():
     assert {line.split()[2] for line in listing if line.startswith("python -m experiments.")} == {
         *(module.name for module in MODULES),
         "experiments.report",
+        "experiments.runs",
     }
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from cnnjax import InputError
 from cnnjax.data import DataConfig
-from cnnjax.runs import Table, cli, open_run, show_tables
+from cnnjax.runs import Table, cli, open_run, read_config, run_labels, show_tables
+from cnnjax.runs.folder import Folder
 from cnnjax.stats import Interval
 from experiments import report
 from experiments.augmentation import Config
@@ -104,7 +105,7 @@ def test_several_runs_in_one_page(finished, tmp_path, monkeypatch):
     assert page == tmp_path / "report.html"
     text = page.read_text(encoding="utf-8")
     for name in ("run", "other"):
-        assert f"{tmp_path.name}/{name}: Figures" in text
+        assert f"{name}: Figures" in text
     assert text.count("How invariant") == 2  # in the title, which stands twice
     assert report.write(report.Report((finished, other))) == page  # made again
 
@@ -203,3 +204,19 @@ def test_half_a_letter_in_a_setting_is_shown_as_an_escape(finished):
     document["command"] = "python \ud800"
     (finished / "config.json").write_text(json.dumps(document))
     assert "python \\ud800" in report.write(report.Report((finished,))).read_text(encoding="utf-8")
+
+
+def test_several_runs_begin_with_what_differs_and_their_scores_side_by_side(finished, tmp_path):
+    with open_run("augmentation", Config(crop=2), out=tmp_path / "other") as run:
+        rows = [{"cell": cell, "seed": seed, "accuracy": 0.5} for cell in ("none", "crop") for seed in range(2)]
+        run.write_table("summary", pd.DataFrame(rows))
+    for path, crop in ((finished, 4), (run.path, 2)):
+        Folder(path, read_config(path)["identity"]).save_json("data.json", {"images": "same"})
+        scores = [{"cell": "none", "score": "test.accuracy", "mean": 0.5, "low": 0.4, "high": 0.6, "seeds": 2}]
+        pd.DataFrame(scores).to_csv(path / "scores.csv", index=False)
+        assert f"crop={crop}" in run_labels([finished, run.path])[crop == 2]
+    page = report.write(report.Report((finished, run.path), out=tmp_path / "both.html"))
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    assert re.search(r"<th[^>]*>crop=4</th>\s*<th[^>]*>crop=2</th>", text)
+    for part in ("What differs", "Side by side", "Differences, seed by seed", "crop=2: Configuration"):
+        assert part in text, part

@@ -9,6 +9,7 @@ import numpy as np
 import pandas
 
 from cnnjax import analysis, figures, ops, runs, stats
+from cnnjax.runs.folder import Folder
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
 RANDOM = np.random.default_rng(0)
@@ -57,6 +58,17 @@ def _run() -> runs.RunDirectory:
     return run
 
 
+def _two_runs() -> list[pathlib.Path]:
+    """Two runs of the same images."""
+    found = []
+    for size in (1, 2):
+        with runs.open_run("demo", Config(size), root=pathlib.Path("runs")) as run:
+            run.write_table("summary", SUMMARY)
+            Folder(run.path, run.identity).save_json("data.json", "images")
+        found.append(run.path)
+    return found
+
+
 CALLS: dict[str, Arguments] = {
     "figures.angle_curves": lambda: dict(curves=CURVES, degrees=[0, 90, 180, 270]),
     "figures.colors": lambda: dict(cells=["a", "b"]),
@@ -86,6 +98,9 @@ CALLS: dict[str, Arguments] = {
     "runs.print_table": lambda: dict(rows=ROWS, title="t"),
     "runs.read_config": lambda: dict(path=_run().path),
     "runs.read_metrics": lambda: dict(path=_run().path),
+    "runs.compare_runs": lambda: dict(paths=_two_runs(), scores=["accuracy"]),
+    "runs.compare_settings": lambda: dict(paths=_two_runs()),
+    "runs.run_labels": lambda: dict(paths=_two_runs()),
     "runs.read_summary": lambda: dict(path=_run().path),
     "runs.show_tables": lambda: dict(run=_run(), tables=[runs.Table(ROWS, "t")], notes=["n"]),
     "figures.receptive_field_figure": lambda: dict(image=IMAGE, fields={"a": SQUARE}),
