@@ -95,7 +95,7 @@ class Dropped(nn.Module):
     @nn.compact
     def __call__(self, images, *, train=False):
         logits = nn.Dropout(0.5, deterministic=not train)(jnp.ones((len(images), 2)))
-        return logits * self.param("scale", nn.initializers.ones, (2,)), {}
+        return logits * self.param("scale", nn.initializers.ones, (1, 2)), {}
 
 
 def test_each_part_drops_others(spec, batch):
