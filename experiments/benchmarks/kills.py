@@ -144,7 +144,7 @@ def cluster() -> Iterator[None]:
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         # The mark tells the workers of this cluster from others in the machine.
-        os.environ |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", MARK: str(os.getpid())}
+        os.environ |= {"RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0", MARK: str(os.getpid())}
         try:
             options = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False, "_temp_dir": folder}
             with warnings.catch_warnings(action="ignore"):  # that it forks, for which nothing waits here
@@ -157,7 +157,7 @@ def cluster() -> Iterator[None]:
             os.environ.update(before)
 
 
-MARK = "CNNJAX_FAULTS"
+MARK, TOKEN = "CNNJAX_FAULTS", secrets.token_hex(32)  # Ray reads a process's token once
 
 
 def computing() -> list[int]:
