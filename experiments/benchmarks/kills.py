@@ -144,7 +144,7 @@ def cluster() -> Iterator[None]:
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         # The mark tells the workers of this cluster from others in the machine.
-        os.environ |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", MARK: str(os.getpid())}
+        os.environ |= {"RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0", MARK: str(os.getpid())}
         try:
             options = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False, "_temp_dir": folder}
             with warnings.catch_warnings(action="ignore"):  # that it forks, for which nothing waits here
@@ -157,7 +157,7 @@ def cluster() -> Iterator[None]:
             os.environ.update(before)
 
 
-MARK = "CNNJAX_FAULTS"
+MARK, TOKEN = "CNNJAX_FAULTS", secrets.token_hex(32)  # Ray reads a process's token once
 
 
 def computing() -> list[int]:
@@ -166,7 +166,7 @@ def computing() -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended
             title, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
-            cell = title.startswith(b"ray::") and not title.startswith((b"ray::IDLE", b"ray::_Mail"))
+            cell = title.startswith(b"ray::") and b"=" in title  # as cells are called, and Ray's own processes are not
             if cell and f"{MARK}={os.getpid()}".encode() in environment.split(b"\0"):
                 found.append(int(folder.name))
     return found
