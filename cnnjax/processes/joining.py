@@ -47,6 +47,9 @@ def _initialize(place: Place, watch: Watch) -> None:
     coordinator = place.coordinator
     if place.index > 0:
         coordinator = Relay(address_of(place), watch.coordinator_lost).address
+    # Or gRPC asks the proxy for web pages that many clusters name, and waits for ever.
+    os.environ.setdefault("no_grpc_proxy", f"127.0.0.1,{address_of(place)[0]}")
+    jax.config.update("jax_check_proxy_envs", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # which would swallow SIGTERM
     jax.distributed.initialize(

@@ -50,7 +50,7 @@ def test_a_new_run_tells_where_it_comes_from(tmp_path, monkeypatch):
     assert set(document["versions"]) == {"python", "cnnjax", "jax", "jaxlib", "flax", "optax", "numpy"}
     assert document["versions"]["numpy"] == np.__version__
     assert document["device"]["platform"] == "cpu"
-    assert document["device"]["count"] == 4
+    assert document["device"]["count"] == 8
     assert document["device"]["cpu"]
     assert document["command"] == "python3 -m experiments.demo --out 'two words'"
     assert document["started"].endswith("+00:00")
