@@ -17,7 +17,7 @@ import numpy as np
 
 from cnnjax.runs import main
 from cnnjax.sweep import cluster
-from cnnjax.training import execution, loop
+from cnnjax.training import chunks, execution
 from cnnjax.training.kept_states import network_name
 
 SECONDS = 0.05
@@ -29,7 +29,7 @@ PAUSE = 0.01
 def count(notes: str) -> None:
     """Note, from now on, every call of a training program in this process."""
     execution._SECONDS = SECONDS
-    run_steps, repeated = loop.run_steps, execution._repeated
+    run_steps, repeated = chunks.run_steps, execution._repeated
     training = ""
 
     def noted_steps(spec: Any, states: Any, steps: int, keys: Any, epoch: Any, settings: Any, **options: Any) -> Any:
@@ -51,7 +51,7 @@ def count(notes: str) -> None:
 
         return repeated(called, most, state, steps, key, *rest, **options)
 
-    loop.run_steps, execution._repeated = noted_steps, noted_calls
+    chunks.run_steps, execution._repeated = noted_steps, noted_calls
 
 
 def command(notes: str, module: str, *arguments: str) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from cnnjax import InputError, models
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import cli, read_config, read_metrics
-from cnnjax.training import TrainConfig, loop, read_arrays
+from cnnjax.training import TrainConfig, chunks, read_arrays
 from experiments import gradients
 from experiments.gradients import redraw
 from experiments.shared import learning_signal
@@ -140,7 +140,7 @@ def test_killed_at_any_instant_it_resumes_to_the_same_summary(whole, tmp_path):
 
 @pytest.mark.slow
 def test_a_training_killed_in_its_second_epoch_goes_on_there(whole, tmp_path, monkeypatch):
-    real, calls = loop.run_steps, []
+    real, calls = chunks.run_steps, []
 
     def run_steps(*args, **options):
         calls.append(args)
@@ -149,7 +149,7 @@ def test_a_training_killed_in_its_second_epoch_goes_on_there(whole, tmp_path, mo
         return real(*args, **options)
 
     config = dataclasses.replace(TINY, out=tmp_path / "run")
-    monkeypatch.setattr(loop, "run_steps", run_steps)
+    monkeypatch.setattr(chunks, "run_steps", run_steps)
     with pytest.raises(KeyboardInterrupt):
         gradients.run(config)
     assert (tmp_path / "run" / "cells" / CELLS[4] / "network-0-state.safetensors").exists()

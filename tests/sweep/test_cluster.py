@@ -20,7 +20,7 @@ import pytest
 from cnnjax import InputError, models
 from cnnjax.runs import Progress, open_run, read_metrics
 from cnnjax.sweep import cells, cluster
-from cnnjax.training import loop, read_arrays
+from cnnjax.training import chunks, read_arrays
 from experiments.augmentation import Config
 from tests.sweep import tiny_sweep
 from tests.sweep.tiny_sweep import plan
@@ -55,7 +55,7 @@ def lost_once(steps, state):
     """
 
     def change(dataset):
-        real = loop.run_steps
+        real = chunks.run_steps
 
         def run_steps(spec, states, *rest, **options):
             earlier = steps.read_text().split() if steps.exists() else []
@@ -68,7 +68,7 @@ def lost_once(steps, state):
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(spec, states, *rest, **options)
 
-        loop.run_steps = run_steps
+        chunks.run_steps = run_steps
         return dataset
 
     return change
