@@ -385,7 +385,7 @@ class Small:
 
 def test_a_second_process_is_refused_until_the_first_is_killed_at_any_instant(tmp_path):
     for patience in (0.02, 0.11):
-        environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+        environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
         command = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "run")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
             assert child.stdout is not None
