@@ -3,7 +3,7 @@
 import functools
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from jax.stages import Wrapped
 from jaxtyping import Array
 
-from cnnjax import runtime
+from cnnjax import processes, runtime
 from cnnjax.data import StoredImages, streamed_batches
 from cnnjax.training.config import Settings
 from cnnjax.training.devices import gathered, place
@@ -55,11 +55,12 @@ class Stream:
         )
         batches = self._batches(orders[first], done)
         each = unstack(settings, networks) if own else [settings] * networks
-        trained, program, placement = unstack(states, networks), _program(self.spec), self.spec.placement
+        trained, placement = unstack(states, networks), self.spec.placement
         if placement is not None:
             trained = [place(state, placement.of_state(state)) for state in trained]
             each, keys = place((each, keys), placement.everywhere)
         history: list[list[dict[str, Array]]] = []
+        program: Callable[..., Any]
         for _ in range(count):
             if stop.is_set():
                 break
@@ -68,6 +69,9 @@ class Stream:
             on_device = [self._on_device((pixels[i], labels[i])) for i in range(len(first))]
             if len(history) >= _AHEAD:
                 jax.block_until_ready(history[-_AHEAD])
+            if not history:
+                parts = on_device[which.ravel()[0]]
+                program = _ready(self.spec, trained[0], keys[0], *parts, each[0])
             metrics = []
             for i in range(networks):
                 trained[i], found = program(trained[i], keys[i], *on_device[which.ravel()[i]], each[i])
@@ -111,6 +115,15 @@ class Stream:
         if self.batches is not None:
             self.batches.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator's
         self.batches = self.next = None
+
+
+def _ready(spec: StepSpec, *arguments: Any) -> Callable[..., Any]:
+    """The program of a step, for arguments like these; several processes meet with theirs compiled."""
+    program = _program(spec)
+    if processes.count() > 1:  # in a collective one does not wait for long
+        program = program.lower(*arguments).compile()
+        processes.meet()
+    return program
 
 
 @functools.lru_cache(maxsize=8)

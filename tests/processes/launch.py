@@ -12,12 +12,19 @@ ROOT = Path(__file__).parents[2]
 
 
 class Processes:
-    """`count` processes of the experiment `tiny`, with these arguments, that find each other; use it in a `with`.
+    """`count` processes of an experiment, with these arguments, that find each other; use it in a `with`.
 
     The last one is also given the arguments `of_last`.
     """
 
-    def __init__(self, count: int, *arguments: object, of_last: Sequence[str] = (), devices: int = 1):
+    def __init__(
+        self,
+        count: int,
+        *arguments: object,
+        of_last: Sequence[str] = (),
+        devices: int = 1,
+        module: str = "tests.processes.tiny",
+    ):
         with socket.create_server(("127.0.0.1", 0)) as free:
             place = f"127.0.0.1:{free.getsockname()[1]}"
         flags = os.environ.get("XLA_FLAGS", "").split()
@@ -28,7 +35,7 @@ class Processes:
             "XLA_FLAGS": " ".join([*kept, f"--xla_force_host_platform_device_count={devices}"]),
             "JAX_PLATFORMS": "cpu",
         }
-        common = [sys.executable, "-m", "tests.processes.tiny", *map(str, arguments)]
+        common = [sys.executable, "-m", module, *map(str, arguments)]
         if count > 1:
             common += ["--distributed.processes", str(count), "--distributed.coordinator", place]
         own = [["--distributed.process", str(index)] if count > 1 else [] for index in range(count)]
