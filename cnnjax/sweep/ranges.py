@@ -51,7 +51,7 @@ RANGES: dict[str, tuple[int | float, int | float]] = {
     "splits": (1, 10**6),
     "cells": (1, 100),
     "patience": (0, 10**6),
-    "trials": (1, 10**6),
+    **dict.fromkeys(("trials", "kills"), (1, 10**6)),
     "parts": (1, 10**8),
     # A made task: its size and noise, and what is asked of networks.
     **dict.fromkeys(("patches", "at_patches"), (2, 1000)),

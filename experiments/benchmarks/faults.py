@@ -106,10 +106,7 @@ class Count:
 
 def run(config: Config) -> Path:
     """Try every kind of fault, print the counts, write the table, and return the run directory."""
-    if not 1 <= config.trials <= 10**6:
-        raise InputError(f"trials={config.trials} must be from 1 to 1000000")
-    if not 1 <= config.kills <= 10**6:
-        raise InputError(f"kills={config.kills} must be from 1 to 1000000")
+    check_ranges(config)
     runtime.configure()
     with (
         open_run("benchmarks_faults", config, out=config.out) as directory,
