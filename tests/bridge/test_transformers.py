@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cnnjax import models
+from tests.repeats import repeated
 
 torch = pytest.importorskip("torch", reason="networks of PyTorch need torch")
 hub = pytest.importorskip("transformers", reason="these networks are those of transformers")
@@ -25,7 +26,7 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.mark.parametrize("family", CONFIGURATIONS)
+@pytest.mark.parametrize("family", repeated(CONFIGURATIONS, quick=4))
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_network_of_transformers_gives_its_logits_and_activations(family):
     configuration = getattr(hub, f"{family}Config")(**CONFIGURATIONS[family])

@@ -9,6 +9,7 @@ from cnnjax import analysis, models, ops
 from cnnjax.kernels.by_xla import plain
 from cnnjax.ops import convolution
 from tests.drawn import drawn_variables
+from tests.repeats import repeated
 
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 16, 16, 3)), jnp.float32)
 DEPTHWISE = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 1, 6)), jnp.float32)
@@ -62,7 +63,7 @@ def test_receptive_fields_cost_and_linearity_are_the_same(both):
     assert ours == theirs
 
 
-@pytest.mark.parametrize("both", ["separable", "alexnet_small"], indirect=True)
+@pytest.mark.parametrize("both", repeated(["separable", "alexnet_small"]), indirect=True)
 def test_rectifier_rules_and_interventions_are_the_same(both):
     def pictures(f):
         def first(images):
