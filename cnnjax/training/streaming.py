@@ -60,7 +60,7 @@ class Stream:
             trained = [place(state, placement.of_state(state)) for state in trained]
             each, keys = place((each, keys), placement.everywhere)
         history: list[list[dict[str, Array]]] = []
-        program: Callable[..., Any]
+        program: Callable[..., Any] | None = None
         for _ in range(count):
             if stop.is_set():
                 break
@@ -69,7 +69,7 @@ class Stream:
             on_device = [self._on_device((pixels[i], labels[i])) for i in range(len(first))]
             if len(history) >= _AHEAD:
                 jax.block_until_ready(history[-_AHEAD])
-            if not history:
+            if program is None:
                 parts = on_device[which.ravel()[0]]
                 program = _ready(self.spec, trained[0], keys[0], *parts, each[0])
             metrics = []
