@@ -33,6 +33,7 @@ ON_THE_HOST = {
     *("ops.output_size", "ops.resolve_padding", "training.check_steps", "training.make_optimizer"),
     *("training.TrainConfig", "training.choose_placement", "training.networks_at_once", "training.read_arrays"),
     *("data.Augmentation", "data.DataConfig", "data.load_image", "data.shapes.area", "training.save_tree"),
+    *("data.blocks", "data.streamed_batches", "training.with_recipe"),
     *("jigsaw.best_buddies", "jigsaw.diagnose", "jigsaw.frames", "jigsaw.in_lab", "jigsaw.right_best_neighbors"),
     *("jigsaw.right_cells", "jigsaw.score", "jigsaw.true_arrangement", "models.tower_shardings"),
     *("analysis.by_name", "analysis.class_selectivity", "analysis.image_columns", "analysis.pointing_game"),
