@@ -30,7 +30,19 @@ OWN_LOOPS = (
 
 ONE_STEP = ("--train.epochs", "1", "--train.batch-size", "60", "--data.train-images", "60", "--data.test-images", "20")
 TRAINED = {
-    "gradients": (*ONE_STEP, "--train-depths", "8", "--images", "20", "--seeds", "1"),
+    "gradients": (
+        *ONE_STEP,
+        "--kinds",
+        "plain",
+        "--norms",
+        "batch",
+        "--train-depths",
+        "8",
+        "--images",
+        "20",
+        "--seeds",
+        "1",
+    ),
     "effective_field": (*ONE_STEP, "--images", "8", "--seeds", "1"),
     "visualise": ONE_STEP,
 }
