@@ -9,6 +9,7 @@ from cnnjax.runs.records import read_config, read_metrics
 from cnnjax.runs.settings import CELL_NAME, safe_name
 
 _KEYS = ("cell", "seed", "step")
+_OURS = ".cnnjax"  # ends the names of files that this has written: no other is deleted
 
 
 @checked()
@@ -17,7 +18,7 @@ def export_tensorboard(path: Path, *, out: Path | None = None) -> Path:
 
     `out` is the folder, by default `path/tensorboard`: `tensorboard --logdir` shows it. In it are a folder for each
     cell, and in that one for each seed. Every other number of a record with cell, seed and step becomes a scalar;
-    repeated steps are written once. While a run works, call it again: what was written is replaced, as TensorBoard
+    repeated steps are written once. While a run works, call it again: what it wrote before is replaced, as TensorBoard
     notices. Raises InputError where TensorBoard is not installed (the extra `tensorboard`; not TensorFlow), and for
     what is not a run.
     """
@@ -35,9 +36,9 @@ def export_tensorboard(path: Path, *, out: Path | None = None) -> Path:
     for _, records in metrics.dropna(subset=list(_KEYS)).groupby(["cell", "seed"]):
         name, seed = str(records["cell"].iloc[0]), int(records["seed"].iloc[0])
         folder = out / (name if CELL_NAME.fullmatch(name) else safe_name(name)) / f"seed={seed}"
-        for old in folder.glob("events.out.tfevents.*"):
+        for old in folder.glob(f"events.out.tfevents.*{_OURS}"):
             old.unlink()
-        writer = EventFileWriter(str(folder))
+        writer = EventFileWriter(str(folder), filename_suffix=_OURS)
         # What a TensorBoard that is running has read of the old file is thus dropped.
         writer.add_event(Event(wall_time=began, step=0, session_log=SessionLog(status=SessionLog.START)))
         numbers = records.drop(columns=list(_KEYS)).select_dtypes("number")

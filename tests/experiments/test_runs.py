@@ -32,7 +32,7 @@ def test_each_run_has_its_lines(folder, capsys):
 
 
 def test_options_are_those_of_the_command_but_for_the_place():
-    command = "python -m experiments.depth --out /tmp/a --data.name mnist --out=b --seeds 3"
+    command = "python -m experiments.depth --out elsewhere --data.name mnist --out=b --seeds 3"
     assert runs.options_of(command) == "--data.name mnist --seeds 3"
     assert runs.options_of("python -m experiments.depth") == ""
     assert runs.options_of("python widths.py --seeds 3") == "--seeds 3"

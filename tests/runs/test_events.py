@@ -44,7 +44,10 @@ def test_tensorboard_reads_what_was_logged(run):
     assert second["loss"] == [(10, 3.0)]
     with open_run("demo", {"rate": 0.1}, out=run) as again:
         again.log(cell="rate=0.1", seed=1, step=20, epoch=2.0, loss=2.5, accuracy=0.25, seconds=2.0)
+    theirs = folder / "rate=0.1" / "seed=0" / "events.out.tfevents.1.theirs"
+    theirs.write_bytes(b"")
     export_tensorboard(run)
+    assert theirs.exists()
     assert read(folder / "rate=0.1" / "seed=1")["loss"] == [(10, 3.0), (20, 2.5)]
     assert "tensorflow" not in sys.modules
 

@@ -32,6 +32,13 @@ def _state() -> Any:
     return training.init_state(SPEC, KEY, (8, 8, 1))
 
 
+def _of_steps(**more: Any) -> dict[str, Any]:
+    """The arguments of what takes steps of one network."""
+    epoch = training.Epoch(jnp.arange(4)[None], jnp.asarray(PIXELS), jnp.asarray(LABELS))
+    keys = jax.random.split(KEY, 1)
+    return dict(spec=SPEC, states=_states(), keys=keys, epoch=epoch, settings=SETTINGS, **more)
+
+
 def _states() -> Any:
     return training.init_states(SPEC, [0], (8, 8, 1))
 
@@ -80,31 +87,11 @@ CALLS: dict[str, Arguments] = {
     "training.networks_at_once": dict,
     "training.program_key": lambda: dict(spec=SPEC, config=CONFIG, strengths=NONE, images=4),
     "training.read_arrays": lambda: dict(path=_saved()),
-    "training.run_steps": lambda: dict(
-        spec=SPEC,
-        states=_states(),
-        count=1,
-        keys=jax.random.split(KEY, 1),
-        epoch=training.Epoch(jnp.arange(4)[None], jnp.asarray(PIXELS), jnp.asarray(LABELS)),
-        settings=SETTINGS,
-    ),
+    "training.run_steps": lambda: _of_steps(count=1),
     "training.save_tree": lambda: dict(path=pathlib.Path("tree.safetensors"), tree={"a": jnp.ones(2)}),
     "training.stack": lambda: dict(trees=[{"a": jnp.ones(2)}, {"a": jnp.ones(2)}]),
-    "training.steps_memory": lambda: dict(
-        spec=SPEC,
-        states=_states(),
-        keys=jax.random.split(KEY, 1),
-        epoch=training.Epoch(jnp.arange(4)[None], jnp.asarray(PIXELS), jnp.asarray(LABELS)),
-        settings=SETTINGS,
-    ),
-    "training.timed_steps": lambda: dict(
-        spec=SPEC,
-        states=_states(),
-        count=1,
-        keys=jax.random.split(KEY, 1),
-        epoch=training.Epoch(jnp.arange(4)[None], jnp.asarray(PIXELS), jnp.asarray(LABELS)),
-        settings=SETTINGS,
-    ),
+    "training.steps_memory": lambda: _of_steps(),
+    "training.timed_steps": lambda: _of_steps(count=1),
     "training.train": lambda: dict(spec=SPEC, config=CONFIG, images=PIXELS, labels=LABELS, strengths=NONE, seeds=[0]),
     "training.train_step": lambda: dict(
         spec=SPEC,
