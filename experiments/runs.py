@@ -53,7 +53,7 @@ def text_of(path: Path, folder: Path, width: int) -> str:
     facts = [
         f"begun {config['started'][:16].replace('T', ' ')}",
         f"{seeds} seeds" if seeds is not None else "",
-        "finished" if finished else f"unfinished, {_cells(path)} cells begun",
+        "finished" if finished else f"unfinished, cells begun: {_cells(path)}",
         main_score(path) if finished else "",
     ]
     told = ["; ".join(filter(None, facts)), options_of(config["command"]) or "with the defaults"]

@@ -99,7 +99,7 @@ def rehearse(
         images = _classified(tasks or {}, plan, own) * len(mine)
         classified += images
         inference += images * one.classifying
-    arrays = [dataset.train.images, dataset.test.images]
+    arrays, networks = [dataset.train.images, dataset.test.images], sum(row["networks"] for row in rows)
     print_table(
         rows,
         title="What would be trained",
@@ -108,7 +108,7 @@ def rehearse(
         "machine.",
     )
     lines = (
-        f"{len(plans)} cells, {sum(row['networks'] for row in rows)} networks, {steps:,} steps of a network.",
+        f"{_many(len(plans), 'cell')}, {_many(networks, 'network')}, {steps:,} steps of one.",
         f"Reads {len(arrays[0]):,} images to train and {len(arrays[1]):,} to test, decoded "
         f"{sum(math.prod(array.shape) for array in arrays) / 1e6:,.0f} MB"
         f"{', which stay in memory' if isinstance(arrays[0], np.ndarray) else ' in each epoch'}.",
@@ -159,6 +159,10 @@ def _classified(tasks: Mapping[str, Task], plan: CellPlan, dataset: Dataset) -> 
     moved = [task for task in tasks.values() if task.fits(plan.model) and task.like not in tasks]
     shown = sum((len(task.orbit.parameters) + 1) * len(task.examples) for task in moved)
     return shown + len(dataset.test.images)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count > 1)}"
 
 
 def _bytes(tree: Any) -> int:

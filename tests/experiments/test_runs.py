@@ -28,7 +28,7 @@ def test_each_run_has_its_lines(folder, capsys):
     assert "augmentation/done begun 20" in text
     assert "5 seeds; finished; accuracy 50.0 to 97.5 %" in text
     assert "deep/er/begun begun 20" in text
-    assert "2 seeds; unfinished, 1 cells begun" in text
+    assert "2 seeds; unfinished, cells begun: 1" in text
 
 
 def test_options_are_those_of_the_command_but_for_the_place():
