@@ -144,10 +144,10 @@ def _piped(config: Config, dataset: Dataset, images: StoredImages, workers: int)
         alone.append((time.perf_counter() - began) / config.batch_size)
         keys = jax.random.split(jax.random.key(0), 1)
         options = dict(batch_size=config.batch_size, stop=steps)
-        for step, _ in enumerate(streamed_batches(keys, images, dataset.train.labels, **options), 1):
-            if step == first:
-                began = time.perf_counter()
-        pipeline.append((time.perf_counter() - began) / (config.batch_size * (steps - first)))
+        came = []  # that workers end, after the last batch, takes as long as some batches
+        for _ in streamed_batches(keys, images, dataset.train.labels, **options):
+            came.append(time.perf_counter())
+        pipeline.append((came[-1] - came[first - 1]) / (config.batch_size * (steps - first)))
     ratio: Ratio = speed_ratio(np.array(pipeline) * each, np.array(alone))
     return {
         "workers": workers or f"{each} threads",
