@@ -10,11 +10,14 @@ import importlib
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from cnnjax import processes
+from cnnjax.processes.watch import Watch
 from cnnjax.runs import main
 from cnnjax.sweep import cluster
 from cnnjax.training import chunks, execution
@@ -42,10 +45,8 @@ def count(notes: str) -> None:
         seed = np.asarray(jax.random.key_data(key)).tobytes().hex()
 
         def called(state: Any, count: Any, *others: Any) -> Any:
-            line = f"{training}-{seed} {int(state.step)} {int(count)}\n"
-            file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.write(file, line.encode())
-            os.close(file)
+            if processes.first():
+                append(notes, f"{training}-{seed} {int(state.step)} {int(count)}")
             time.sleep(PAUSE)
             return program(state, count, *others)
 
@@ -54,9 +55,28 @@ def count(notes: str) -> None:
     chunks.run_steps, execution._repeated = noted_steps, noted_calls
 
 
+def append(file: str, line: str) -> None:
+    """Add a line to a file that other processes add to as well."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+def tell_when_joined(notes: str) -> None:
+    """Note beside `notes`, from now on, that this process has met the others."""
+    begin = Watch.start
+
+    def start(watch: Watch, store: Any) -> None:
+        begin(watch, store)
+        append(str(Path(notes).with_suffix(".joined")), "joined")
+
+    Watch.start = start
+
+
 def command(notes: str, module: str, *arguments: str) -> None:
     """The command of an experiment, counted here and on the workers of a cluster."""
     count(notes)
+    tell_when_joined(notes)
     cluster.KEEP_EVERY = cluster.LOOK_EVERY = 0.2
     compute = cluster._compute
 

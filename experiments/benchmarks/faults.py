@@ -1,11 +1,11 @@
 """Does every fault end in the right result or in one line? Kills, damaged runs, broken images, wrong arguments.
 
-Kills: three tiny experiments are killed at random instants, by SIGKILL, by SIGTERM and by the loss of a Ray worker,
-again and again until they end: their files must be those of an undisturbed run, to the byte. Damage: in a finished run
-a file is flipped at a bit, torn, emptied, exchanged with another, or replaced by a folder or a pipe; each reader, the
-report and the experiment itself must give what they gave before, or refuse it. Images: the same for the files of a
-folder of classes. Options: numbers that no option takes. Arguments: every public function with an argument that is
-wrong (see `wrong_arguments`).
+Kills: three tiny experiments are killed at random instants, by SIGKILL, by SIGTERM, by the loss of one of two processes
+and by that of a Ray worker, again and again until they end: their files must be those of an undisturbed run, to the
+byte. Damage: in a finished run a file is flipped at a bit, torn, emptied, exchanged with another, or replaced by a
+folder or a pipe; each reader, the report and the experiment itself must give what they gave before, or refuse it.
+Images: the same for the files of a folder of classes. Options: numbers that no option takes. Arguments: every public
+function with an argument that is wrong (see `wrong_arguments`).
 
     python -m experiments.benchmarks.faults --trials 20
     python -m experiments.benchmarks.faults --kinds kills --kills 100
@@ -32,6 +32,7 @@ import numpy as np
 
 from cnnjax import runtime
 from cnnjax.data import DataConfig, load
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, Table, main, open_run, read_config, read_metrics, read_summary, show_tables
 from cnnjax.runs.cli import check_numbers
@@ -40,7 +41,7 @@ from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation, report
-from experiments.benchmarks.kills import kill_all
+from experiments.benchmarks.kills import EXPERIMENTS, kill_all
 
 TAKES = "a quarter of an hour on two cores"
 
@@ -68,7 +69,9 @@ class Config:
     trials: int = 20
     """Of each kind; a tenth as many calls of every public function with a wrong argument."""
     kills: int = 15
-    """Of each of three experiments, at least."""
+    """Of each experiment that is killed, at least."""
+    killed: tuple[str, ...] = tuple(EXPERIMENTS)
+    """Which experiments are killed."""
     kinds: tuple[Kind, ...] = ("damage", "kills", "images", "options", "calls")
     """Which kinds."""
     seed: int = 0
@@ -107,6 +110,8 @@ class Count:
 def run(config: Config) -> Path:
     """Try every kind of fault, print the counts, write the table, and return the run directory."""
     check_ranges(config)
+    for name in config.killed:
+        check_choice("killed", name, EXPERIMENTS)
     runtime.configure()
     with (
         open_run("benchmarks_faults", config, out=config.out) as directory,
@@ -119,7 +124,7 @@ def run(config: Config) -> Path:
             for kind in config.kinds:
                 progress.cell(kind)
                 if kind == "kills":
-                    for result in kill_all(Path(folder), random.Random(config.seed), config.kills):
+                    for result in kill_all(Path(folder), random.Random(config.seed), config.kills, config.killed):
                         killed.append(dataclasses.asdict(result))
                         progress.note(f"  {result.experiment}, {result.how}: {result.kills} kills")
                     continue

@@ -8,12 +8,14 @@ import os
 import random
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -39,9 +41,13 @@ EXPERIMENTS = {
 ON_CLUSTER = ("augmentation", "stride")
 """Those whose cells a Ray cluster computes, too."""
 
-How = Literal["SIGKILL", "SIGTERM", "Ray worker"]
+How = Literal["SIGKILL", "SIGTERM", "one of two processes", "Ray worker"]
 ENDS = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143}
 """The exit status of a command that was killed so."""
+LOST = 69
+"""The exit status of a process of which the other was killed."""
+TOGETHER = 300.0
+"""Seconds in which two processes find each other, or end, at most."""
 SHORTEST, LONGEST = 8.0, 60.0
 """Seconds after which a command is killed at the latest: at first, and at last."""
 
@@ -63,19 +69,36 @@ class Killed:
     """The first thing that went otherwise."""
 
 
-def kill_all(folder: Path, chance: random.Random, kills: int) -> Iterator[Killed]:
-    """Kill each experiment in each way, at least `kills` times in all; a third each where Ray is installed."""
+def kill_all(folder: Path, chance: random.Random, kills: int, names: Iterable[str]) -> Iterator[Killed]:
+    """Kill each of these experiments at least `kills` times in all, as often in each way; Ray's if it is installed."""
     ray = importlib.util.find_spec("ray") is not None
-    for name in EXPERIMENTS:
-        ways: list[How] = ["SIGKILL", "SIGTERM", *(["Ray worker"] if ray and name in ON_CLUSTER else [])]
-        whole = folder / name / "whole"
-        if status := start(name, whole, folder / "notes").wait():
-            raise InputError(f"{name} ends with status {status} by itself: see `python -m experiments.{name}`")
+    for name in names:
+        ways: list[How] = ["SIGKILL", "SIGTERM", "one of two processes"]
+        ways += ["Ray worker"] if ray and name in ON_CLUSTER else []
         for how in ways:
+            # Two processes sum in another order than one does: theirs is an undisturbed run of their own.
+            whole = folder / name / ("two" if how == "one of two processes" else "one")
+            if not whole.exists():
+                undisturbed(name, how, whole, folder / "notes")
             result = Killed(name, how)
             while result.kills < kills / len(ways) and not result.other:
                 chain(result, folder / name / f"{how}{result.finished}", whole, chance)
             yield result
+
+
+def undisturbed(name: str, how: How, whole: Path, notes: Path) -> None:
+    """Run an experiment as it will be killed, but to its end."""
+    commands = start_two(name, whole, notes) if how == "one of two processes" else [start(name, whole, notes)]
+    if [status for command in commands if (status := command.wait())]:
+        raise InputError(f"{name} ends by itself: see `python -m experiments.{name}`")
+
+
+def start_two(name: str, out: Path, notes: Path) -> list[subprocess.Popen]:
+    """The command of an experiment as two processes that train together."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    options = ("--distributed.processes", "2", "--distributed.coordinator", place, "--distributed.process")
+    return [start(name, out, notes, *options, str(index)) for index in range(2)]
 
 
 def start(name: str, out: Path, notes: Path, *options: str) -> subprocess.Popen:
@@ -94,6 +117,9 @@ def chain(result: Killed, out: Path, whole: Path, chance: random.Random) -> None
                 kill_workers(process, result, chance, longest)
             # Status 2: one cell has lost more workers than a command replaces, or too much else for a cluster was lost.
             goes_on = process.returncode == 2 and result.kills > before
+        elif result.how == "one of two processes":
+            process, *others = start_two(result.experiment, out, notes)
+            goes_on = kill_one([process, *others], notes, result, chance, longest)
         else:
             with start(result.experiment, out, notes) as process:
                 goes_on = kill_once(process, result, chance, longest)
@@ -121,6 +147,42 @@ def kill_once(process: subprocess.Popen, result: Killed, chance: random.Random, 
         return False
     result.kills += 1
     return True
+
+
+def kill_one(
+    processes: list[subprocess.Popen], notes: Path, result: Killed, chance: random.Random, longest: float
+) -> bool:
+    """Kill one of the processes at a random instant after they have met; whether one was killed, rather than ended.
+
+    The other must end by itself: with the status of one that has lost another, or as it would have, if it was finished.
+    """
+    joined = notes.with_suffix(".joined")
+    until = time.monotonic() + TOGETHER
+    while not joined.exists() or len(joined.read_text().splitlines()) < len(processes):
+        if any(process.poll() is not None for process in processes) or time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    joined.unlink(missing_ok=True)
+    lost = chance.choice(processes)
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            lost.wait(chance.uniform(0, longest))
+            return False
+        lost.kill()
+        found = {process: process.wait(TOGETHER) for process in processes}
+    except subprocess.TimeoutExpired:
+        result.other = "a process has not noticed that the other is gone"
+        return False
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    if found.pop(lost) != -signal.SIGKILL:
+        return False
+    result.kills += 1
+    if unlike := [status for status in found.values() if status not in (LOST, 0)]:
+        result.other = f"status {unlike[0]} of the other process"
+    return not result.other
 
 
 def kill_workers(process: subprocess.Popen, result: Killed, chance: random.Random, longest: float) -> None:

@@ -48,9 +48,9 @@ def test_a_killed_process_ends_the_others_and_the_command_goes_on_with_any_numbe
             assert line.endswith("the same command goes on where this one was, also with another number of processes.")
             assert notes == [] or index == 0
             assert "Traceback" not in errors
-        assert not list(out.rglob("*.tmp"))
     with Processes(2, "--out", out, *LONG) as processes:
         assert [status for status, _, _ in processes.ended()] == [0, 0]
+    assert not list(out.rglob("*.tmp"))  # a process may be lost while it writes a file, which the next one removes
     runtime.configure()
     assert_same_run(out, tiny.run(tiny.Config(tmp_path / "whole", tiny.of_epochs(16))))
 
