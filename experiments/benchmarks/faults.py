@@ -41,7 +41,7 @@ from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_ranges
 from cnnjax.training import TrainConfig, read_arrays
 from experiments import augmentation, report
-from experiments.benchmarks.kills import EXPERIMENTS, kill_all
+from experiments.benchmarks.kills import EXPERIMENTS, How, Killed, kill_all
 
 TAKES = "a quarter of an hour on two cores"
 
@@ -72,6 +72,8 @@ class Config:
     """Of each experiment that is killed, at least."""
     killed: tuple[str, ...] = tuple(EXPERIMENTS)
     """Which experiments are killed."""
+    ways: tuple[How, ...] = typing.get_args(How)
+    """In which ways: the command by a signal, one of two processes, or the worker of a cell on a Ray cluster."""
     kinds: tuple[Kind, ...] = ("damage", "kills", "images", "options", "calls")
     """Which kinds."""
     seed: int = 0
@@ -124,7 +126,7 @@ def run(config: Config) -> Path:
             for kind in config.kinds:
                 progress.cell(kind)
                 if kind == "kills":
-                    for result in kill_all(Path(folder), random.Random(config.seed), config.kills, config.killed):
+                    for result in kills(config, Path(folder)):
                         killed.append(dataclasses.asdict(result))
                         progress.note(f"  {result.experiment}, {result.how}: {result.kills} kills")
                     continue
@@ -133,6 +135,11 @@ def run(config: Config) -> Path:
         tables = [Table(counts, "What became of faults"), Table(killed, "What became of kills")]
         show_tables(directory, [table for table in tables if len(table.rows)])
         return directory.path
+
+
+def kills(config: Config, folder: Path) -> Iterator[Killed]:
+    """Kill the experiments that the options name, in their ways."""
+    return kill_all(folder, random.Random(config.seed), config.kills, config.killed, config.ways)
 
 
 def quietly(work: Callable[[], Any]) -> Any:

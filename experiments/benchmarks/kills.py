@@ -41,7 +41,7 @@ EXPERIMENTS = {
 ON_CLUSTER = ("augmentation", "stride")
 """Those whose cells a Ray cluster computes, too."""
 
-How = Literal["SIGKILL", "SIGTERM", "one of two processes", "Ray worker"]
+How = Literal["SIGKILL", "SIGTERM", "process", "worker"]
 ENDS = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143}
 """The exit status of a command that was killed so."""
 LOST = 69
@@ -69,26 +69,27 @@ class Killed:
     """The first thing that went otherwise."""
 
 
-def kill_all(folder: Path, chance: random.Random, kills: int, names: Iterable[str]) -> Iterator[Killed]:
+def kill_all(
+    folder: Path, chance: random.Random, kills: int, names: Iterable[str], ways: Iterable[How]
+) -> Iterator[Killed]:
     """Kill each of these experiments at least `kills` times in all, as often in each way; Ray's if it is installed."""
     ray = importlib.util.find_spec("ray") is not None
     for name in names:
-        ways: list[How] = ["SIGKILL", "SIGTERM", "one of two processes"]
-        ways += ["Ray worker"] if ray and name in ON_CLUSTER else []
-        for how in ways:
+        own = [how for how in ways if how != "worker" or (ray and name in ON_CLUSTER)]
+        for how in own:
             # Two processes sum in another order than one does: theirs is an undisturbed run of their own.
-            whole = folder / name / ("two" if how == "one of two processes" else "one")
+            whole = folder / name / ("two" if how == "process" else "one")
             if not whole.exists():
                 undisturbed(name, how, whole, folder / "notes")
             result = Killed(name, how)
-            while result.kills < kills / len(ways) and not result.other:
+            while result.kills < kills / len(own) and not result.other:
                 chain(result, folder / name / f"{how}{result.finished}", whole, chance)
             yield result
 
 
 def undisturbed(name: str, how: How, whole: Path, notes: Path) -> None:
     """Run an experiment as it will be killed, but to its end."""
-    commands = start_two(name, whole, notes) if how == "one of two processes" else [start(name, whole, notes)]
+    commands = start_two(name, whole, notes) if how == "process" else [start(name, whole, notes)]
     if [status for command in commands if (status := command.wait())]:
         raise InputError(f"{name} ends by itself: see `python -m experiments.{name}`")
 
@@ -112,12 +113,12 @@ def chain(result: Killed, out: Path, whole: Path, chance: random.Random) -> None
     """Start the same command until it ends by itself, each killed later than the one before; count into `result`."""
     notes, longest, before = out.with_suffix(".notes"), SHORTEST, -1
     while True:
-        if result.how == "Ray worker":
+        if result.how == "worker":
             with cluster(), start(result.experiment, out, notes, "--engine", "ray") as process:
                 kill_workers(process, result, chance, longest)
             # Status 2: one cell has lost more workers than a command replaces, or too much else for a cluster was lost.
             goes_on = process.returncode == 2 and result.kills > before
-        elif result.how == "one of two processes":
+        elif result.how == "process":
             process, *others = start_two(result.experiment, out, notes)
             goes_on = kill_one([process, *others], notes, result, chance, longest)
         else:
@@ -165,10 +166,10 @@ def kill_one(
     joined.unlink(missing_ok=True)
     lost = chance.choice(processes)
     try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             lost.wait(chance.uniform(0, longest))
-            return False
-        lost.kill()
+        except subprocess.TimeoutExpired:
+            lost.kill()
         found = {process: process.wait(TOGETHER) for process in processes}
     except subprocess.TimeoutExpired:
         result.other = "a process has not noticed that the other is gone"
