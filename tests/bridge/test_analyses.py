@@ -7,6 +7,7 @@ import pytest
 
 from cnnjax import analysis, models
 from cnnjax.errors import InputError
+from tests.repeats import repeated
 
 torch = pytest.importorskip("torch", reason="networks of PyTorch need torch")
 side = pytest.importorskip("tests.bridge.torch_side", reason="networks of PyTorch need torch")
@@ -61,12 +62,14 @@ def fields(module, size):
 
 @pytest.mark.parametrize(
     ("make", "size", "layer", "expected"),
-    [
-        (vgg16, 64, "30", (212, 32, 90)),  # Araujo et al. 2019, table 1
-        (lambda: networks.ResNet(networks.BasicBlock, (2, 2, 2, 2), 1), 64, "layer4", (435, 32, 217)),  # the same
-        # 3 × 3 at strides 2 by 2 until then: 1 + 2 (1 + 2 + 2 + 4 + 4 + 2·8 + 8 + 3·16 + 3·16 + 16 + 2·32 + 32).
-        (lambda: mobilenet_v2(8), 64, "18", (491, 32, 245)),
-    ],
+    repeated(
+        [
+            (vgg16, 64, "30", (212, 32, 90)),  # Araujo et al. 2019, table 1
+            (lambda: networks.ResNet(networks.BasicBlock, (2, 2, 2, 2), 1), 64, "layer4", (435, 32, 217)),  # the same
+            # 3 × 3 at strides 2 by 2 until then: 1 + 2 (1 + 2 + 2 + 4 + 4 + 2·8 + 8 + 3·16 + 3·16 + 16 + 2·32 + 32).
+            (lambda: mobilenet_v2(8), 64, "18", (491, 32, 245)),
+        ]
+    ),
 )
 def test_receptive_fields_are_those_of_the_layers_by_hand(make, size, layer, expected):
     field = fields(make(), size)[layer]
@@ -119,16 +122,21 @@ def test_receptive_fields_of_windows_are_those_that_they_met():
             assert set(found["3"].support((unit, unit))[axis].tolist()) == both
 
 
+def cost_of(module):
+    forward, variables = models.from_torch(module, (224, 224, 3))
+    return analysis.cost(forward, jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32), variables)
+
+
 def test_costs_are_the_published_ones():
-    shape = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    resnet18 = networks.ResNet(networks.BasicBlock, (2, 2, 2, 2), 64, classes=1000)
-    forward, variables = models.from_torch(resnet18, (224, 224, 3))
-    cost = analysis.cost(forward, shape, variables)
+    cost = cost_of(networks.ResNet(networks.BasicBlock, (2, 2, 2, 2), 64, classes=1000))
     # torchvision's documentation: 11,689,512 parameters, 1.81 GFLOPS.
     assert (cost.parameters, round(cost.multiply_adds / 1e9, 2)) == (11_689_512, 1.81)
-    forward, variables = models.from_torch(mobilenet_v2(), (224, 224, 3))
-    cost = analysis.cost(forward, shape, variables)
-    # The same: 3,504,872 parameters, 0.3 GFLOPS; Sandler et al. 2018, table 4: 3.4M and 300M.
+
+
+@pytest.mark.slow
+def test_costs_of_groups_are_the_published_ones():
+    cost = cost_of(mobilenet_v2())
+    # torchvision's documentation: 3,504,872 parameters, 0.3 GFLOPS; Sandler et al. 2018, table 4: 3.4M and 300M.
     assert (cost.parameters, round(cost.multiply_adds / 1e9, 1)) == (3_504_872, 0.3)
     assert cost.layers["0.0"].multiply_adds == 112 * 112 * 27 * 32
 
@@ -167,7 +175,7 @@ class Spelt(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+@pytest.mark.parametrize("rule", repeated(["guided", "deconvnet"]))
 def test_backward_rules_reach_rectifiers_however_they_are_written(rule):
     module = side.drawn(Spelt)
     forward = bound(module, 8)
@@ -189,7 +197,8 @@ def test_backward_rules_reach_rectifiers_however_they_are_written(rule):
 
 
 @pytest.mark.parametrize(
-    ("make", "form"), [(nn.ReLU6, "relu6"), (nn.Hardswish, "hard_silu"), (nn.GELU, "erfc"), (nn.SiLU, "silu")]
+    ("make", "form"),
+    repeated([(nn.ReLU6, "relu6"), (nn.GELU, "erfc"), (nn.Hardswish, "hard_silu"), (nn.SiLU, "silu")], quick=2),
 )
 def test_rules_name_or_refuse_activations_that_are_no_rectifiers(make, form):
     forward = bound(nn.Sequential(nn.Conv2d(3, 2, 3), make()), 8)
@@ -206,7 +215,7 @@ class Function(nn.Module):
         self.forward = function
 
 
-@pytest.mark.parametrize("make", [nn.ReLU6, pytest.param(nn.Hardswish, marks=pytest.mark.slow), nn.GELU])
+@pytest.mark.parametrize("make", repeated([nn.ReLU6, nn.GELU, nn.Hardswish], quick=2))
 def test_activations_beside_rectifiers_keep_their_derivative(make):
     def network(relu):
         return nn.Sequential(nn.Conv2d(3, 6, 3), relu, nn.Conv2d(6, 6, 3), make(), nn.Flatten(), nn.Linear(96, 2))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cnnjax import models
+from tests.repeats import repeated
 
 NEEDED = "networks of PyTorch need torch"
 side = pytest.importorskip("tests.bridge.torch_side", reason=NEEDED)
@@ -13,9 +14,11 @@ transformers = pytest.importorskip("tests.bridge.torch_transformers", reason=NEE
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 FAMILIES = {**convolutional.CONVOLUTIONAL, **transformers.TRANSFORMERS}
+FIRST = ("ResNet of basic blocks", "VGG", "MobileNetV2", "Inception", "ConvNeXt", "ViT")
+"""What each has that those before it have not: residuals, pools, groups, branches, layer normalisation, attention."""
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", repeated(sorted(FAMILIES, key=lambda name: name not in FIRST), quick=len(FIRST)))
 def test_a_network_of_each_family_gives_the_logits_and_activations_of_pytorch(family):
     module, images = side.drawn(FAMILIES[family]), side.pixels(2)
     forward, variables = models.from_torch(module, (32, 32, 3), mean=MEAN, std=STD)

@@ -9,6 +9,7 @@ import pytest
 
 from cnnjax import models
 from cnnjax.errors import InputError
+from tests.repeats import repeated
 
 torch = pytest.importorskip("torch", reason="files of PyTorch are written by torch")
 side = pytest.importorskip("tests.bridge.torch_side", reason="files of PyTorch are written by torch")
@@ -30,7 +31,7 @@ def save(path, module, size=32, functional=True):
     return path
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", repeated(FAMILIES))
 def test_a_file_gives_what_its_module_gives(family, tmp_path):
     module, images = side.drawn(FAMILIES[family]), side.pixels(2)
     forward, variables = models.from_exported(save(tmp_path / "model.pt2", module))

@@ -46,7 +46,9 @@ def reshaped(tokens, side):
     ("make", "sides"),
     [
         (transformers.ViT, {"blocks.0": 4, "blocks.1.mlp": 4, "norm": 4}),
-        (ListedSwin, {"blocks.0": 16, "blocks.1.mlp": 16, "blocks.2": 8, "blocks.3": 8}),
+        pytest.param(
+            ListedSwin, {"blocks.0": 16, "blocks.1.mlp": 16, "blocks.2": 8, "blocks.3": 8}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_tokens_of_pytorch_become_maps(make, sides):

@@ -9,6 +9,7 @@ import pytest
 
 from cnnjax.errors import InputError
 from cnnjax.runs import read_summary
+from tests.repeats import repeated
 
 torch = pytest.importorskip("torch", reason="the benchmark's peer is PyTorch")
 
@@ -21,7 +22,7 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", ["ResNet-20", "ResNet-18", "max pooling", "LeNet", "depthwise"])
+@pytest.mark.parametrize("name", repeated(["LeNet", "depthwise", "ResNet-20", "ResNet-18", "max pooling"], quick=2))
 def test_the_peer_gives_our_logits(name):
     case = CASES[name]
     images = np.random.default_rng(0).random((2, case.side, case.side, case.channels), np.float32)
