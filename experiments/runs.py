@@ -17,7 +17,8 @@ import tyro
 
 from cnnjax.errors import InputError
 from cnnjax.runs import main, read_config
-from cnnjax.runs.tables import DATA, read_tables
+from cnnjax.runs.begun import TABLES
+from cnnjax.runs.tables import read_tables
 from cnnjax.stats import Interval
 
 
@@ -48,7 +49,7 @@ def runs_in(folder: Path) -> Iterator[Path]:
 def text_of(path: Path, folder: Path, width: int) -> str:
     """What the list says of a run, in lines of at most so many letters."""
     config = read_config(path)
-    finished = (path / DATA).exists()
+    finished = (path / TABLES).exists()
     seeds = config["config"].get("seeds")
     facts = [
         f"begun {config['started'][:16].replace('T', ' ')}",
@@ -56,7 +57,8 @@ def text_of(path: Path, folder: Path, width: int) -> str:
         "finished" if finished else f"unfinished, cells begun: {_cells(path)}",
         main_score(path) if finished else "",
     ]
-    told = ["; ".join(filter(None, facts)), options_of(config["command"]) or "with the defaults"]
+    command = (config["resumed"] or [config])[-1]["command"]  # a run that has grown has others than it was begun with
+    told = ["; ".join(filter(None, facts)), options_of(command) or "with the defaults"]
     parts = [textwrap.fill(text, width, initial_indent="    ", subsequent_indent="    ") for text in told]
     return "\n".join([str(path.relative_to(folder)), *parts])
 
@@ -75,7 +77,7 @@ def options_of(command: str) -> str:
 
 def main_score(path: Path) -> str:
     """The first column of intervals in a run's first table that has one, from its lowest mean to its highest."""
-    tables, _ = read_tables(path / DATA)
+    tables, _ = read_tables(path / TABLES)
     for table in tables:
         for name in table.rows[0]:
             means = [row[name].mean for row in table.rows if isinstance(row.get(name), Interval)]

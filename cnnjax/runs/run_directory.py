@@ -2,8 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import time
 import warnings
@@ -18,13 +16,13 @@ from cnnjax import dry_run, processes
 from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
-from cnnjax.files import remove_partial, write_atomic
+from cnnjax.files import write_atomic
+from cnnjax.runs.begun import config_text, write_config
 from cnnjax.runs.folder import Folder
 from cnnjax.runs.mirror import mirrored
 from cnnjax.runs.progress import Progress
-from cnnjax.runs.provenance import changes, provenance
-from cnnjax.runs.records import RunWarning, encode_record, mend_metrics, read_config
-from cnnjax.runs.settings import CELL_NAME, identity, readable_id, safe_name, to_json
+from cnnjax.runs.records import RunWarning, encode_record, mend_metrics
+from cnnjax.runs.settings import CELL_NAME, readable_id, safe_name, to_json
 
 if TYPE_CHECKING:
     import pandas
@@ -140,7 +138,7 @@ class RunDirectory:
         ours = os.fstat(self._metrics)
         metrics, config = self.path / "metrics.jsonl", self.path / "config.json"
         if metrics.exists() and os.path.samestat(metrics.stat(), ours) and not config.exists():
-            write_atomic(config, _text(self._document))
+            write_atomic(config, config_text(self._document))
             warnings.warn(f"{config} was removed while the run worked; it is written again.", RunWarning, stacklevel=3)
 
 
@@ -160,18 +158,22 @@ def open_run(
     root: Path = Path("runs"),
     out: Path | None = None,
     ignore: Sequence[str] = WHERE_AND_HOW,
+    grows: Sequence[str] = (),
 ) -> RunDirectory:
     """Open the directory of a run, a new one or one to go on with, and hold it until it is closed: use it in a `with`.
 
     It lies at `root/experiment/<id>`, where the id follows from the frozen dataclass `config`, so that the same command
     goes on where it was; `out` names another place. `ignore` lists the (dotted) fields that say where or how, but not
-    what: they are recorded, and may differ when a run goes on. A run that was begun with other versions, on another
-    device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's backend. In a dry run
-    it is a directory that goes with it, and so it is in all of several processes but process 0 (`cnnjax.processes`).
+    what: they are recorded, and may differ when a run goes on. `grows` lists those of which a run may get more, so that
+    it keeps what stands: whole numbers, such as of seeds, and choices, such as of cells. A run that was begun with
+    other versions, on another device or at another commit goes on with a RunWarning, and that is recorded. Starts JAX's
+    backend. In a dry run it is a directory that goes with it, and so it is in all of several processes but process 0
+    (`cnnjax.processes`).
 
     Raises InputError where the directory cannot be written, is open in another process, or holds something else, where
-    its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, naming each with both
-    values. What was made for it is then removed, also where an InputError ends the `with` before any cell was begun.
+    its config.json or metrics.jsonl is corrupt, and where it was begun with other settings, or with more of what
+    `grows`, naming each with both values. What was made for it is then removed, also where an InputError ends the
+    `with` before any cell was begun.
     """
     settings = to_json(config)
     if not isinstance(settings, dict):
@@ -184,7 +186,7 @@ def open_run(
     try:
         with contextlib.ExitStack() as undo:
             lock = _claim(path, undo)
-            document = _write_config(path, experiment, settings, ignore)
+            document = write_config(path, experiment, settings, ignore, grows)
             mend_metrics(path)
             run = RunDirectory(path, document, lock, undo)
             if processes.first():
@@ -221,21 +223,6 @@ def _claim(path: Path, undo: contextlib.ExitStack) -> filelock.BaseFileLock:
     return lock
 
 
-def _remove_partial(path: Path) -> None:
-    """Remove what a process killed in the middle of a file has left in the folders that a run writes to."""
-    remove_partial(path)
-    remove_partial(path / "figures")
-    cells = path / "cells"
-    for cell in [] if cells.is_symlink() or not cells.is_dir() else cells.iterdir():
-        remove_partial(cell)
-
-
-def _identity(experiment: str, settings: Mapping[str, Any], ignore: Sequence[str]) -> str:
-    """The experiment's name and a digest of what makes the run the run it is."""
-    text = json.dumps([experiment, identity(settings, ignore)], sort_keys=True)
-    return f"{experiment} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
 def _remove_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):  # another process has begun to use it
         folder.rmdir()
@@ -255,44 +242,3 @@ def _refuse_other_content(path: Path) -> None:
         or (not other and lock.exists() and lock.stat().st_size > 0)
     ):
         raise InputError(f"{lock} is not the lock of a run; remove it, or name another directory.")
-
-
-def _write_config(path: Path, experiment: str, settings: dict[str, Any], ignore: Sequence[str]) -> Mapping[str, Any]:
-    """Write the configuration of a new run, or check that of an earlier one, and return it."""
-    here, name = provenance(), _identity(experiment, settings, ignore)
-    if (path / "config.json").exists():
-        document = read_config(path)
-        _refuse_other_settings(path, experiment, settings, document, ignore)
-        if document["identity"] != name:
-            raise InputError(
-                f"{path / 'config.json'} is corrupt (its identity is not that of its settings); restore it, or remove "
-                "the directory to begin the run anew."
-            )
-        _remove_partial(path)
-        differing = changes((document["resumed"] or [document])[-1], here)
-        if not differing:
-            return document
-        text = f"{path} goes on elsewhere than it was begun ({'; '.join(differing)}); its numbers may differ slightly."
-        warnings.warn(text, RunWarning, stacklevel=3)
-        document["resumed"].append(here)
-    else:
-        remove_partial(path, "config.json")  # no more than that can a killed process have left
-        document = {"experiment": experiment, "identity": name, "config": settings, **here, "resumed": []}
-    write_atomic(path / "config.json", _text(document))
-    return document
-
-
-def _text(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _refuse_other_settings(
-    path: Path, experiment: str, settings: dict[str, Any], document: Mapping[str, Any], ignore: Sequence[str]
-) -> None:
-    now = {"experiment": experiment, **identity(settings, ignore)}
-    before = {"experiment": document["experiment"], **identity(document["config"], ignore)}
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if differing:
-        both = "; ".join(f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in differing)
-        which = f"run in {path}" if processes.first() else "run of process 0"
-        raise InputError(f"The {which} has other settings: {both}. Give those, or name another directory.")

@@ -10,10 +10,11 @@ import numpy as np
 
 from cnnjax.errors import InputError
 from cnnjax.files import printable
+from cnnjax.runs.begun import TABLES
 from cnnjax.runs.page import Block, Code, Picture, Section, Table
 from cnnjax.runs.records import read_config, read_summary, read_table
 from cnnjax.runs.settings import identity
-from cnnjax.runs.tables import DATA, read_tables
+from cnnjax.runs.tables import read_tables
 from cnnjax.stats import over_seeds
 from cnnjax.stats.intervals import describe_methods, method_over_seeds
 
@@ -59,11 +60,11 @@ def _files(run: Path, pattern: str) -> list[Path]:
 
 def _tables(run: Path) -> list[Block]:
     """What `show_tables` kept; of long tables the first rows."""
-    if file := _files(run, DATA):
+    if file := _files(run, TABLES):
         tables, notes = read_tables(file[0])
         return [*map(_beginning, tables), *notes]
     if _files(run, "table.md"):
-        return [f"This run keeps its tables as text only, in table.md; its command, run again, writes {DATA} too."]
+        return [f"This run keeps its tables as text only, in table.md; its command, run again, writes {TABLES} too."]
     return []
 
 

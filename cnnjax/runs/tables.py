@@ -11,12 +11,11 @@ import numpy as np
 from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.files import read_json, write_atomic
+from cnnjax.runs.begun import TABLES
 from cnnjax.runs.page import Table
 from cnnjax.runs.run_directory import RunDirectory
 from cnnjax.runs.table import markdown, print_table
 from cnnjax.stats.intervals import Interval
-
-DATA = "tables.json"
 
 
 @checked()
@@ -32,7 +31,7 @@ def show_tables(run: RunDirectory, tables: Sequence[Table], *, notes: Sequence[s
         texts.append(f"**{table.title}**\n\n{markdown(table.rows, **form)}")
     print("".join(f"{note}\n" for note in notes), end="")
     document = {"tables": [_encoded(table) for table in tables], "notes": list(notes)}
-    write_atomic(run.path / DATA, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomic(run.path / TABLES, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_atomic(run.path / "table.md", "\n".join([*texts, *(f"{note}\n" for note in notes)]))
 
 

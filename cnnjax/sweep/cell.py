@@ -2,7 +2,8 @@
 
 A cell keeps `weights.safetensors` and `predictions.safetensors`, or `failure.json`; while it trains,
 `state.safetensors` and the one before it. Each file is written whole, so that a cell killed at any instant goes on from
-the last that is there. Nothing here knows of a run, or of where it is computed.
+the last that is there, and one that has networks of some seeds trains those of the others only (see `kept`). Nothing
+here knows of a run, or of where it is computed.
 """
 
 import dataclasses
@@ -21,9 +22,21 @@ from jaxtyping import PyTree
 from cnnjax import processes
 from cnnjax.analysis import NotFiniteError
 from cnnjax.data import Augmentation, Dataset, apply_augmentation
-from cnnjax.errors import InputError
 from cnnjax.runs.folder import Folder
 from cnnjax.sweep.describe import describe
+from cnnjax.sweep.kept import (
+    FAILURE,
+    PREDICTIONS,
+    STATE,
+    WEIGHTS,
+    Outcome,
+    beside,
+    forget_states,
+    join,
+    joined,
+    missing,
+    snapshot,
+)
 from cnnjax.sweep.protocol import ProtocolConfig, Task, measure, tasks
 from cnnjax.training import (
     DivergedError,
@@ -38,14 +51,6 @@ from cnnjax.training import (
 )
 from cnnjax.training.devices import device_count
 from cnnjax.training.kept_states import previous
-
-WEIGHTS, STATE, PREDICTIONS, FAILURE = (
-    "weights.safetensors",
-    "state.safetensors",
-    "predictions.safetensors",
-    "failure.json",
-)
-
 
 Keep = Callable[[dict[str, bytes], list[dict[str, Any]]], Any]
 """Is given files of a cell by name, and records for `metrics.jsonl`."""
@@ -77,14 +82,6 @@ class CellPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a cell came to: its predictions (see `protocol.measure`), or why it failed."""
-
-    predictions: dict[str, np.ndarray] | None
-    failure: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class Watch:
     """Where cells report while they are computed."""
 
@@ -100,25 +97,6 @@ class Watch:
         if key not in self.compiled:
             self.status(f"compiling {what}")
             self.compiled.add(key)
-
-
-def outcome(folder: Folder, *, networks: int, classes: int) -> Outcome | None:
-    """What the cell in `folder` came to; None where it is not finished.
-
-    Raises `InputError` for a damaged file, and one of another number of networks, or with classes that do not exist.
-    """
-    if folder.has(PREDICTIONS):
-        arrays = folder.arrays(PREDICTIONS)
-        answers = [array for name, array in arrays.items() if name.endswith("classes")]
-        if not answers or any(len(array) != networks or array.max(initial=0) >= classes for array in answers):
-            raise InputError(
-                f"{folder.path / PREDICTIONS} does not hold the answers of {networks} networks among {classes} "
-                "classes: delete it to compute it again"
-            )
-        return Outcome(arrays)
-    if folder.has(FAILURE):
-        return Outcome(None, str(folder.json(FAILURE, remedy="delete it to try the cell again")))
-    return None
 
 
 def compute(
@@ -202,21 +180,24 @@ def train_cells(
     What was trained before is read from its folder, and what is trained now is kept there.
     """
     spec = plans[0].spec
-    todo = [(plan, folder) for plan, folder in zip(plans, folders, strict=True) if not folder.has(WEIGHTS)]
     failures: dict[str, DivergedError] = {}
-    if todo:
+    while todo := [
+        (plan, folder, *found)
+        for plan, folder in zip(plans, folders, strict=True)
+        if plan.name not in failures and (found := missing(folder, plan.seeds or seeds))[1]
+    ]:
         watch.compiling("the training step", spec)
         trainings = [
             Training(
                 plan.train,
                 plan.augmentation.as_arrays(),
-                plan.seeds or seeds,
+                part,
                 checkpoint=folder.path / STATE,
-                snapshots={epoch: folder.path / snapshot(epoch) for epoch in plan.snapshots},
+                snapshots={epoch: folder.path / beside(snapshot(epoch), standing) for epoch in plan.snapshots},
                 of=folder.of,
                 log=lambda name=plan.name, **record: watch.log(cell=name, **record),
             )
-            for plan, folder in todo
+            for plan, folder, standing, part in todo
         ]
         try:
             results = train_together(
@@ -232,11 +213,13 @@ def train_cells(
                 for part in (slice(half), slice(half, None))
                 for result in train_cells(plans[part], folders[part], dataset, seeds, watch)
             ]
-        for (plan, folder), result in zip(todo, results, strict=True):
+        for (plan, folder, standing, _), result in zip(todo, results, strict=True):
             if isinstance(result, DivergedError):
                 failures[plan.name] = result
                 continue
-            folder.save(WEIGHTS, result, network=describe(plan.model))
+            for epoch in plan.snapshots if standing else ():
+                join(folder, snapshot(epoch), standing, result)
+            folder.save(WEIGHTS, joined(folder, WEIGHTS, standing, result), network=describe(plan.model))
     for folder in folders:
         if folder.has(WEIGHTS):
             forget_states(folder)  # which a kill may have left beside them
@@ -287,21 +270,14 @@ def _conclude(
         if isinstance(networks, DivergedError):
             raise networks
         watch.compiling("the measurements", plan.model)
-        arrays = measure(todo, dataset, plan.model, networks, progress=watch.advance)
+        before = folder.arrays(PREDICTIONS) if folder.has(PREDICTIONS) else {}
+        standing = len(next(iter(before.values()))) if before else 0
+        arrays = measure(todo, dataset, plan.model, networks[standing:], progress=watch.advance)
+        if standing:
+            arrays = {name: np.concatenate([before[name], values]) for name, values in arrays.items()}
     except (DivergedError, NotFiniteError) as error:
         folder.save_json(FAILURE, str(error))
         forget_states(folder)  # of a training that comes to the same end wherever it is begun
         return Outcome(None, str(error))
     folder.save(PREDICTIONS, arrays)
     return Outcome(arrays)
-
-
-def forget_states(folder: Folder) -> None:
-    """Delete what a cell keeps only while it trains."""
-    for name in (STATE, previous(Path(STATE)).name):
-        folder.remove(name)
-
-
-def snapshot(epoch: int) -> str:
-    """The file in which a cell keeps its networks, with their seed axis, as they are after an epoch."""
-    return f"epoch{epoch:04d}.safetensors"

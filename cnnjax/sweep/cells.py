@@ -12,26 +12,22 @@ from jaxtyping import PyTree
 from cnnjax import processes
 from cnnjax.data import Dataset, StoredImages
 from cnnjax.door import checked
-from cnnjax.door.limits import Positive
+from cnnjax.door.limits import NotNegative, Positive
 from cnnjax.errors import InputError
 from cnnjax.files import write_atomic
 from cnnjax.runs import Progress, RunDirectory
 from cnnjax.runs.folder import Folder
 from cnnjax.sweep import cluster
-from cnnjax.sweep.cell import (
+from cnnjax.sweep.cell import CellPlan, Watch, conclude, read_networks, side_by_side, train_cells
+from cnnjax.sweep.kept import (
     FAILURE,
     PREDICTIONS,
     STATE,
     WEIGHTS,
-    CellPlan,
     Outcome,
-    Watch,
-    conclude,
+    forget_measured,
     forget_states,
     outcome,
-    read_networks,
-    side_by_side,
-    train_cells,
 )
 from cnnjax.sweep.protocol import ProtocolConfig, Task, prove, tasks
 from cnnjax.sweep.rehearsal import rehearse
@@ -58,6 +54,13 @@ class Sweep:
     """What the protocol measures, by name."""
     outcomes: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
     """By cell, in order."""
+    first_seed: int = 0
+    """The seed of the first of those networks; the others follow it."""
+
+    @property
+    def numbers(self) -> range:
+        """The seeds of the networks of a cell whose plan does not name its own."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def predictions(self) -> dict[str, dict[str, np.ndarray]]:
@@ -71,7 +74,7 @@ class Sweep:
 
     def networks(self, plan: CellPlan, name: str = WEIGHTS) -> list[PyTree]:
         """The variables of each of a cell's networks, trained or as they were at a `snapshot`."""
-        return read_networks(plan, self.run.cell(plan.name), name, self.dataset, range(self.seeds))
+        return read_networks(plan, self.run.cell(plan.name), name, self.dataset, self.numbers)
 
     def check_any(self) -> None:
         """Raise `InputError` where every cell failed."""
@@ -89,8 +92,12 @@ def sweep(
     seeds: Positive,
     progress: Progress,
     engine: Engine = "process",
+    first_seed: NotNegative = 0,
 ) -> Sweep:
     """Train and measure every cell that is not finished, and return the sweep with the outcome of each.
+
+    A cell that has networks of fewer seeds, as a run has that grows, trains and measures those of the others; what was
+    measured of it beside their answers is deleted, to be measured again.
 
     On an accelerator, cells that differ only in numbers train side by side in one program. See `cell` for what a cell
     keeps, and so for what a killed run goes on from. Raises `InputError`, before anything is trained, where a network
@@ -105,19 +112,20 @@ def sweep(
         seeds: Networks of each cell whose plan does not name its own; at most 1000.
         progress: Is told of each cell, and of the work in it.
         engine: Where cells are computed.
+        first_seed: Of the networks of such a cell; the others' seeds follow it.
     """
     names = [plan.name for plan in plans]
     if not names or len(set(names)) < len(names):
         raise InputError(f"the cells are called {', '.join(names) or 'nothing'}: give at least one, each its own name")
     if seeds > MOST_SEEDS:
         raise InputError(f"seeds={seeds} must be at most {MOST_SEEDS}")
-    found = Sweep(run, plans, dataset, protocol, seeds, tasks(protocol, dataset))
+    found = Sweep(run, plans, dataset, protocol, seeds, tasks(protocol, dataset), first_seed=first_seed)
     for model in dict.fromkeys(plan.model for plan in plans):
         prove(found.tasks, model, dataset)
     if engine == "process":  # the workers of a cluster have devices of their own
         for plan in plans:
-            choose_placement(plan.train, len(plan.seeds or range(seeds)))
-    rehearse(plans, dataset, range(seeds), tasks=found.tasks, progress=progress)
+            choose_placement(plan.train, len(plan.seeds or found.numbers))
+    rehearse(plans, dataset, found.numbers, tasks=found.tasks, progress=progress)
     if engine == "ray":
         if processes.count() > 1:
             raise InputError("engine=ray and distributed.processes exclude each other: leave one of them out")
@@ -126,9 +134,12 @@ def sweep(
     outcomes = {plan.name: _outcome(found, plan) for plan in plans}
     todo = [plan for plan in plans if outcomes[plan.name] is None]
     for plan in plans:
+        folder = run.cell(plan.name)
         if outcomes[plan.name] is not None:
-            forget_states(run.cell(plan.name))  # which a kill may have left
+            forget_states(folder)  # which a kill may have left
             progress.skip(plan.name)
+        elif folder.has(PREDICTIONS):
+            forget_measured(folder)
     if todo:
         compute = _on_cluster if engine == "ray" else _in_this_process
         for name, outcome in compute(found, todo, progress):
@@ -139,7 +150,7 @@ def sweep(
 
 
 def _in_this_process(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -> Iterator[tuple[str, Outcome]]:
-    watch, seeds = Watch(of.run.log, progress.advance, progress.status), range(of.seeds)
+    watch, seeds = Watch(of.run.log, progress.advance, progress.status), of.numbers
     for group in side_by_side(plans, of.dataset, seeds):
         progress.cell(group[0].name)
         if len(group) > 1:
@@ -172,7 +183,7 @@ def _on_cluster(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -> Ite
             path = folders[name].path / file
             write_atomic(path, files[file], keep=previous(path) if file == STATE else None)
 
-    cells = cluster.compute_all(plans, of.dataset, of.protocol, range(of.seeds), begun, keep, note=progress.note)
+    cells = cluster.compute_all(plans, of.dataset, of.protocol, of.numbers, begun, keep, note=progress.note)
     for name in cells:
         forget_states(folders[name])
         progress.finished(name)
@@ -182,7 +193,7 @@ def _on_cluster(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -> Ite
 
 
 def _outcome(of: Sweep, plan: CellPlan) -> Outcome | None:
-    networks, classes = len(plan.seeds or range(of.seeds)), len(of.dataset.class_names)
+    networks, classes = len(plan.seeds or of.numbers), len(of.dataset.class_names)
     return outcome(of.run.cell(plan.name), networks=networks, classes=classes)
 
 

@@ -119,7 +119,7 @@ def _summary(
     rows = []
     for cell, outcome in of.outcomes.items():
         for seed in range(of.seeds):
-            row: dict[str, object] = {"cell": cell, "seed": seed, "status": outcome.failure or "ok"}
+            row: dict[str, object] = {"cell": cell, "seed": of.first_seed + seed, "status": outcome.failure or "ok"}
             for name, part in columns.get(cell, {}).items():
                 means = {key: values[seed].mean() for key, values in part.items()}
                 row |= {f"{name}.{key}": float(value) for key, value in _scores(name, means).items()}

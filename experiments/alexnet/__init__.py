@@ -39,6 +39,9 @@ TAKES = "about ten minutes of processor time"
 Kind = Literal["two_towers", "no_exchange", "one_tower"]
 Regularization = Literal["none", "dropout", "augmentation", "both"]
 
+GROWS = ("seeds", "kinds", "regularizations")
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -106,7 +109,7 @@ def run(config: Config) -> Path:
     _check(config)
     runtime.configure()
     cells = _cells(config)
-    with open_run("alexnet", config, out=config.out) as directory:
+    with open_run("alexnet", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(cells)) as progress:
             dataset = load_images(config.data, progress)
             check_moves(dataset, crop=config.crop)

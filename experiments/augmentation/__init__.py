@@ -52,6 +52,9 @@ NETWORK = NetworkConfig.of("resnet", widths=(32, 64), depth=1, stem="7x7")
 """Two residual blocks behind an early pool. Of those tried on four fifths of the training digits, with the rest held
 out, it fitted crops and rotations together with the fewest multiply-adds."""
 
+GROWS = ("seeds", "augmentations", "depths", "downsamples")
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -81,6 +84,8 @@ class Config:
     """The network as it is, as group convolutions over pooled maps, or with circular padding and polyphase sampling."""
     seeds: int = 5
     """Networks in each cell."""
+    first_seed: int = 0
+    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -157,7 +162,7 @@ def run(config: Config) -> Path:
     cells = _cells(config)
     networks = {c.config.network(config.network) for c in cells}
     grown = any(axis != "augmentation" for cell in cells for axis in cell.settings)
-    with open_run("augmentation", config, out=config.out) as directory:
+    with open_run("augmentation", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(cells)) as progress:
             dataset = load_images(config.data, progress, max_shift=config.protocol.max_shift)
             check_moves(dataset, crop=config.crop)
@@ -169,7 +174,9 @@ def run(config: Config) -> Path:
                 )
                 for c in cells
             ]
-            options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+            options: dict[str, Any] = dict(
+                seeds=config.seeds, first_seed=config.first_seed, progress=progress, engine=config.engine
+            )
             swept = sweep(directory, plans, dataset, config.protocol, **options)
         if grown:
             reaches = [Reach(p, c.settings, c.config.architecture) for p, c in zip(plans, cells, strict=True)]

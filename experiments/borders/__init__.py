@@ -46,6 +46,9 @@ PUBLISHED = TrainConfig(
 )
 """Of the program that came with the paper, but for its choice of the epoch with the least loss."""
 
+GROWS = ("seeds", "paddings")
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -60,6 +63,8 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=lambda: dataclasses.replace(PUBLISHED, epochs=17))
     seeds: int = 3
     """Networks for each padding."""
+    first_seed: int = 0
+    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -83,11 +88,19 @@ def run(config: Config) -> Path:
     runtime.configure()
     cells = grid(Treatment(), {"padding": config.paddings})
     config.train.steps_per_epoch(config.images)
-    with open_run("borders", config, out=config.out) as directory:
+    with open_run("borders", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(cells)) as progress:
             dataset = red_green.red_green(config.images, config.test_images)
             plans = [CellPlan(cell.name, RedGreenNet(cell.config.padding), config.train) for cell in cells]
-            swept = sweep(directory, plans, dataset, seeds=config.seeds, progress=progress, engine=config.engine)
+            swept = sweep(
+                directory,
+                plans,
+                dataset,
+                seeds=config.seeds,
+                progress=progress,
+                engine=config.engine,
+                first_seed=config.first_seed,
+            )
         report.write(swept, {cell.name: cell.config.padding for cell in cells})
         return directory.path
 

@@ -67,6 +67,9 @@ TAKES = "under six minutes on one core"
 
 ADAMW = TrainConfig(epochs=20, batch_size=32, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01)
 
+GROWS = ("seeds",)
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -106,6 +109,8 @@ class Config:
     torch: Torch = dataclasses.field(default_factory=Torch)
     seeds: int = 5
     """Networks in each cell."""
+    first_seed: int = 0
+    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where networks are trained: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -135,7 +140,7 @@ def run(config: Config) -> Path:
     kinds = config.networks if config.train_beside or not named else ()
     most = most_views(config.data, config.grids, config.scales)
     total = 2 * most_cells(kinds) + most * (len(kinds) + sum(one.count for one in named))
-    with open_run("cues", config, out=config.out) as directory:
+    with open_run("cues", config, out=config.out, grows=GROWS) as directory:
         with Progress(total) as progress:
             dataset = load_images(config.data, progress)
             kinds = _suited(kinds, dataset)
@@ -149,7 +154,9 @@ def run(config: Config) -> Path:
                 check_same(directory, "subjects.json", digests, "networks or images")
             swept = Sweep(directory, [], dataset, None, config.seeds, {})
             if plans:
-                options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+                options: dict[str, Any] = dict(
+                    seeds=config.seeds, first_seed=config.first_seed, progress=progress, engine=config.engine
+                )
                 swept = sweep(directory, list(plans.values()), dataset, **options)
             else:
                 check_same_data(directory, dataset)

@@ -54,6 +54,9 @@ TAKES = "about twelve minutes of processor time"
 
 Kind = Literal["mlp", "local", "cnn", "vit"]
 
+GROWS = ("draws", "networks", "images", "widths")
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -152,7 +155,7 @@ def run(config: Config) -> Path:
     """Train and test every cell, print the tables, write summary and figures, and return the run directory."""
     _check(config)
     runtime.configure()
-    with open_run("data_efficiency", config, out=config.out) as directory:
+    with open_run("data_efficiency", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(treatments(config, max(config.images) + 1))) as progress:
             dataset = _load(config, progress)
             config.train.steps_per_epoch(len(dataset.train.images))

@@ -43,6 +43,9 @@ TAKES = "about six minutes on one core"
 
 Kind = Literal["plain", "residual"]
 
+GROWS = ("seeds", "depths", "kinds")
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -113,7 +116,7 @@ def run(config: Config) -> Path:
     _check(config)
     runtime.configure()
     cells = grid(Treatment(), {"network": config.kinds, "depth": config.depths})
-    with open_run("depth", config, out=config.out) as directory:
+    with open_run("depth", config, out=config.out, grows=GROWS) as directory:
         with Progress(2 * len(cells)) as progress:
             dataset = load_images(config.data, progress)
             check_moves(dataset, crop=config.crop)

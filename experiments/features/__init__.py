@@ -35,6 +35,9 @@ from experiments.features.cells import CELL, Extent, measure_all
 
 TAKES = "about four minutes on one core"
 
+GROWS = ("seeds",)
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -82,7 +85,7 @@ def run(config: Config) -> Path:
     """Train and measure the networks, print the table, write it and the figures, and return the run directory."""
     _check(config)
     runtime.configure()
-    with open_run("features", config, out=config.out) as directory:
+    with open_run("features", config, out=config.out, grows=GROWS) as directory:
         with Progress(2 + 2 * config.seeds) as progress:
             dataset = load_images(config.data, progress)
             check_moves(dataset, crop=config.crop)

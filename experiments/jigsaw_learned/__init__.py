@@ -28,6 +28,9 @@ from experiments.shared.puzzles import DISSIMILARITIES, best_neighbors, photogra
 
 TAKES = "some ten minutes on two cores"
 
+GROWS = ("seeds",)
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -58,7 +61,7 @@ def run(config: Config) -> Path:
     for image in photographs.values():
         jigsaw.cut(image, side=config.piece)
     cells = [(tested, seed) for tested in (0, 1) for seed in range(config.seeds)]
-    with open_run("jigsaw_learned", config, out=config.out) as directory:
+    with open_run("jigsaw_learned", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(cells) + 1) as progress:
             learned = []
             for tested, seed in cells:

@@ -48,6 +48,9 @@ TAKES = "about six minutes of processor time"
 
 Kind = Literal["z2", "p4_pooled", "p4"]
 
+GROWS = ("seeds", "networks")
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -78,6 +81,8 @@ class Config:
     )
     seeds: int = 5
     """Networks of each kind."""
+    first_seed: int = 0
+    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -105,12 +110,14 @@ def run(config: Config) -> Path:
     _check(config)
     runtime.configure()
     cells = grid(Treatment(), {"network": config.networks})
-    with open_run("mnist_rot", config, out=config.out) as directory:
+    with open_run("mnist_rot", config, out=config.out, grows=GROWS) as directory:
         with Progress(2 * len(cells)) as progress:
             dataset = turned_dataset(load_images(config.data, progress), config.parts, config.split)
             config.train.steps_per_epoch(len(dataset.train.images))
             plans = [_plan(cell, config, dataset) for cell in cells]
-            options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+            options: dict[str, Any] = dict(
+                seeds=config.seeds, first_seed=config.first_seed, progress=progress, engine=config.engine
+            )
             swept = sweep(directory, plans, dataset, config.protocol, **options)
             errors = training_errors(swept, progress)
         report.write(swept, {cell.name: cell.config.network for cell in cells}, errors)

@@ -39,6 +39,9 @@ from experiments.recipe import report
 
 TAKES = "under a minute on two cores"
 
+GROWS = ("seeds",)
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -64,6 +67,8 @@ class Config:
     )
     seeds: int = 3
     """Trainings of the network."""
+    first_seed: int = 0
+    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -94,14 +99,21 @@ def run(config: Config) -> Path:
     """Train and measure the networks, print the table, write summary and figures, and return the run directory."""
     check_ranges(config)
     runtime.configure()
-    with open_run("recipe", config, out=config.out) as directory:
+    with open_run("recipe", config, out=config.out, grows=GROWS) as directory:
         with Progress(1) as progress:
             dataset = load_images(config.data, progress, stream=True)
             check_moves(dataset, crop=config.crop)
             config.train.steps_per_epoch(len(dataset.train.images))
             plan = plan_of(config, dataset)
             swept = sweep(
-                directory, [plan], dataset, config.protocol, seeds=config.seeds, progress=progress, engine=config.engine
+                directory,
+                [plan],
+                dataset,
+                config.protocol,
+                seeds=config.seeds,
+                progress=progress,
+                engine=config.engine,
+                first_seed=config.first_seed,
             )
         report.write(swept)
         return directory.path

@@ -46,6 +46,9 @@ TAKES = "about seven minutes on one core"
 Padding = Literal["same", "circular", "reflect", "valid"]
 Training = Literal["none", "crop", "shift"]
 
+GROWS = ("seeds", "downsamples", "paddings", "augmentations")
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -77,6 +80,8 @@ class Config:
     """Test images over which it is."""
     seeds: int = 3
     """Networks in each cell."""
+    first_seed: int = 0
+    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -132,7 +137,7 @@ def run(config: Config) -> Path:
     runtime.configure()
     axes = {"padding": config.paddings, "downsample": config.downsamples, "augmentation": config.augmentations}
     cells = grid(Treatment(), axes)
-    with open_run("stride", config, out=config.out) as directory:
+    with open_run("stride", config, out=config.out, grows=GROWS) as directory:
         with Progress(2 * len(cells)) as progress:
             dataset = load_images(config.data, progress)
             check_moves(dataset, farthest=config.farthest)
@@ -143,7 +148,9 @@ def run(config: Config) -> Path:
             if max(map(abs, config.terms_shift)) >= side:
                 raise InputError(f"terms_shift={config.terms_shift} moves images of {side} pixels out of sight")
             plans = [_plan(cell, config, dataset) for cell in cells]
-            options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+            options: dict[str, Any] = dict(
+                seeds=config.seeds, first_seed=config.first_seed, progress=progress, engine=config.engine
+            )
             swept = sweep(directory, [plan.cell for plan in plans], dataset, config.protocol, **options)
             terms = measure_terms(swept, shift=config.terms_shift, images=config.terms_images, progress=progress)
         report.write(swept, plans, terms)

@@ -43,6 +43,9 @@ TAKES = "about four minutes on two cores"
 VARIED = {"downsample": "networks", "activation": "networks", "padding": "zeros"}
 """Fields of the network that its kinds set, and the option that names these."""
 
+GROWS = ("seeds",)
+"""Options of which a run may get more: it keeps what stands."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -67,6 +70,8 @@ class Config:
     """Test images that meet every shift; plain accuracy is over all test images."""
     seeds: int = 5
     """Networks in each cell."""
+    first_seed: int = 0
+    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -101,13 +106,15 @@ def run(config: Config) -> Path:
     cells = grid(Treatment(), {"padding": ("circular",), "network": config.networks})
     if config.zeros:
         cells += grid(Treatment(), {"padding": ("same",), "network": config.zeros})
-    with open_run("subpixel", config, out=config.out) as directory:
+    with open_run("subpixel", config, out=config.out, grows=GROWS) as directory:
         with Progress(2 * len(cells) + 1) as progress:
             dataset = load_images(config.data, progress)
             check_moves(dataset, crop=config.crop, max_shift=config.max_shift)
             config.train.steps_per_epoch(len(dataset.train.images))
             plans = [_plan(cell, config, dataset) for cell in cells]
-            options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+            options: dict[str, Any] = dict(
+                seeds=config.seeds, first_seed=config.first_seed, progress=progress, engine=config.engine
+            )
             swept = sweep(directory, [plan.cell for plan in plans], dataset, **options)
             moved = measure_shifts(swept, max_shift=config.max_shift, images=config.images, progress=progress)
             times = time_steps(swept, plans, progress=progress)
