@@ -26,15 +26,16 @@ class DataConfig:
     data_dir: Path | None = None
     """Where tensorflow-datasets lie (by default its own place), or, for folder, the directory of class folders."""
     size: int | None = None
-    """Images are resized to this height and width, in pixels (by default the source's own)."""
+    """Images come to this height and width, in pixels, as `fit` says (by default the source's own)."""
     canvas: int | None = None
     """Images are then centred on a black square of this height and width (by default the source's own, or none)."""
     train_images: int | None = None
     """Train on the first this many images of a fixed order that mixes the classes (by default all)."""
     test_images: int | None = None
     """Test on the first this many images of a fixed order that mixes the classes (by default all)."""
-    fit: Fit = "stretch"
-    """How images come to `size`: stretched, or the middle, once the shorter side is resized to 8/7 of it."""
+    fit: Fit = "cover"
+    """How images come to `size`: cover, the middle once the shorter side is resized to it; center, to 8/7 of it, as
+    weights from elsewhere were tested; stretch, resized whatever their proportions."""
     crop_area: float | None = None
     """Train on random parts with at least this share of an image's area, resized to `size`, anew in each epoch."""
     memory: float | None = None
@@ -70,6 +71,6 @@ def _check_streaming(config: DataConfig) -> None:
         if value is not None and not (number and least <= value <= most):
             whole = "a whole number" if field == "workers" else "a number"
             raise InputError(f"data.{field} is {value!r}; it must be {whole} from {least:g} to {most:g}, or left out")
-    for field, given in (("fit", config.fit != "stretch"), ("crop_area", config.crop_area is not None)):
+    for field, given in (("fit", config.fit == "center"), ("crop_area", config.crop_area is not None)):
         if given and config.size is None:
             raise InputError(f"data.{field} is {getattr(config, field)}; give data.size, to which images then come")

@@ -68,6 +68,11 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset({self.name}, {len(self.class_names)} classes, train={self.train}, test={self.test})"
 
+    @property
+    def chance(self) -> float:
+        """The accuracy of always answering the class that most test images are of: what a network has to beat."""
+        return float(np.bincount(self.test.labels).max() / len(self.test.labels))
+
     def describe_classes(self) -> str:
         """Say how many images each class has: `2 classes, images to train + to test: cat: 8 + 2, dog: 8 + 2`."""
         total = len(self.class_names)

@@ -1,4 +1,4 @@
-"""How an image of any shape comes to one of a given size: stretched, its middle, or a random part of it."""
+"""How an image of any shape comes to one of a given size: its middle, stretched, or a random part of it."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnjax.data.require import require
 
-Fit = Literal["stretch", "center"]
+Fit = Literal["cover", "center", "stretch"]
 
 Framing = Callable[[Any], Any]
 """From an opened image of Pillow's, upright and in its final mode, to what is seen of it."""
@@ -26,27 +26,38 @@ RATIOS = (3 / 4, 4 / 3)
 class Whole:
     """An image as it is tested: of `size`×`size` pixels, or of its own for None.
 
-    "stretch" resizes it whatever its proportions, bicubic. "center" resizes its shorter side to 8/7 of `size`,
-    bilinear, and takes the middle: 256 and 224 pixels in Krizhevsky et al. 2012 and after.
+    "cover" resizes its shorter side to `size`, bicubic, and takes the middle: as much as a square can have of it, in
+    its own proportions. "center" resizes its shorter side to 8/7 of `size`, bilinear, and takes the middle: 256 and 224
+    pixels in Krizhevsky et al. 2012 and after, and as torchvision's weights were tested. "stretch" resizes it whatever
+    its proportions, bicubic. Of square images "cover" and "stretch" make the same.
     """
 
     size: int | None
-    fit: Fit = "stretch"
+    fit: Fit = "cover"
 
     def __str__(self) -> str:
+        if self.size is None:
+            return ""
         size = f"{self.size}×{self.size}"
-        return "" if self.size is None else f", resized to {size}" if self.fit == "stretch" else f", its middle {size}"
+        if self.fit == "stretch":
+            return f", stretched to {size}"
+        return f", the shorter side resized to {self._short} and of that the middle {size}"
+
+    @property
+    def _short(self) -> int:
+        """What the shorter side is resized to before the middle is taken."""
+        assert self.size is not None
+        return round(self.size * 8 / 7) if self.fit == "center" else self.size
 
     def __call__(self, image: Any) -> Any:
         resampling = require("PIL.Image", purpose="decoding images", install="pillow").Resampling
-        if self.size is None or (self.fit == "stretch" and image.size == (self.size, self.size)):
+        if self.size is None or (self.fit != "center" and image.size == (self.size, self.size)):
             return image
         if self.fit == "stretch":
             return image.resize((self.size, self.size), resampling.BICUBIC)
-        short = round(self.size * 8 / 7)
-        width, height = (short * side // min(image.size) for side in image.size)
+        width, height = (self._short * side // min(image.size) for side in image.size)
         left, top = (round((side - self.size) / 2) for side in (width, height))
-        image = image.resize((width, height), resampling.BILINEAR)
+        image = image.resize((width, height), resampling.BILINEAR if self.fit == "center" else resampling.BICUBIC)
         return image.crop((left, top, left + self.size, top + self.size))
 
 

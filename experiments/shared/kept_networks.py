@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from cnnjax import models
 from cnnjax.data import DataConfig, Dataset, load
 from cnnjax.data.decode import decode
-from cnnjax.data.framing import Whole
+from cnnjax.data.framing import Fit, Whole
 from cnnjax.data.image_files import SUFFIXES, describe_left_out, image_files
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
@@ -39,7 +39,7 @@ def of_run(run: Path, cell: str, seed: int, images: Path | None, *, progress: Re
     shown = of_dataset(load(data_of(document), progress=progress))
     if images is not None:
         _, side, _, channels = shown.pixels.shape
-        shown = folder_images(images, side=side, channels=channels, progress=progress)
+        shown = folder_images(images, side=side, channels=channels, fit=data_of(document).fit, progress=progress)
     return of_cell(_folder(run, document, cell), seed, shown, title=_title(document, cell, seed))
 
 
@@ -138,13 +138,13 @@ def of_weights(name: str, weights: Path, images: Path | None, *, progress: Repor
         raise InputError("weights from elsewhere come without images: give a folder of them with --images FOLDER")
     model, variables = models.load_weights(name, weights)
     setting = CATALOGUE["alexnet_one_tower" if name == "alexnet" else name]
-    shown = folder_images(images, side=setting.side, channels=setting.channels, progress=progress)
+    shown = folder_images(images, side=setting.side, channels=setting.channels, fit="center", progress=progress)
     title = f"{name} with the weights of {weights.name}"
     return Subject(title, of_model(model), variables, shown, drawn(model, shown))
 
 
-def folder_images(folder: Path, *, side: int, channels: int, progress: Report = silent) -> Images:
-    """The image files of a folder and those below it in name order, each resized to a square of `side` pixels.
+def folder_images(folder: Path, *, side: int, channels: int, fit: Fit = "cover", progress: Report = silent) -> Images:
+    """The image files of a folder and those below it in name order, each a square of `side` pixels, as `fit` says.
 
     Raises InputError for what is no folder, one without images, and a file that cannot be read.
     """
@@ -154,10 +154,10 @@ def folder_images(folder: Path, *, side: int, channels: int, progress: Report = 
     if not files:
         raise InputError(f"{printable(folder)} has no images; files ending in {', '.join(SUFFIXES)} are read")
     named = ((printable(path), path) for path in files)
-    what = f"decoding {printable(folder.name)}"
-    pixels = decode(named, len(files), channels=channels, framing=Whole(side), what=what, progress=progress)
+    what, whole = f"decoding {printable(folder.name)}", Whole(side, fit)
+    pixels = decode(named, len(files), channels=channels, framing=whole, what=what, progress=progress)
     name = f"{len(files):,} images of the folder {printable(folder.name)}"
-    about = "; ".join(filter(None, [f"{name}, resized to {side}×{side}", describe_left_out(left_out)]))
+    about = "; ".join(filter(None, [f"{name}{whole}", describe_left_out(left_out)]))
     return Images(pixels, None, None, name, about)
 
 
@@ -177,4 +177,5 @@ def data_of(document: Mapping[str, Any]) -> DataConfig:
     if strange := sorted(set(settings) - {field.name for field in dataclasses.fields(DataConfig)}):
         raise InputError(f"the run's data have the settings {', '.join(strange)}, which this version does not know")
     directory = settings.get("data_dir")
-    return DataConfig(**{**settings, "data_dir": None if directory is None else Path(directory)})
+    # Before it was said how images come to their size they were stretched.
+    return DataConfig(**{"fit": "stretch", **settings, "data_dir": None if directory is None else Path(directory)})

@@ -8,6 +8,7 @@ from scipy import stats
 from cnnjax import InputError
 from cnnjax.data import DataConfig, load
 from cnnjax.data.framing import DRAWS, RATIOS, Part, Whole, draws_of, part_of
+from tests.data.photographs import photographs
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (375, 500, 3)).astype(np.uint8))
 
@@ -19,6 +20,51 @@ def test_the_middle_is_that_of_the_shorter_side_at_256_of_224():
     tall = upright.resize((256, 341), Image.Resampling.BILINEAR).crop((16, 58, 240, 282))
     np.testing.assert_array_equal(np.asarray(Whole(224, "center")(PICTURE)), np.asarray(wide))
     np.testing.assert_array_equal(np.asarray(Whole(224, "center")(upright)), np.asarray(tall))
+
+
+@pytest.mark.parametrize("size", [(375, 500), (500, 375), (31, 64), (40, 40), (19, 200)])
+def test_by_default_the_shorter_side_is_resized_and_the_middle_taken(size):
+    """Torchvision's Resize(24, BICUBIC) and CenterCrop(24), their sizes and places written out in Pillow's terms."""
+    picture = PICTURE.resize(size)
+    width, height = size
+    resized = (int(24 * width / height), 24) if height <= width else (24, int(24 * height / width))
+    left, top = (round((side - 24) / 2.0) for side in resized)
+    expected = picture.resize(resized, Image.Resampling.BICUBIC).crop((left, top, left + 24, top + 24))
+    np.testing.assert_array_equal(np.asarray(Whole(24)(picture)), np.asarray(expected))
+
+
+def test_proportions_are_kept_unless_stretching_is_asked_for():
+    """A disc in the middle of a wide picture, and what is as wide as it is high of it."""
+    y, x = np.mgrid[:60, :120]
+    disc = Image.fromarray((255 * ((y - 29.5) ** 2 + (x - 59.5) ** 2 < 25**2)).astype(np.uint8))
+
+    def sides(fit):
+        lit = np.asarray(Whole(30, fit)(disc)) > 127
+        return lit.any(0).sum(), lit.any(1).sum()
+
+    wide, high = sides("cover")
+    assert wide == high > 20
+    wide, high = sides("stretch")
+    assert wide == pytest.approx(high / 2, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        ("cover", ", the shorter side resized to 24 and of that the middle 24×24"),
+        ("center", ", the shorter side resized to 27 and of that the middle 24×24"),
+        ("stretch", ", stretched to 24×24"),
+    ],
+)
+def test_how_images_come_to_their_size_is_said(fit, said, tmp_path):
+    assert str(Whole(24, fit)) == said
+    photographs(tmp_path, 5)
+    assert said in load(DataConfig("folder", tmp_path, size=24, fit=fit)).note
+
+
+def test_a_square_is_the_same_covered_and_stretched():
+    square = PICTURE.crop((0, 0, 100, 100))
+    np.testing.assert_array_equal(np.asarray(Whole(24)(square)), np.asarray(Whole(24, "stretch")(square)))
 
 
 def test_a_part_is_pillows_crop_resized():
