@@ -1,6 +1,7 @@
 """Figures of runs and of analyses, in one style. matplotlib is imported by the functions that draw."""
 
 from cnnjax.figures.depth import depth_figure
+from cnnjax.figures.overlays import comparison_figure, overlay_figure
 from cnnjax.figures.pictures import (
     MapTiles,
     curves_figure,
@@ -19,13 +20,14 @@ from cnnjax.figures.receptive_fields import (
     receptive_field_figure,
 )
 from cnnjax.figures.results import score_dots, training_curves
-from cnnjax.figures.style import colors, save
+from cnnjax.figures.style import colors, frame, png, save, seeds_note, short_labels, styled, tidy
 from cnnjax.figures.transformations import angle_curves, translation_maps
 
 __all__ = [
     "MapTiles",
     "angle_curves",
     "colors",
+    "comparison_figure",
     "curves_figure",
     "depth_figure",
     "draw_effective_field",
@@ -33,14 +35,21 @@ __all__ = [
     "effective_field_figure",
     "evolution_figure",
     "filter_figure",
+    "frame",
     "montage_figure",
     "mosaic",
     "occlusion_figure",
+    "overlay_figure",
+    "png",
     "receptive_field_figure",
     "save",
     "score_dots",
+    "seeds_note",
     "sheet_figure",
+    "short_labels",
     "signed_gray",
+    "styled",
+    "tidy",
     "training_curves",
     "translation_maps",
 ]

@@ -1,11 +1,12 @@
 """How figures look: one quiet style, a colour that a cell keeps, a frame that says what is shown."""
 
 import contextlib
+import functools
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
@@ -68,8 +69,9 @@ def save(figure: "Figure", path: Path) -> None:
     write_atomic(path, content)
 
 
+@checked()
 def png(figure: "Figure") -> bytes:
-    """A figure as a PNG of 150 dots an inch."""
+    """A figure as a PNG of 150 dots an inch, as `save` writes it."""
     image = io.BytesIO()
     with styled():
         figure.savefig(image, format="png", dpi=150)
@@ -87,7 +89,8 @@ def styled() -> Iterator[None]:
         yield
 
 
-def tidy(axes: "Axes", *, grid: str = "both") -> None:
+@checked()
+def tidy(axes: "Axes", *, grid: Literal["both", "x", "y", ""] = "both") -> None:
     """Take away what carries no data, two of the four borders and the tick marks; leave a light grid ("" for none)."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(which="both", length=0, pad=5, labelsize=8.5, labelcolor=FAINT)
@@ -95,8 +98,20 @@ def tidy(axes: "Axes", *, grid: str = "both") -> None:
         axes.grid(True, axis=grid, color=GRID, linewidth=0.6)  # pyright: ignore[reportArgumentType]
 
 
+@checked()
 def frame(figure: "Figure", title: str, notes: Sequence[str], legend: "Axes | None" = None) -> None:
-    """Put a title and the legend of the axes `legend` above a figure, notes below it, and give the rest to its axes."""
+    """Put a title and the legend of the axes `legend` above a figure, notes below it, and give the rest to its axes.
+
+    A notebook then shows the figure as a picture, whether or not pyplot was imported. Raises InputError for a figure
+    without a constrained or compressed layout.
+    """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine, TightLayoutEngine
+
+    engine = figure.get_layout_engine()
+    if not isinstance(engine, ConstrainedLayoutEngine | TightLayoutEngine):
+        raise InputError('figure has no layout that makes room: make it with Figure(layout="constrained")')
+    # A notebook asks an object for its picture; matplotlib says how for all figures, but only once pyplot is imported.
+    figure._repr_png_ = functools.partial(png, figure)  # pyright: ignore[reportAttributeAccessIssue]
     width, height = figure.get_size_inches()
     titles = textwrap.wrap(title, int(width * 9.5))
     top = _EDGE + _TITLE_ROW * len(titles) + _EDGE
@@ -121,10 +136,10 @@ def frame(figure: "Figure", title: str, notes: Sequence[str], legend: "Axes | No
     note = figure.text(_EDGE / width, _EDGE / height, "\n".join(lines), va="bottom", fontsize=8, color=FAINT)
     note.set_in_layout(False)
     bottom = _EDGE + _NOTE_ROW * len(lines)
-    engine: Any = figure.get_layout_engine()
     engine.set(rect=(0, bottom / height, 1, 1 - (top + bottom) / height))
 
 
+@checked()
 def short_labels(cells: Sequence[str]) -> tuple[str, dict[str, str]]:
     """What the cells differ in, and a short label for each: `augmentation=none`, `augmentation=crop` as `none`, `crop`.
 
@@ -140,12 +155,33 @@ def short_labels(cells: Sequence[str]) -> tuple[str, dict[str, str]]:
     return phrase, {name: ", ".join(row[i][2] for i in varying) for name, row in zip(names, parts, strict=True)}
 
 
+@checked()
 def seeds_note(counts: Sequence[int]) -> str:
-    """What a line and its band are, where cells have `counts` seeds."""
+    """What a line and its band are, where cells have `counts` seeds; raises InputError for no cells."""
+    if not counts:
+        raise InputError("counts is empty: give the number of seeds of each cell")
     low, high = min(counts), max(counts)
     if high == 1:
         return "One seed."
     return f"Line: mean over {low if low == high else f'{low} to {high}'} seeds; band: lowest to highest seed."
+
+
+def draw_chance(axes: Any, chance: float | int | None, *, upright: bool = False) -> list[str]:
+    """A dotted line at a share, in percent, and the note that says what it is; nothing for None.
+
+    Raises InputError for what is not a share.
+    """
+    if chance is None:
+        return []
+    if not 0 <= chance <= 1:
+        raise InputError(f"chance={chance} must be a share, from 0 to 1")
+    (axes.axvline if upright else axes.axhline)(100 * chance, color=FAINT, linewidth=0.9, linestyle=":", zorder=1)
+    return [chance_note(chance)]
+
+
+def chance_note(chance: float | int) -> str:
+    """What a dotted line is."""
+    return f"Dotted: always the commonest class, right for {100 * chance:.1f} %."
 
 
 def need(table: Any, columns: Sequence[str]) -> None:

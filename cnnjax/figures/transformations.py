@@ -10,7 +10,17 @@ from numpy.typing import ArrayLike
 from cnnjax.door import checked
 from cnnjax.door.limits import Positive, Shape
 from cnnjax.errors import InputError
-from cnnjax.figures.style import FAINT, GRID, colors, frame, seeds_note, short_labels, styled, tidy
+from cnnjax.figures.style import (
+    FAINT,
+    GRID,
+    colors,
+    draw_chance,
+    frame,
+    seeds_note,
+    short_labels,
+    styled,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,13 +37,14 @@ def angle_curves(
     note: str = "",
     polar: bool = True,
     palette: Mapping[str, str] | None = None,
+    chance: float | int | None = None,
 ) -> "Figure":
     """A score against the angle of rotation, for each cell a line and a band over seeds, and the same around a circle.
 
     `curves[cell]` is (seeds, angles), in [0, 1] and shown in percent; `degrees` (angles,) are the angles. The line is
     the mean, the band reaches from the lowest to the highest seed. `note` goes under the figure, `palette` colours the
-    cells. Raises InputError for no curves, for fewer than two angles or one that is not finite, and for
-    curves that do not fit `degrees`.
+    cells, a dotted line stands at `chance`, such as `Dataset.chance`. Raises InputError for no curves, for fewer than
+    two angles or one that is not finite, for curves that do not fit `degrees`, and for a chance outside [0, 1].
     """
     from matplotlib.figure import Figure
 
@@ -90,7 +101,8 @@ def angle_curves(
     line.set_ylim(0, 101)
     line.set_xlabel("rotation of the image")
     line.set_ylabel(f"{ylabel} (%)")
-    notes = [seeds_note([len(curve) for curve in values.values()]), note]
+    dotted = draw_chance(line, chance)
+    notes = [seeds_note([len(curve) for curve in values.values()]), *dotted, note]
     frame(figure, (title or f"{ylabel.capitalize()} under rotation") + by, notes, line)
     return figure
 
@@ -110,13 +122,20 @@ def _style_circle(circle: Any) -> None:
 @checked()
 @styled()
 def translation_maps(
-    maps: Mapping[str, ArrayLike], *, label: str = "accuracy", title: str = "", note: str = "", columns: Positive = 4
+    maps: Mapping[str, ArrayLike],
+    *,
+    label: str = "accuracy",
+    title: str = "",
+    note: str = "",
+    columns: Positive = 4,
+    chance: float | int | None = None,
 ) -> "Figure":
-    """A score under every translation: a heat map for each cell, on one scale of colour.
+    """A score under every translation: a heat map for each cell, on one scale of colour from 0 to 100 %.
 
     `maps[cell]` is (2k+1, 2k+1), in [0, 1] and shown in percent: rows are dy from -k to k, columns dx from -k to k, in
-    pixels, with the untranslated image in the middle, which is marked. `columns` is how many stand side by side.
-    Raises InputError for no maps and for maps that are not square, odd and of one size.
+    pixels, with the untranslated image in the middle, which is marked. `columns` is how many stand side by side; a
+    dotted line on the scale stands at `chance`, such as `Dataset.chance`. Raises InputError for no maps, for maps that
+    are not square, odd and of one size, and for a chance outside [0, 1].
     """
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
@@ -134,10 +153,9 @@ def translation_maps(
     figure = Figure(figsize=(max(2.05 * across + 1.3, 4.5), 2.5 * down + 0.95), layout="compressed")
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     extent = (-k - 0.5, k + 0.5, k + 0.5, -k - 0.5)
-    low, high = min(g.min() for g in values.values()), max(g.max() for g in values.values())
     images = []
     for axes, (name, grid) in zip(panels.flat, values.items(), strict=False):
-        images.append(axes.imshow(grid, extent=extent, vmin=low, vmax=high, cmap="viridis"))
+        images.append(axes.imshow(grid, extent=extent, vmin=0, vmax=100, cmap="viridis"))
         (mark,) = axes.plot(0, 0, marker="+", color="white", markersize=7, markeredgewidth=1.2)
         mark.set_path_effects([withStroke(linewidth=2.6, foreground="black")])
         axes.set_title(labels[name], pad=17)
@@ -160,9 +178,12 @@ def translation_maps(
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.ax.tick_params(length=0, labelsize=8.5, labelcolor=FAINT)
     bar.set_label(f"{label} (%)")
+    dotted = draw_chance(bar.ax, chance)
+    for mark in bar.ax.lines if chance is not None else ():
+        mark.set(color="white", linewidth=1.6)
     frame(
         figure,
         (title or f"{label.capitalize()} under translation") + by,
-        ["+ marks the untranslated image, which mean and lowest leave out.", note],
+        ["+ marks the untranslated image, which mean and lowest leave out.", *dotted, note],
     )
     return figure

@@ -49,6 +49,8 @@ def metrics(cells=CELLS, epochs=6):
 
 NARROW = [f"augmentation={name}" for name in ("a rather long name of a cell", "another long name", *map(str, range(9)))]
 
+TESTS = {cell: [0.2 * number, 0.2 * number + 0.1] for number, cell in enumerate(CELLS)}
+
 FIGURES = {
     "angles": lambda: angle_curves(curves(), DEGREES, note="digits, 360 test images."),
     "angles on a line": lambda: angle_curves(curves(), DEGREES, polar=False),
@@ -62,7 +64,11 @@ FIGURES = {
     "equal maps": lambda: translation_maps({"a": np.ones((3, 3)), "b": np.ones((3, 3))}),
     "scores": lambda: score_dots(scores()),
     "one score": lambda: score_dots(scores(["only"]).head(1).assign(low=np.nan, high=np.nan)),
+    "scores and chance": lambda: score_dots(scores(), chance=0.1),
+    "angles and chance": lambda: angle_curves(curves(), DEGREES, chance=0.1),
+    "maps and chance": lambda: translation_maps(maps(), chance=0.1),
     "training": lambda: training_curves(metrics()),
+    "training with tests": lambda: training_curves(metrics(), tests=TESTS, chance=0.1),
     "training of one epoch": lambda: training_curves(metrics(epochs=1)),
     "training to a loss of 0": lambda: training_curves(metrics().assign(loss=0.0)),
 }
@@ -156,7 +162,7 @@ def test_maps_share_one_scale_and_put_dy_downwards():
     everything = np.stack(list(data.values())) * 100
     for image, cell in zip(images, CELLS, strict=True):
         np.testing.assert_allclose(image.get_array(), data[cell] * 100)
-        assert image.get_clim() == (everything.min(), everything.max())
+        assert image.get_clim() == (0, 100)  # of any run
         left, right, bottom, top = image.get_extent()
         assert (left, right) == (-4.5, 4.5)
         assert (image.origin, bottom, top) == ("upper", 4.5, -4.5)
@@ -185,6 +191,38 @@ def test_training_curves_are_means_by_epoch():
     assert training_curves(table.assign(loss=0.0)).axes[0].get_yscale() == "linear"
 
 
+def test_accuracies_on_test_images_stand_at_the_end_of_the_training():
+    accuracy = training_curves(metrics(), tests=TESTS).axes[1]
+    diamonds = [line for line in accuracy.lines if line.get_marker() == "D"]
+    found = [(line.get_xdata()[0], line.get_ydata()[0]) for line in diamonds]
+    np.testing.assert_allclose(found, [(6, 100 * np.mean(values)) for values in TESTS.values()])
+
+
+def test_scores_have_one_scale_in_all_figures_and_chance_is_marked():
+    few = scores().assign(mean=0.5, low=0.49, high=0.51)
+    for axes, along in (
+        (score_dots(few, chance=0.25).axes[0], "x"),
+        (angle_curves(curves(), DEGREES, chance=0.25).axes[0], "y"),
+        (training_curves(metrics(), chance=0.25).axes[1], "y"),
+        (translation_maps(maps(), chance=0.25).axes[-1], "y"),
+    ):
+        low, high = axes.get_xlim() if along == "x" else axes.get_ylim()
+        assert (low, high) == (pytest.approx(0, abs=1), pytest.approx(100, abs=1))
+        dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
+        assert [float(np.unique(line.get_data()[along == "y"]).item()) for line in dotted] == [25]
+        said = " ".join(" ".join(text.get_text() for text in axes.figure.texts).split())
+        assert "Dotted: always the commonest class, right for 25.0 %." in said
+    with pytest.raises(InputError, match="chance=25 must be a share, from 0 to 1"):
+        score_dots(few, chance=25)
+
+
+def test_a_notebook_shows_a_figure_though_nothing_told_it_how_to():
+    """IPython as it is before pyplot is imported."""
+    formatters = pytest.importorskip("IPython.core.formatters")
+    shown, _ = formatters.DisplayFormatter().format(FIGURES["one map"]())
+    assert Image.open(BytesIO(shown["image/png"])).format == "PNG"
+
+
 def test_a_cell_keeps_its_colour_in_every_figure():
     palette = colors(CELLS)
     some = CELLS[1:]
@@ -211,8 +249,8 @@ def test_n_and_the_meaning_of_the_marks_are_stated():
     uneven = curves(CELLS[:1], 3) | curves(CELLS[1:2], 5)
     assert "mean over 3 to 5 seeds" in notes(angle_curves(uneven, DEGREES))
     assert "One seed." in notes(angle_curves(curves(seeds=1), DEGREES))
-    assert "Dot: mean over 5 seeds; bar: bootstrap interval." in notes(score_dots(scores()))
-    assert "Dot: mean over 3 seeds; bar: t interval." in notes(score_dots(scores().assign(n=3)))
+    assert "Dot: mean over 5 seeds; bar: 95 % bootstrap interval." in notes(score_dots(scores()))
+    assert "Dot: mean over 3 seeds; bar: 95 % t interval." in notes(score_dots(scores().assign(n=3)))
     assert "Of two seeds the interval says little." in notes(score_dots(scores().assign(n=2)))
     assert "mean over 3 seeds" in notes(training_curves(metrics()))
     assert "Accuracy under rotation, by augmentation" in notes(angle_curves(curves(), DEGREES))

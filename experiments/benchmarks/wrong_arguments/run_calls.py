@@ -51,6 +51,12 @@ def _figure() -> Any:
     return _axes().figure
 
 
+def _laid_out() -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(layout="constrained")
+
+
 def _run() -> runs.RunDirectory:
     with runs.open_run("demo", Config(), root=pathlib.Path("runs")) as run:
         run.log(cell="a", seed=0, loss=1.0)
@@ -80,6 +86,7 @@ CALLS: dict[str, Arguments] = {
     "figures.colors": lambda: dict(cells=["a", "b"]),
     "stats.compare": lambda: dict(values=VALUES),
     "stats.compare_summary": lambda: dict(summary=SUMMARY, scores=["accuracy"]),
+    "figures.comparison_figure": lambda: dict(pictures={"a": IMAGE, "b": -IMAGE}, title="t"),
     "figures.curves_figure": lambda: dict(panels={"p": ([0, 1], {"x": [1, 2]})}, ylabel="d", title="t"),
     "figures.depth_figure": lambda: dict(fields={"a": SQUARE}),
     "figures.draw_effective_field": lambda: dict(axes=_axes(), weights=SPOT, field=SQUARE),
@@ -110,11 +117,18 @@ CALLS: dict[str, Arguments] = {
     "runs.run_labels": lambda: dict(paths=_two_runs()),
     "runs.read_summary": lambda: dict(path=_run().path),
     "runs.show_tables": lambda: dict(run=_run(), tables=[runs.Table(ROWS, "t")], notes=["n"]),
+    "figures.frame": lambda: dict(figure=_laid_out(), title="t", notes=["n"]),
+    "figures.overlay_figure": lambda: dict(images=GREY[None], maps={"a": IMAGE[None]}, title="t"),
+    "figures.png": lambda: dict(figure=_figure()),
     "figures.receptive_field_figure": lambda: dict(image=IMAGE, fields={"a": SQUARE}),
     "figures.save": lambda: dict(figure=_figure(), path=pathlib.Path("figure.png")),
     "figures.score_dots": lambda: dict(scores=SCORES),
+    "figures.seeds_note": lambda: dict(counts=[5, 3]),
     "figures.sheet_figure": lambda: dict(sheets=[[GREY, GREY]], rows=["a"], columns=["1", "2"], title="t"),
+    "figures.short_labels": lambda: dict(cells=["a=1", "a=2"]),
     "figures.signed_gray": lambda: dict(pictures=PICTURES[0]),
+    "figures.styled": dict,
+    "figures.tidy": lambda: dict(axes=_axes()),
     "figures.training_curves": lambda: dict(metrics=METRICS),
     "figures.translation_maps": lambda: dict(maps=MAPS),
     "runs.write_page": lambda: dict(
