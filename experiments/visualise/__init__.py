@@ -20,7 +20,7 @@ gradient's picture altogether, and the deconvnet's and guided backpropagation's 
 quarter to a third of their rank correlation. The deconvnet's strongest pixel lies on what is asked for no more often
 than by chance.
 
-The same command goes on where a killed one was.
+The page is there from the first minute, and grows with each layer. The same command goes on where a killed one was.
 """
 
 import dataclasses
@@ -115,20 +115,20 @@ def run(config: Config) -> Path:
                 return directory.once(name, "arrays.safetensors", measure, progress=progress)
 
             options: dict[str, Any] = dict(rule=config.rule, progress=progress)
-            tops = {
-                name: kept(
+            chosen, kernel = {name: fields[name] for name in names}, views.first_kernel(subject)
+            tops, pasts = {}, {}
+            page.write_so_far(directory, subject, chosen, tops, pasts, kernel, rule=config.rule)
+            progress.note(f"what is done is shown in {directory.path / 'page.html'}, which grows")
+            for name in names:
+                tops[name] = kept(
                     f"layer={name}",
                     lambda name=name: layers_of.strongest(subject, name, k=config.k, shown=config.maps, **options),
                 )
-                for name in names
-            }
-            pasts = {}
-            if subject.snapshots:
-                for name, found in tops.items():
+                if subject.snapshots:
                     pasts[name] = kept(
-                        f"past={name}",
-                        lambda name=name, found=found: layers_of.past(subject, name, found, **options),
+                        f"past={name}", lambda name=name: layers_of.past(subject, name, tops[name], **options)
                     )
+                page.write_so_far(directory, subject, chosen, tops, pasts, kernel, rule=config.rule)
             last = names[-1]
             occluded = kept("covered", lambda: views.covered(subject, rows[:3], last, config.rule, progress))
             moved = kept("invariance", lambda: views.invariance(subject, rows, names, progress))
@@ -141,8 +141,8 @@ def run(config: Config) -> Path:
         page.write(
             directory,
             subject,
-            {name: fields[name] for name in names},
-            Found(tops, pasts, occluded, moved, measured, views.first_kernel(subject)),
+            chosen,
+            Found(tops, pasts, occluded, moved, measured, kernel),
             rule=config.rule,
         )
         return directory.path
@@ -196,7 +196,9 @@ def _trained(
     images = kept_networks.of_dataset(dataset)
     if config.images is not None:
         _, side, _, channels = images.pixels.shape
-        images = kept_networks.folder_images(config.images, side=side, channels=channels, progress=progress.prepare)
+        images = kept_networks.folder_images(
+            config.images, side=side, channels=channels, fit=config.data.fit, progress=progress.prepare
+        )
     variables = jax.eval_shape(model.init, jax.random.key(0), _struct(images))
     fields = _fields(config, subjects.of_model(model), variables, images)
     check_same_data(directory, dataset)

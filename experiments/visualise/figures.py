@@ -35,17 +35,34 @@ def figures(
 ) -> "dict[str, Figure]":
     """Every figure by its file's name."""
     drawn: dict[str, Figure] = {}
-    where = f"{subject.title}; {subject.images.name}."
+    where = _where(subject)
     for layer, top in found.tops.items():
-        drawn[f"montage_{layer}"] = montage(layer, top, fields[layer], rule=rule, where=where)
-        if layer in found.pasts:
-            drawn[f"evolution_{layer}"] = _evolution(layer, top, found.pasts[layer], where)
-    if found.kernel is not None and found.kernel.shape[2] in (1, 3):
-        drawn["filters"] = _filters(found.kernel, where)
+        drawn |= of_layer(subject, layer, top, found.pasts.get(layer), fields[layer], rule)
+    drawn |= of_filters(subject, found.kernel)
     drawn["occlusion"] = _occlusion(subject, found.occluded, where)
     drawn |= _invariance(found, where)
     drawn |= _cascade(found.checks["cascade"], where)
     return drawn
+
+
+def of_layer(
+    subject: Subject, layer: str, top: Arrays, past: Arrays | None, field: analysis.ReceptiveField, rule: Rule
+) -> "dict[str, Figure]":
+    """The figures of a layer by their files' names: its montage, and where it was kept its evolution."""
+    drawn = {f"montage_{layer}": montage(layer, top, field, rule=rule, where=_where(subject))}
+    if past is not None:
+        drawn[f"evolution_{layer}"] = _evolution(layer, top, past, _where(subject))
+    return drawn
+
+
+def of_filters(subject: Subject, kernel: np.ndarray | None) -> "dict[str, Figure]":
+    """The figure of the first layer's filters, where they can be shown as colours or grey."""
+    shown = kernel is not None and kernel.shape[2] in (1, 3)
+    return {"filters": _filters(kernel, _where(subject))} if shown else {}
+
+
+def _where(subject: Subject) -> str:
+    return f"{subject.title}; {subject.images.name}."
 
 
 def _evolution(layer: str, top: Arrays, past: Arrays, where: str) -> "Figure":
