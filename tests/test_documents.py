@@ -96,6 +96,15 @@ def test_what_a_notebook_uses_of_a_module_is_there(notebook):
     assert [(module.__name__, name) for module, name in of_modules if not hasattr(module, name)] == []
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_every_figure_of_a_notebook_is_kept_as_a_picture(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    shown = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
+    figures = [data for data in shown if "<Figure" in "".join(data.get("text/plain", ()))]
+    assert figures
+    assert ["".join(data["text/plain"]) for data in figures if "image/png" not in data] == []
+
+
 def test_files_that_are_named_are_there():
     named = re.findall(
         r"(?<![\w/])(?:tests|cnnjax|experiments|docs|notebooks|\.ci)/[\w./-]+",

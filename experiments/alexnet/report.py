@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.figures import save, training_curves
+from cnnjax.figures import save
 from cnnjax.runs import Table, show_tables
 from cnnjax.stats import compare_summary, holm, over_seeds
 from cnnjax.sweep.cell import WEIGHTS
 from cnnjax.sweep.cells import Sweep
-from cnnjax.sweep.metrics import read_trainings
 from experiments.alexnet import figures as tower_figures
 from experiments.alexnet.separation import Separation, separation
+from experiments.shared.fitting import TRAINING, training_accuracy, training_figure, training_interval, unfitted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,17 +52,18 @@ def write(of: Sweep, treatments: Mapping[str, Mapping[str, Any]], *, splits: int
     apart = {name: {what: _separation(cell, what, splits) for what in PROPERTIES} for name, cell in cells.items()}
     summary = _summary(of, treatments, apart)
     run.write_table("summary", summary)
-    images = len(dataset.test.labels)
+    images, fits = len(dataset.test.labels), training_accuracy(of)
     accuracies = [
         {"network": treatments[name]["network"], "training": treatments[name]["regularization"]}
         | {"test accuracy": over_seeds(summary[summary["cell"] == name]["test.accuracy"], images=images)}
+        | {"training": training_interval(fits, name)}
         for name in done
     ]
     tables = [
         Table(_shown(_separations(treatments, filters, apart)), "Do the towers separate?", SEPARATION, digits=2),
-        Table(accuracies, "Accuracy, in percent", f"{dataset.note}.", percent=True),
+        Table(accuracies, "Accuracy, in percent", f"{dataset.note}. {TRAINING}", percent=True),
     ]
-    show_tables(run, tables, notes=of.failures)
+    show_tables(run, tables, notes=[*unfitted(fits), *of.failures])
     if len(done) > 1 and of.seeds > 1:
         finished = pd.DataFrame(summary[summary["status"] == "ok"])
         compared = compare_summary(finished, ["test.accuracy"], baseline=done[0])
@@ -71,8 +72,8 @@ def write(of: Sweep, treatments: Mapping[str, Mapping[str, Any]], *, splits: int
     first = {treatments[name]["network"]: name for name in reversed(done)}
     shown = {name: treatments[name]["network"] for name in done if first[treatments[name]["network"]] == name}
     figures = tower_figures.draw(filters, {name: kernels[name][0] for name in shown}, apart, shown, note=dataset.note)
-    if (metrics := read_trainings(run, done)) is not None:
-        figures["training"] = training_curves(metrics)
+    if (training := training_figure(of)) is not None:
+        figures["training"] = training
     for name, figure in figures.items():
         save(figure, run.figures / f"{name}.png")
 

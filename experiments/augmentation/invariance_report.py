@@ -1,17 +1,17 @@
 """From predictions to numbers and pictures: the summary, the table and the figures of an invariance experiment."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.figures import angle_curves, colors, save, score_dots, training_curves, translation_maps
+from cnnjax.figures import angle_curves, colors, save, score_dots, translation_maps
 from cnnjax.runs import Table, read_summary, show_tables
 from cnnjax.sweep.cells import Sweep
-from cnnjax.sweep.metrics import read_trainings
 from cnnjax.sweep.scores import Columns, score_interval, write_scores
 from experiments.augmentation.comparisons import compare_cells
+from experiments.shared.fitting import TRAINING, training_accuracy, training_figure, training_interval, unfitted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +30,10 @@ TABLE = {
 DOTS = {
     "accuracy, untransformed": "test.accuracy",
     "accuracy, shifted": "shift_zero.mean_accuracy",
+    "worst case, shifted": "shift_zero.worst_accuracy",
     "consistency, shifted": "shift_zero.consistency",
     "accuracy, rotated": "rotation.mean_accuracy",
+    "worst case, rotated": "rotation.worst_accuracy",
     "consistency, rotated": "rotation.consistency",
 }
 
@@ -67,23 +69,26 @@ def _draw(of: Sweep, table: "pd.DataFrame") -> None:
         degrees = np.where(degrees > 180, degrees - 360, degrees)
         order = np.argsort(degrees)
         curves = {name: (arrays["rotation/classes"] == labels).mean(-1)[:, order] for name, arrays in done.items()}
-        figure = angle_curves(curves, degrees[order], title="Accuracy under rotation", note=note, palette=palette)
+        look: dict[str, Any] = dict(note=note, palette=palette, chance=dataset.chance)
+        figure = angle_curves(curves, degrees[order], title="Accuracy under rotation", **look)
         save(figure, run.figures / "rotation.png")
     if "shift_zero" in todo:
         shift = todo["shift_zero"].orbit
         maps = {name: accuracy_map(arrays["shift_zero/classes"] == labels, shift) for name, arrays in done.items()}
-        figure = translation_maps(maps, title="Accuracy under translation", note=f"{note} Mean over {seeds} seeds.")
+        note_of_maps = f"{note} Mean over {seeds} seeds."
+        figure = translation_maps(maps, title="Accuracy under translation", note=note_of_maps, chance=dataset.chance)
         save(figure, run.figures / "translation.png")
 
     titles = {name: title for title, name in DOTS.items()}
     dots = table[table["score"].isin(titles)].assign(
         score=lambda frame: frame["score"].map(titles), n=lambda f: f["seeds"]
     )
-    figure = score_dots(dots, title="Accuracy and consistency", note=note, palette=palette)
+    title = "Accuracy, worst case and consistency"
+    figure = score_dots(dots, title=title, note=note, palette=palette, chance=dataset.chance)
     save(figure, run.figures / "scores.png")
 
-    if (metrics := read_trainings(run, list(done))) is not None:
-        save(training_curves(metrics, palette=palette), run.figures / "training.png")
+    if (figure := training_figure(of, palette=palette)) is not None:
+        save(figure, run.figures / "training.png")
 
 
 def accuracy_map(right: np.ndarray, shift: analysis.Orbit) -> np.ndarray:
@@ -99,21 +104,24 @@ def accuracy_map(right: np.ndarray, shift: analysis.Orbit) -> np.ndarray:
 def _tabulate(of: Sweep, columns: Mapping[str, Mapping[str, Columns]]) -> None:
     dataset, protocol = of.dataset, of.protocol
     assert protocol is not None
-    rows = []
+    rows, fits = [], training_accuracy(of)
     for cell, parts in columns.items():
         row: dict[str, object] = {cell.partition("=")[0]: cell.partition("=")[2]}
         for title, name in TABLE.items():
             if (found := score_interval(parts, name)) is not None:
                 row[title] = found
+            if name == "test.accuracy":
+                row["training"] = training_interval(fits, cell)
         rows.append(row)
     measured = min(protocol.images, len(dataset.test.images))
     caption = (
         f"{dataset.name}: {len(dataset.train.images)} training images; accuracy is over all {len(dataset.test.images)} "
-        f"test images, the other columns over {measured} of them. {dataset.note.rstrip('.')}. "
+        f"test images, the other columns over {measured} of them. {TRAINING} Always the commonest class is right for "
+        f"{100 * dataset.chance:.1f} %. {dataset.note.rstrip('.')}. "
         f"Protocol {analysis.PROTOCOL}: every shift up to {protocol.max_shift} px, zero fill, "
         f"margin {dataset.margin} px; rotations every {protocol.rotation_step:g}°."
     )
     if dataset.margin < protocol.max_shift and dataset.test.scenes is None:
         caption += " The margin is smaller than the shift: content leaves the frame."
     table = Table(rows, "Invariance by augmentation, in percent", caption, percent=True)
-    show_tables(of.run, [table], notes=of.failures)
+    show_tables(of.run, [table], notes=[*unfitted(fits), *of.failures])

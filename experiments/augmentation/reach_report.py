@@ -9,7 +9,7 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.figures import colors, save
-from cnnjax.figures.style import frame, seeds_note, styled, tidy
+from cnnjax.figures.style import draw_chance, frame, seeds_note, styled, tidy
 from cnnjax.runs import RunDirectory, Table, read_summary, show_tables
 from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import Sweep
@@ -18,6 +18,7 @@ from cnnjax.sweep.protocol import Task
 from cnnjax.sweep.scores import Parts, score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
 from experiments.augmentation.comparisons import compare_cells
+from experiments.shared.fitting import TRAINING, training_accuracy, training_interval, unfitted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,12 +72,12 @@ def write(of: Sweep, cells: Sequence[Reach]) -> None:
         comparisons = compare_cells(read_summary(run.path), columns, compared)
         run.write_table("comparisons", comparisons)
     labels = [_labels(cell) for cell in done]
-    reach, cost = [], []
+    reach, cost, fits = [], [], training_accuracy(of)
     times = milliseconds(run, [cell.plan.name for cell in done])
     for cell, label in zip(done, labels, strict=True):
-        reach.append(
-            label | {title: score_interval(columns[cell.plan.name], name) for title, name in ACCURACIES.items()}
-        )
+        scores = {title: score_interval(columns[cell.plan.name], name) for title, name in ACCURACIES.items()}
+        fit = {"accuracy": scores.pop("accuracy"), "training": training_interval(fits, cell.plan.name)}
+        reach.append(label | fit | scores)
     for cell, label in zip(done, labels, strict=True):
         fixed = {name: value for name, value in label.items() if name not in ("augmentation", "trained on")}
         if fixed not in [{name: row[name] for name in fixed} for row in cost]:
@@ -86,14 +87,14 @@ def write(of: Sweep, cells: Sequence[Reach]) -> None:
         f"Mean accuracy over shifts up to {protocol.max_shift} px (zero fill, margin {dataset.margin} px) and "
         f"rotations every {protocol.rotation_step:g}°, inside and outside the range of the training images; worst: "
         f"right under all of them. {measured} test images; accuracy over all {len(dataset.test.images)}. "
-        f"{dataset.note.rstrip('.')}. Protocol {analysis.PROTOCOL}."
+        f"{TRAINING} {dataset.note.rstrip('.')}. Protocol {analysis.PROTOCOL}."
     )
     price = "Of one image; a step: of training, the median, with the backward pass, on this machine."
     tables = [
         Table(reach, "Invariance inside and outside the trained range, in percent", about, percent=True),
         Table(cost, "What each network costs", price),
     ]
-    show_tables(run, tables, notes=of.failures)
+    show_tables(run, tables, notes=[*unfitted(fits), *of.failures])
     save(reach_figure(done, of.predictions, of.tasks, dataset), run.figures / "reach.png")
 
 
@@ -165,7 +166,7 @@ def reach_figure(
     trainings = list(dict.fromkeys(cell.training for cell in cells))
     shades = colors(trainings)
     figure = Figure(figsize=(max(6.0, 2.5 * len(groups) + 0.8), 2.5 * len(rows) + 0.9), layout="constrained")
-    panels = figure.subplots(len(rows), len(groups), sharey=True, squeeze=False)
+    panels, dotted = figure.subplots(len(rows), len(groups), sharey=True, squeeze=False), []
     for line, (orbit, (distances, label)) in zip(panels, rows.items(), strict=True):
         places = np.concatenate([[0], distances])
         at = np.unique(places)
@@ -180,11 +181,12 @@ def reach_figure(
             axes.set_ylim(0, 101)
             axes.set_xticks(np.arange(0, 181, 45) if orbit == "rotation" else at)
             axes.set_xlabel(label)
+            dotted = draw_chance(axes, dataset.chance)
             tidy(axes)
         line[0].set_ylabel("accuracy (%)")
     for axes, name in zip(panels[0], groups, strict=True):
         axes.set_title(name)
     counts = [len(predictions[cell.plan.name]["test/classes"]) for cell in cells]
-    notes = [seeds_note(counts), "A shift's length is its longer side.", dataset.note]
+    notes = [seeds_note(counts), *dotted, "A shift's length is its longer side.", dataset.note]
     frame(figure, "How far invariance reaches, by what was trained on", notes, panels[0, 0])
     return figure

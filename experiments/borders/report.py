@@ -9,7 +9,7 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.figures import save
-from cnnjax.figures.style import FAINT, INK, colors, frame, styled, tidy
+from cnnjax.figures.style import FAINT, INK, colors, draw_chance, frame, styled, tidy
 from cnnjax.ops import Padding
 from cnnjax.runs import Table, show_tables
 from cnnjax.stats import over_seeds
@@ -44,7 +44,15 @@ def write(of: Sweep, paddings: Mapping[str, str]) -> None:
             accuracies[padding] = dict(zip(TEST_SETS, (answers == labels).mean(-1).T, strict=True))
         for seed in range(seeds):
             each = {name: float(values[seed]) for name, values in accuracies.get(padding, {}).items()}
-            rows.append({"cell": cell, "seed": seed, "status": outcome.failure or "ok", "padding": padding, **each})
+            rows.append(
+                {
+                    "cell": cell,
+                    "seed": of.first_seed + seed,
+                    "status": outcome.failure or "ok",
+                    "padding": padding,
+                    **each,
+                }
+            )
     run.write_table("summary", pd.DataFrame(rows))
     cells = [*of.outcomes]
     write_comparisons(run, TEST_SETS, [(cell, other) for i, other in enumerate(cells) for cell in cells[i + 1 :]])
@@ -154,10 +162,12 @@ def figure(accuracies: Mapping[str, Mapping[str, np.ndarray]], dataset: Dataset,
     axes.set_xticks(range(len(accuracies)), list(accuracies))
     axes.set_xlim(-0.5, len(accuracies) - 0.5)
     axes.set_ylim(-4, 104)
+    dotted = draw_chance(axes, dataset.chance)
     axes.set_ylabel("accuracy (%)")
     tidy(axes, grid="y")
     axes.tick_params(axis="x", labelcolor=INK, labelsize=9)
     seeds = len(next(iter(next(iter(accuracies.values())).values())))
     notes = [f"A dot is a network: {seeds} of each padding. Dissimilar: moved by 16 rows, to the other class's half."]
+    notes += dotted
     frame(figure, "What is cut off at the border tells a network where it is", notes, axes)
     return figure

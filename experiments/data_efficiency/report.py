@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from cnnjax.figures import save
-from cnnjax.figures.style import colors, frame, styled, tidy
+from cnnjax.figures.style import colors, draw_chance, frame, styled, tidy
 from cnnjax.runs import Table, show_tables
 from cnnjax.stats import compare
 from cnnjax.stats.intervals import over_seeds
@@ -98,7 +98,7 @@ def write(of: Sweep, cells: Mapping[str, Cell], costs: Mapping[tuple[str, float]
         ),
     ]
     show_tables(run, tables, notes=of.failures)
-    save(by_images(done, note=note), run.figures / "images.png")
+    save(by_images(done, note=note, chance=dataset.chance), run.figures / "images.png")
     save(
         by_cost(done[done["images"].eq(everything) & done["pixels"].eq("ordered")], note=note), run.figures / "cost.png"
     )
@@ -192,13 +192,13 @@ def _by_cost(done: Any, everything: int, *, images: int) -> list[dict[str, Any]]
 
 
 @styled()
-def by_images(done: Any, *, note: str) -> "Figure":
+def by_images(done: Any, *, note: str, chance: float) -> "Figure":
     """Accuracy against the number of images: a panel for either order of the pixels, a line for each network."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    panels, dotted = figure.subplots(1, 2, sharey=True), []
     usual = done[done["width"].eq(1)]
     shades = colors(list(NAMES))
     numbers = sorted(set(usual["images"]))
@@ -215,10 +215,12 @@ def by_images(done: Any, *, note: str) -> "Figure":
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("training images")
         axes.set_title(f"Pixels {text}")
+        dotted = draw_chance(axes, chance)
         tidy(axes)
+    panels[0].set_ylim(0, 101)  # of both
     panels[0].set_ylabel("test accuracy (%)")
     draws = usual["seed"].nunique()
-    notes = [f"{note}. Line: mean over {draws} draw{'s' * (draws > 1)} of images; band: lowest to highest."]
+    notes = [f"{note}. Line: mean over {draws} draw{'s' * (draws > 1)} of images; band: lowest to highest.", *dotted]
     frame(figure, "What a prior is worth when images are few, and without its order of pixels", notes, panels[0])
     return figure
 

@@ -8,17 +8,17 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.figures import colors, save, training_curves
+from cnnjax.figures import colors, save
 from cnnjax.figures.style import frame, seeds_note, styled, tidy
-from cnnjax.runs import RunDirectory, Table, show_tables
+from cnnjax.runs import Table, show_tables
 from cnnjax.stats import Interval, over_seeds
 from cnnjax.sweep.cells import Sweep
-from cnnjax.sweep.metrics import read_trainings
 from cnnjax.sweep.paired import write_comparisons
 from cnnjax.sweep.scores import score, score_interval, write_scores
 from cnnjax.sweep.traced import activations_of, cost_of, shapes_of
 from experiments.depth.cells import DepthPlan, DepthResult
 from experiments.shared import learning_signal_figures
+from experiments.shared.fitting import training_figure
 from experiments.shared.learning_signal import FACTOR, QUANTITIES, Networks, summary_rows, trained_row
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def write(of: Sweep, plans: Sequence[DepthPlan], results: Results) -> None:
         tables.append(Table(changes, "What depth does to the error", change, percent=True))
     tables.append(Table(learning, "The learning signal, before and after training", explained, digits=2))
     show_tables(run, tables, notes=of.failures)
-    _draw(run, done, results, columns, dataset, seeds)
+    _draw(of, done, results, columns)
 
 
 COMPARED = ("train.error", "test.accuracy", "shift_zero.mean_accuracy", "shift_zero.consistency")
@@ -153,22 +153,16 @@ def _networks(plan: DepthPlan, seeds: int) -> Networks:
     return Networks(plan.cell.name, {"network": plan.network, "norm": "batch", "depth": plan.depth}, seeds)
 
 
-def _draw(
-    run: RunDirectory,
-    plans: Sequence[DepthPlan],
-    results: Results,
-    columns: Mapping[str, Any],
-    dataset: Dataset,
-    seeds: int,
-) -> None:
+def _draw(of: Sweep, plans: Sequence[DepthPlan], results: Results, columns: Mapping[str, Any]) -> None:
+    run, dataset, seeds = of.run, of.dataset, of.seeds
     save(errors(plans, results, columns, note=dataset.note), run.figures / "errors.png")
     networks = [_networks(plan, seeds) for plan in plans]
     signals = {name: found.signal for name, found in results.items()}
     save(learning_signal_figures.start(networks, signals, note=dataset.note), run.figures / "gradients_start.png")
     save(learning_signal_figures.training(networks, signals, note=dataset.note), run.figures / "gradients_training.png")
     names = [plan.cell.name for plan in plans]
-    if (metrics := read_trainings(run, names)) is not None:
-        save(training_curves(metrics, palette=colors(names)), run.figures / "training.png")
+    if (figure := training_figure(of, names, palette=colors(names))) is not None:
+        save(figure, run.figures / "training.png")
 
 
 @styled()

@@ -62,7 +62,7 @@ def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
         "depth": feature_figures.depth_figure(summary, found.layers, note=note),
     }
     if (metrics := read_trainings(run, [CELL])) is not None:
-        figures["training"] = training_curves(metrics)
+        figures["training"] = training_curves(metrics, chance=dataset.chance)
     for name, figure in figures.items():
         save(figure, run.figures / f"{name}.png")
 

@@ -52,7 +52,9 @@ def errors_figure(
     for axes in (left, right):
         tidy(axes, grid="y")
     seeds = next(iter(correct.values())).shape[0]
-    bars = f"bar: {describe_methods([method_over_seeds(seeds)])} interval over {seeds} seeds, small dots" * (seeds > 1)
+    bars = f"bar: 95 % {describe_methods([method_over_seeds(seeds)])} interval over {seeds} seeds, small dots" * (
+        seeds > 1
+    )
     beside = "; diamond: published, of MNIST-rot" if published else ""
     notes = [f"Large dot and column: mean; {bars or 'small dot'}: each network{beside}.", note]
     frame(figure, "Turned digits: pooling over rotations never, in every layer, or at the end", notes, right)

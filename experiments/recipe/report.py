@@ -3,12 +3,13 @@
 from typing import Any
 
 from cnnjax import analysis
-from cnnjax.figures import colors, save, training_curves
+from cnnjax.figures import colors, save
 from cnnjax.runs import Table, show_tables
+from cnnjax.stats import Interval
 from cnnjax.sweep.cells import Sweep
-from cnnjax.sweep.metrics import read_trainings
 from cnnjax.sweep.scores import score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
+from experiments.shared.fitting import TRAINING, training_accuracy, training_figure, training_interval, unfitted
 from experiments.shared.large_numbers import short
 
 
@@ -19,9 +20,9 @@ def write(of: Sweep) -> None:
     measured = min(protocol.images, len(dataset.test.labels))
     about = (
         f"{dataset.note.rstrip('.')}. Shifted: by every offset up to {protocol.max_shift} px, zero fill, {measured:,} "
-        f"test images; protocol {analysis.PROTOCOL}."
+        f"test images; protocol {analysis.PROTOCOL}. {TRAINING}"
     )
-    rows = []
+    rows, fits = [], training_accuracy(of)
     for plan in of.plans:
         accuracy = score_interval(columns[plan.name], "test.accuracy")
         assert accuracy is not None  # of all images, so always measured
@@ -31,13 +32,20 @@ def write(of: Sweep) -> None:
             "parameters": f"{cost.parameters:,}",
             "multiply-adds": short(cost.multiply_adds),
             "epochs": plan.train.passes(len(dataset.train.labels)),
-            "test error": accuracy._replace(mean=1 - accuracy.mean, low=1 - accuracy.high, high=1 - accuracy.low),
+            "test error": _error(accuracy),
         }
+        if (fit := training_interval(fits, plan.name)) is not None:
+            row["training error"] = _error(fit)
         for title, key in (("shifted: mean accuracy", "mean_accuracy"), ("consistency", "consistency")):
             if (found := score_interval(columns[plan.name], f"shift_zero.{key}")) is not None:
                 row[title] = found
         rows.append(row)
-    show_tables(of.run, [Table(rows, "What the recipe comes to, in percent", about, percent=True, digits=2)])
+    table = Table(rows, "What the recipe comes to, in percent", about, percent=True, digits=2)
+    show_tables(of.run, [table], notes=unfitted(fits))
     names = [plan.name for plan in of.plans]
-    if (metrics := read_trainings(of.run, names)) is not None:
-        save(training_curves(metrics, palette=colors(names)), of.run.figures / "training.png")
+    if (figure := training_figure(of, palette=colors(names))) is not None:
+        save(figure, of.run.figures / "training.png")
+
+
+def _error(accuracy: Interval) -> Interval:
+    return accuracy._replace(mean=1 - accuracy.mean, low=1 - accuracy.high, high=1 - accuracy.low)

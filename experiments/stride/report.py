@@ -8,7 +8,7 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.figures import colors, save
-from cnnjax.figures.style import GRID, INK, frame, styled, tidy
+from cnnjax.figures.style import GRID, INK, draw_chance, frame, styled, tidy
 from cnnjax.runs import Table, show_tables
 from cnnjax.stats import Interval, over_seeds
 from cnnjax.stats.intervals import describe_methods, method_over_seeds
@@ -16,6 +16,7 @@ from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.paired import write_comparisons
 from cnnjax.sweep.scores import score, score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
+from experiments.shared.fitting import TRAINING, training_accuracy, training_interval, unfitted
 from experiments.stride.cells import StridePlan
 
 if TYPE_CHECKING:
@@ -50,13 +51,17 @@ def write(of: Sweep, plans: Sequence[StridePlan], terms: Terms) -> None:
     pairs = [(plan.cell.name, pooled.get((plan.padding, plan.augmentation))) for plan in plans]
     write_comparisons(run, [*SCORES.values()], [(cell, pool) for cell, pool in pairs if pool not in (None, cell)])
     done = [plan for plan in plans if plan.cell.name in columns]
-    rows = [_row(plan, columns[plan.cell.name], terms.get(plan.cell.name)) for plan in done]
+    fits = training_accuracy(of)
+    rows = [
+        _row(plan, columns[plan.cell.name], terms.get(plan.cell.name), training_interval(fits, plan.cell.name))
+        for plan in done
+    ]
     measured = min(protocol.images, len(dataset.test.images))
     about = (
         f"Consistency: the share of shifts of up to {protocol.max_shift} px that leave the answer alone, by what comes "
         f"in, all of {measured} test images under each; crop: windows of real pixels; sub-pixel: by quarters of one. "
         f"Protocol {analysis.PROTOCOL}; margin {dataset.margin} px. Aliasing, border, content: what each changes in "
-        "the scores under one shift, as a part of their norm; they add up as vectors. "
+        f"the scores under one shift, as a part of their norm; they add up as vectors. {TRAINING} "
         f"{dataset.note.rstrip('.')}."
     )
     tables = [Table(rows, "Downsampling, in percent", about, percent=True)]
@@ -66,16 +71,20 @@ def write(of: Sweep, plans: Sequence[StridePlan], terms: Terms) -> None:
             "network, as a part of the pooled one's."
         )
         tables.append(Table(replaced, "What a stride in place of pooling costs", cost, percent=True))
-    show_tables(run, tables, notes=[_exact(done, columns), *of.failures])
-    save(scores_figure(rows, note=f"{dataset.note}."), run.figures / "scores.png")
+    show_tables(run, tables, notes=[_exact(done, columns), *unfitted(fits), *of.failures])
+    save(scores_figure(rows, note=f"{dataset.note}.", chance=dataset.chance), run.figures / "scores.png")
     if terms:
         save(terms_figure(rows, note=f"{dataset.note}."), run.figures / "terms.png")
 
 
-def _row(plan: StridePlan, columns: Mapping[str, Any], terms: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
+def _row(
+    plan: StridePlan, columns: Mapping[str, Any], terms: Mapping[str, np.ndarray] | None, fit: Interval | None
+) -> dict[str, Any]:
     row: dict[str, Any] = {"padding": plan.padding, "downsample": plan.downsample, "augmentation": plan.augmentation}
     for title, name in SCORES.items():
         row[title] = score_interval(columns, name)
+        if title == "accuracy":
+            row["training"] = fit
     return row | {term: None if terms is None else over_seeds(terms[term]) for term in SPLIT}
 
 
@@ -106,14 +115,14 @@ def _exact(plans: Sequence[StridePlan], columns: Columns) -> str:
 
 
 @styled()
-def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
+def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str, chance: float) -> "Figure":
     """Accuracy and consistencies of every way to downsample; a row of panels for each augmentation."""
     from matplotlib.figure import Figure
 
     shown = [title for title in SCORES if any(row[title] is not None for row in rows)]
     axes_of = ("augmentation", "padding", "downsample")
     augmentations, paddings, kinds = (list(dict.fromkeys(row[name] for row in rows)) for name in axes_of)
-    made = [method_over_seeds(row["accuracy"].n) for row in rows]
+    made, dotted = [method_over_seeds(row["accuracy"].n) for row in rows], []
     figure = Figure(figsize=(10.0, 1.0 + len(augmentations) * (0.7 + 0.3 * len(kinds))), layout="constrained")
     panels = figure.subplots(len(augmentations), len(shown), sharey=True, squeeze=False)
     shades = colors(paddings)
@@ -122,7 +131,9 @@ def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
             for i, padding in enumerate(paddings):
                 mine = [r for r in rows if (r["augmentation"], r["padding"]) == (augmentation, padding)]
                 _dots(axes, mine, title, kinds, (i - (len(paddings) - 1) / 2) * 0.7 / len(paddings), shades[padding])
-            axes.set_xlim(right=min(axes.get_xlim()[1], 101))
+            axes.set_xlim(-1, 101)
+            if title == "accuracy":
+                dotted = draw_chance(axes, chance, upright=True)
             axes.set_title(title if title == "accuracy" else f"{title} shifts")
             axes.set_xlabel("%")
         line[0].set_ylabel(f"augmentation: {augmentation}")
@@ -130,7 +141,7 @@ def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str) -> "Figure":
     frame(
         figure,
         "Ways to halve a map, by padding: accuracy, and consistency under four kinds of shift",
-        [f"Dot: mean; bar: {describe_methods(made)} interval over seeds.", note],
+        [f"Dot: mean; bar: 95 % {describe_methods(made)} interval over seeds.", *dotted, note],
         panels[0, 0],
     )
     return figure

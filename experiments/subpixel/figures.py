@@ -42,7 +42,7 @@ def distance_figure(plans: Sequence[SubpixelPlan], moved: Mapping[str, Moved], *
         if farthest <= 4:
             axes.set_xticks(np.arange(0, farthest, 0.5))
         tidy(axes)
-    panels[0].set_ylim(top=101)  # that of all
+    panels[0].set_ylim(0, 101)  # that of all
     panels[0].set_ylabel("answers left alone (%)")
     counts = [len(found.agree) for found in moved.values()]
     notes = ["Shifted circularly down, to the right, and both.", seeds_note(counts), note]

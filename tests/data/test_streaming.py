@@ -47,7 +47,7 @@ def assert_same(found, expected):
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-@pytest.mark.parametrize("options", [{}, {"canvas": 16}, {"fit": "center"}], ids=["stretched", "canvas", "center"])
+@pytest.mark.parametrize("options", [{}, {"canvas": 16}, {"fit": "center"}], ids=["cover", "canvas", "center"])
 def test_a_stored_dataset_is_the_one_in_memory(config, options):
     config = dataclasses.replace(config, **options)
     memory = load(dataclasses.replace(config, memory=None))

@@ -44,6 +44,15 @@ def test_two_processes_train_as_one_does_and_one_writes(alone, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_let_a_run_grow_as_one_does(alone, tmp_path):
+    tiny.run(tiny.Config(tmp_path / "run", seeds=1))
+    with Processes(2, "--out", tmp_path / "run", "--seeds", "2") as processes:
+        found = processes.ended()
+    assert [status for status, _, _ in found] == [0, 0], found
+    assert_same_run(tmp_path / "run", alone)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "devices"), [(4, 1), (2, 2)])
 def test_more_processes_and_devices_train_as_one_does(alone, tmp_path, count, devices):
     options = ["--train.devices", count * devices] if devices > 1 else []

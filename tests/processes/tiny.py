@@ -5,6 +5,7 @@ python -m tests.processes.tiny --out FOLDER --distributed.processes 2 --distribu
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 
@@ -55,7 +56,8 @@ def data(fewer: int = 0) -> Dataset:
 def run(config: Config) -> Path:
     """Train and measure both cells, and return the run directory."""
     runtime.configure()
-    with open_run("tiny", config, out=config.out, ignore=("out", "fewer")) as directory, Progress(2) as progress:
+    options: dict[str, Any] = dict(ignore=("out", "fewer"), grows=("seeds",))
+    with open_run("tiny", config, out=config.out, **options) as directory, Progress(2) as progress:
         second = dataclasses.replace(config.train, learning_rate=config.train.learning_rate / 2)
         recipes = {"first": config.train, "second": second}
         plans = [CellPlan(name, Normalized(3), recipe, Augmentation(crop=1)) for name, recipe in recipes.items()]

@@ -108,6 +108,17 @@ def test_the_files_are_the_same_though_a_worker_is_lost(ray, tmp_path, capsys, m
     assert capsys.readouterr().err.count("finished earlier") == 3
 
 
+def test_a_run_that_stands_here_grows_there_to_the_same_files(ray, tmp_path):
+    def grown(path, seeds, engine):
+        with open_run("sweep", {"seeds": seeds}, out=path, grows=("seeds",)) as run, Progress(1) as progress:
+            one = plan("only", snapshots=(1,))
+            cells.sweep(run, [one], DATA, seeds=seeds, progress=progress, engine=engine)
+        return {file.name: file.read_bytes() for file in (path / "cells" / "only").iterdir()}
+
+    grown(tmp_path / "there", 1, "process")
+    assert grown(tmp_path / "there", 2, "ray") == grown(tmp_path / "here", 2, "process")
+
+
 def test_functions_of_jax_arrive_as_themselves():
     pytest.importorskip("ray", reason=ABSENT)
     # By value they would be others, and neither a network's description nor its compiled step would be the same.
