@@ -117,8 +117,8 @@ def frame(figure: "Figure", title: str, notes: Sequence[str], legend: "Axes | No
     top = _EDGE + _TITLE_ROW * len(titles) + _EDGE
     heading = figure.text(_EDGE / width, 1 - _EDGE / height, "\n".join(titles), va="top", fontsize=11.5, weight="bold")
     heading.set_in_layout(False)
-    if legend is not None:
-        handles, labels = legend.get_legend_handles_labels()
+    handles, labels = ([], []) if legend is None else legend.get_legend_handles_labels()
+    if labels:
         across = max(1, int(width / (0.6 + 0.085 * max(map(len, labels)))))
         figure.legend(
             handles,

@@ -1,7 +1,7 @@
 """How well networks came to fit their training images, and the picture of how they did."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,8 @@ def training_accuracy(of: Sweep) -> dict[str, np.ndarray]:
         return {}
     found = {}
     for cell in names:
-        mine = metrics[metrics["cell"] == cell].sort_values("step")
+        mine: Any = metrics[metrics["cell"] == cell]
+        mine = mine.sort_values("step")
         steps = mine.groupby("seed")["step"].diff().fillna(mine["step"])
         last = mine["epoch"] > mine["epoch"].max() - 1 + 1e-6  # a record counts the steps since the one before it
         right = (mine["accuracy"] * steps)[last].groupby(mine["seed"]).sum()
