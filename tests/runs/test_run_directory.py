@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from cnnjax import InputError
-from cnnjax.runs import RunWarning, open_run, read_config, read_metrics, read_summary, run_directory
+from cnnjax.runs import RunWarning, begun, open_run, read_config, read_metrics, read_summary, run_directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,12 +332,14 @@ def test_a_config_removed_while_the_run_works_is_written_again(tmp_path):
     open_run("demo", Config(), out=tmp_path).close()
 
 
-@pytest.mark.parametrize("step", ["write_atomic", "mend_metrics", "provenance"])
-def test_a_failure_to_open_leaves_nothing_behind(tmp_path, monkeypatch, step):
+@pytest.mark.parametrize(
+    ("module", "step"), [(begun, "write_atomic"), (run_directory, "mend_metrics"), (begun, "provenance")]
+)
+def test_a_failure_to_open_leaves_nothing_behind(tmp_path, monkeypatch, module, step):
     def fail(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_directory, step, fail)
+    monkeypatch.setattr(module, step, fail)
     with pytest.raises(InputError, match="cannot be written: No space left on device"):
         open_run("demo", Config(), root=tmp_path / "deep" / "runs")
     assert everything_below(tmp_path) == []
