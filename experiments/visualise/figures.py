@@ -57,8 +57,9 @@ def of_layer(
 
 def of_filters(subject: Subject, kernel: np.ndarray | None) -> "dict[str, Figure]":
     """The figure of the first layer's filters, where they can be shown as colours or grey."""
-    shown = kernel is not None and kernel.shape[2] in (1, 3)
-    return {"filters": _filters(kernel, _where(subject))} if shown else {}
+    if kernel is None or kernel.shape[2] not in (1, 3):
+        return {}
+    return {"filters": _filters(kernel, _where(subject))}
 
 
 def _where(subject: Subject) -> str:
