@@ -38,9 +38,9 @@ from cnnjax.sweep.catalogue import Network, find
 from cnnjax.sweep.ranges import check_memory, check_named, check_ranges
 from cnnjax.sweep.traced import activations_of
 from experiments.receptive_field import figures
-from experiments.receptive_field.picture import load_picture
 from experiments.shared.growing_fields import shown
 from experiments.shared.large_numbers import short
+from experiments.shared.picture import load_picture
 
 TAKES = "5 seconds on two cores"
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnnjax.runs import cli, read_config
 from experiments import receptive_field
-from experiments.receptive_field.picture import load_picture
+from experiments.shared.picture import load_picture
 
 
 def command(monkeypatch, *flags):

@@ -1,0 +1,328 @@
+"""The explorer's page: it stands alone, holds the library's numbers, and computes what the library computes."""
+
+import base64
+import dataclasses
+import json
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnjax import InputError, analysis, models, ops
+from cnnjax.data import DataConfig, load
+from cnnjax.program.names import by_name
+from cnnjax.runs import cli
+from cnnjax.sweep.network import NetworkConfig
+from cnnjax.training import TrainConfig
+from experiments import explorer
+from experiments.explorer.document import describe_tape
+from experiments.explorer.fields import effective_fields
+from experiments.explorer.page import in_script, write_explorer
+from experiments.explorer.tape import record
+from experiments.shared import kept_networks
+from tests.experiments.headless import Headless, find_browser
+
+TINY = explorer.Config(
+    data=DataConfig(train_images=60, test_images=20, size=10, canvas=14),
+    network=NetworkConfig.of("all_conv", widths=(3, 4), depth=1, downsample="max"),
+    train=TrainConfig(epochs=2, batch_size=20),
+    crop=1,
+    images=6,
+)
+NASTY = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>&"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run with its page."""
+    return explorer.run(dataclasses.replace(TINY, out=tmp_path_factory.mktemp("explorer") / "run"))
+
+
+@pytest.fixture(scope="module")
+def document(whole):
+    """What the page carries."""
+    text = (whole / explorer.PAGE).read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+@pytest.fixture(scope="module")
+def subjects(whole):
+    """The two networks as the run has kept them."""
+    cells = ("augmentation=none", "augmentation=both")
+    return [kept_networks.of_run(whole, cell, 0, None) for cell in cells]
+
+
+@pytest.fixture(scope="module")
+def browser(whole, tmp_path_factory):
+    """The page in a browser without a network; at the end there were no errors in it."""
+    path = find_browser()
+    if path is None:
+        pytest.skip("no chromium or chrome is installed")
+    with Headless(path, tmp_path_factory.mktemp("profile")) as found:
+        found.open(whole / explorer.PAGE)
+        yield found
+        assert found.errors == []
+
+
+def decoded(text, dtype, shape=(-1,)):
+    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
+def images_of(document):
+    return decoded(document["images"], np.uint8, (-1, *document["size"])).astype(np.float32) / np.float32(255)
+
+
+def test_the_page_stands_alone(whole):
+    text = (whole / explorer.PAGE).read_text(encoding="utf-8")
+    assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r"// ", "", text))
+    assert not re.search(r"<(?:link|img|iframe|object|embed|base)\b|\bimport\b *[({\"']|@import|url\(", text)
+    assert not re.search(r"\b(?:innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|Function)\b *[=(]", text)
+    assert "default-src 'none'; style-src 'sha256-" in text
+    assert len(text) < 2_000_000
+    assert text.count("<script") == 2
+    named = set(re.findall(r'(?:byId|new Grid)\("([\w-]+)"', text)) | set(
+        re.findall(r'(?:pressed|choose)\("([\w-]+)"', text)
+    )
+    assert len(named) > 20
+    assert named <= set(re.findall(r'\bid="([\w-]+)"', text))
+
+
+def test_it_holds_the_numbers_of_the_library(document, subjects):
+    shown = images_of(document)
+    stored = subjects[0].images
+    for number, title in enumerate(document["titles"]):
+        index = int(title.removeprefix("test image "))
+        np.testing.assert_array_equal(shown[number], stored.pixels[index].astype(np.float32) / np.float32(255))
+        assert document["labels"][number] == stored.labels[index]
+    assert len(set(document["labels"])) == len(shown)  # a class after the other
+    for described, subject in zip(document["networks"], subjects, strict=True):
+        kernel = np.asarray(subject.variables["params"]["stage1_conv1"]["conv"]["kernel"])
+        (first, *_) = [operation for operation in described["operations"] if operation["op"] == "conv"]
+        offset, shape = first["of"][1]
+        constants = decoded(described["constants"], "<f4")
+        np.testing.assert_array_equal(constants[offset : offset + kernel.size].reshape(shape), kernel)
+        answers = np.asarray(analysis.classify_all(subject.forward(only=("logits",)), shown_floats(stored)))
+        assert described["accuracy"] == pytest.approx(np.mean(answers == stored.labels))
+
+
+def shown_floats(images):
+    return jnp.asarray(images.pixels, jnp.float32) / 255
+
+
+def test_its_fields_are_those_of_the_analysis(document, subjects):
+    described, subject = document["networks"][0], subjects[0]
+    shown = images_of(document)
+    fields = by_name(analysis.receptive_field(subject.forward(), shown[:1]))
+    for layer in described["layers"]:
+        field = fields[layer["name"]]
+        assert [axis["size"] for axis in layer["axes"]] == list(field.size)
+        for u in range(field.units[0]):
+            (rows, columns) = field.span((u, u))
+            assert [axis["spans"][u] for axis in layer["axes"]] == [list(rows), list(columns)]
+            runs = layer["axes"][0]["reads"][u]
+            read = [i for first, last in zip(runs[::2], runs[1::2], strict=True) for i in range(first, last + 1)]
+            assert read == field.support((u, u))[0].tolist()
+    found = effective_fields(subject.forward(), shown, "stage2_conv1")
+    for unit in ((0, 0), (3, 4), (6, 6)):
+        one = analysis.effective_receptive_field(subject.forward(), shown, "stage2_conv1", unit)
+        np.testing.assert_allclose(found.maps[unit], one.map, atol=1e-6)
+        assert found.radius(*unit) == pytest.approx(one.radius(), abs=1e-6)
+
+
+def test_nothing_of_a_run_can_be_more_than_text(tmp_path):
+    text = in_script({"titles": [NASTY], "half": "\ud800\u2028"})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text)["titles"] == [NASTY]
+    write_explorer(tmp_path / "page.html", NASTY, NASTY, {"titles": [NASTY]})
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("<script") == 2
+    assert "<img" not in page
+
+
+def test_a_run_and_an_image_of_ones_own(whole, tmp_path, monkeypatch, capsys):
+    photo = tmp_path / "<b>photo.png"
+    Image.new("RGB", (30, 20), (255, 0, 0)).save(photo)
+    monkeypatch.chdir(tmp_path)
+    flags = [
+        "--run",
+        str(whole),
+        "--cells",
+        "augmentation=both",
+        "--image",
+        str(photo),
+        "--images",
+        "2",
+        "--out",
+        "mine",
+    ]
+    monkeypatch.setattr(sys, "argv", ["explorer", *flags])
+    cli.main(explorer.Config, explorer.run, prog="explorer")
+    text = (tmp_path / "mine" / explorer.PAGE).read_text(encoding="utf-8")
+    held = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert [network["name"] for network in held["networks"]] == ["augmentation=both"]
+    assert held["titles"][0] == "your image"
+    assert held["labels"][0] is None
+    np.testing.assert_allclose(images_of(held)[0], 0.299, atol=0.5 / 255 + 1e-3)  # red as grey
+    assert "<b>" not in text
+    assert capsys.readouterr().out.splitlines()[-1] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cells": ("a",)}, "cells=a without a run"),
+        ({"images": 0}, "images=0 must be at least 1"),
+        ({"network": NetworkConfig.of("all_conv", widths=(3,), depth=1, downsample="polyphase")}, "the page cannot"),
+        ({"network": NetworkConfig.of("mlp", widths=(3,))}, "has no maps"),
+        ({"crop": 100}, "crop=100|at least"),
+    ],
+)
+def test_what_is_refused_is_refused_before_training(change, message, tmp_path, monkeypatch, without_type_checks):
+    monkeypatch.setattr("cnnjax.sweep.cell.train_together", None)
+    with pytest.raises(InputError, match=message):
+        explorer.run(dataclasses.replace(TINY, out=tmp_path / "run", **change))
+    assert not (tmp_path / "run").exists()
+
+
+def numbers(browser, expression):
+    return np.array(browser.value(expression), np.float64)
+
+
+CONVOLUTION = """(() => {
+  const image = explorer.carriedImage(0);
+  const kernel = explorer.array([3, 3, 1, 1], Float32Array.from(%s));
+  return %s.map(([padding, stride, dilation]) => {
+    const map = explorer.mapOf(image, kernel, 0, { padding, stride, dilation });
+    return [map.shape, Array.from(map.data)];
+  });
+})()"""
+
+
+def test_in_a_browser_the_sliding_sums_are_those_of_the_convolution(browser, document):
+    options = [("same", 1, 1), ("valid", 2, 1), ("full", 3, 2), ("circular", 2, 3), ("reflect", 1, 2)]
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)
+    found = browser.value(CONVOLUTION % (kernel.ravel().tolist(), json.dumps(options)))
+    image = jnp.asarray(images_of(document)[:1])
+    for (padding, stride, dilation), (shape, data) in zip(options, found, strict=True):
+        expected = ops.conv(image, jnp.asarray(kernel), padding=padding, stride=stride, dilation=dilation)
+        assert tuple(shape) == expected.shape[1:3]
+        np.testing.assert_allclose(np.reshape(data, shape), expected[0, ..., 0], atol=1e-5)
+
+
+def test_in_a_browser_the_sum_that_is_shown_is_that_of_the_network(browser, document, subjects):
+    browser.value("document.getElementById('map').focus()")
+    said = browser.value("document.getElementById('sum').textContent")
+    row, column = map(int, re.search(r"Row (\d+), column (\d+)", said).groups())
+    browser.press("ArrowDown", 2)
+    browser.press("ArrowLeft")
+    assert f"Row {row + 2}, column {column - 1}:" in browser.value("document.getElementById('sum').textContent")
+    variables, model = subjects[0].variables, load(TINY.data)
+    pixels = (jnp.asarray(images_of(document)[:1]) - model.mean[0]) / model.std[0]
+    y = ops.conv(pixels, jnp.asarray(variables["params"]["stage1_conv1"]["conv"]["kernel"]))
+    shown = float(browser.value("document.getElementById('sum').dataset.value"))
+    assert shown == pytest.approx(float(y[0, row + 2, column - 1, 0]), abs=1e-4)
+    terms = browser.value("[...document.querySelectorAll('#products b')].map((one) => one.textContent)")
+    assert len(terms) == 9
+    assert sum(float(term[2:].replace("−", "-")) for term in terms) == pytest.approx(shown, abs=9 * 0.0005)
+
+
+MOVES = [(0, 0, 0), (3, -2, 0), (0, 0, 37), (-1, 4, -90), (2, 1, 171)]
+
+
+def test_in_a_browser_images_move_and_scores_follow_as_in_the_library(browser, document, subjects):
+    images = jnp.asarray(images_of(document)[1:2])
+    for down, right, degrees in MOVES:
+        move = f"explorer.move(explorer.carriedImage(1), {json.dumps(dict(down=down, right=right, degrees=degrees))})"
+        moved = ops.shift(ops.rotate(images, float(degrees)), jnp.array([down, right]))
+        np.testing.assert_allclose(numbers(browser, f"Array.from({move}.data)"), np.ravel(moved), atol=1e-5)
+        for number, subject in enumerate(subjects):
+            logits = subject.forward()(moved)["logits"]
+            found = numbers(browser, f"Array.from(explorer.networks[{number}].activations({move}).logits.data)")
+            np.testing.assert_allclose(found, np.ravel(logits), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        models.ResNet(num_classes=10, widths=(4, 8), depth=1, stem="7x7", padding="circular", downsample="blur"),
+        models.AllConv(num_classes=10, widths=(8,), depth=1, group="p4", downsample="average", activation=jax.nn.silu),
+        models.AllConv(
+            num_classes=10, widths=(4,), depth=1, downsample="alias_free", padding="reflect", norm="layer", head="dense"
+        ),
+    ],
+    ids=["residual", "group", "alias-free"],
+)
+def test_in_a_browser_networks_of_other_kinds_give_their_activations(browser, model):
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 16, 16, 1)), jnp.float32)
+    f = models.bind(model, jax.jit(model.init)(jax.random.key(0), images))
+    described = json.dumps(describe_tape(record(f, images.shape[1:])))
+    image = f"explorer.array([1, 16, 16, 1], Float32Array.from({np.ravel(images).tolist()}))"
+    made = f"new explorer.Network({described}).activations({image})"
+    code = f"Object.entries({made}).map(([name, made]) => [name, Array.from(made.data)])"
+    expected = by_name(f(images))
+    found = dict(browser.value(code))
+    for name, values in found.items():
+        np.testing.assert_allclose(values, np.ravel(expected[name]), atol=1e-4, err_msg=name)
+    assert len(found) > 3
+
+
+def test_in_a_browser_the_matrix_is_that_of_the_convolution(browser):
+    for padding, stride in (("same", 1), ("valid", 2), ("circular", 1)):
+        used = np.array(
+            browser.value(f"explorer.convolutionMatrix(7, 3, {{ stride: {stride}, padding: '{padding}' }})")
+        )
+        kernel = jnp.array([2.0, 3.0, 5.0]).reshape(3, 1, 1)
+        expected = ops.conv_matrix(kernel, 7, stride=stride, padding=padding)
+        np.testing.assert_array_equal(np.array([2.0, 3.0, 5.0, 0.0])[used], expected)
+
+
+def test_in_a_browser_a_unit_shows_what_it_weighs(browser, document, subjects):
+    found = browser.value("""(() => {
+      const layer = explorer.networks[0].layers[1];
+      const { weight } = explorer.fieldOf(layer, [2, 5]);
+      const places = Array.from({ length: 14 }, (_, i) => i);
+      return [layer.name, places.map((r) => places.map((c) => weight(r, c)))];
+    })()""")
+    name, weights = found
+    one = analysis.effective_receptive_field(subjects[0].forward(), images_of(document), name, (2, 5))
+    np.testing.assert_allclose(weights, one.map / one.map.max(), atol=0.51 / 255)
+
+
+def test_in_a_browser_keys_and_fingers_move_things(browser, whole):
+    where = "document.getElementById('where').textContent"
+    browser.value("document.getElementById('moved').focus()")
+    browser.press("ArrowRight", 3)
+    browser.press("ArrowUp")
+    browser.press("PageUp", 2)
+    browser.settle()
+    assert browser.value(where) == "−1 px down, 3 px right, turned by 10°"
+    assert "says" in browser.value("document.querySelector('.verdict').textContent")
+    browser.open(whole / explorer.PAGE, width=390, height=800, mobile=True)
+    assert browser.value("document.documentElement.scrollWidth") <= 390  # nothing is cut off on a phone
+    browser.value("document.getElementById('moved').scrollIntoView({ block: 'center' })")
+    box = browser.value(
+        "(({ x, y, width }) => [x, y, width])(document.getElementById('moved').getBoundingClientRect())"
+    )
+    pixel = box[2] / 14
+    start = [box[0] + 5 * pixel, box[1] + 5 * pixel]
+    for kind, points in (
+        ("touchStart", [start]),
+        ("touchMove", [[start[0] + 2 * pixel, start[1] + 4 * pixel]]),
+        ("touchEnd", []),
+    ):
+        browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y} for x, y in points])
+    browser.settle()
+    assert browser.value(where) == "4 px down, 2 px right, turned by 0°"
+
+
+def test_in_a_browser_names_of_any_kind_are_text(browser, document, tmp_path):
+    strange = {**document, "titles": [NASTY] * len(document["titles"]), "classes": [NASTY] * len(document["classes"])}
+    strange["networks"] = [{**network, "name": NASTY, "title": NASTY} for network in document["networks"]]
+    write_explorer(tmp_path / "page.html", NASTY, NASTY, strange)
+    browser.open(tmp_path / "page.html")
+    assert browser.value("document.querySelectorAll('script, img').length") == 2
+    assert NASTY in browser.value("document.body.textContent")
