@@ -25,11 +25,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import flax.linen as nn
+import jax
 import numpy as np
 
-from cnnjax import analysis, runtime
-from cnnjax.data import Augmentation, DataConfig
+from cnnjax import analysis, models, runtime
+from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.runs import Progress, RunDirectory, Table, open_run, show_tables
@@ -38,12 +39,14 @@ from cnnjax.sweep.cells import Sweep, check_same, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.traced import shapes_of
 from cnnjax.training import TrainConfig
 from experiments.explorer.document import Network, Shown, document_of
 from experiments.explorer.page import write_explorer
+from experiments.explorer.tape import record
 from experiments.shared import kept_networks
 from experiments.shared.picture import load_picture
-from experiments.shared.subject import Images, classifier
+from experiments.shared.subject import Images, Subject, classifier, map_fields, of_model
 
 TAKES = "about two minutes on two cores"
 
@@ -114,6 +117,7 @@ def _trained(directory: RunDirectory, config: Config, progress: Progress) -> lis
     check_moves(dataset, crop=config.crop)
     config.train.steps_per_epoch(len(dataset.train.images))
     model = build(config.network, dataset)
+    _prove(model, dataset)
     longer = dataclasses.replace(config.train, epochs=config.longer * config.train.passes(len(dataset.train.images)))
     plans = [
         CellPlan("augmentation=none", model, config.train, seeds=[config.seed]),
@@ -123,6 +127,14 @@ def _trained(directory: RunDirectory, config: Config, progress: Progress) -> lis
     swept.check_any()
     images = kept_networks.of_dataset(dataset)
     return [_network(swept, plan, images) for plan in plans if plan.name in swept.predictions]
+
+
+def _prove(model: nn.Module, dataset: Dataset) -> None:
+    """Raise `InputError`, before it is trained, for a network that has no maps or that the page cannot run."""
+    images, shapes = shapes_of(model, dataset.test.images.shape[1:])
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    map_fields(of_model(model), variables, np.zeros(images.shape, np.uint8))
+    record(models.bind(model, variables), images.shape[1:])
 
 
 def _network(swept: Sweep, plan: CellPlan, images: Images) -> Network:
@@ -157,12 +169,11 @@ def _kept(directory: RunDirectory, config: Config, progress: Progress) -> list[N
     return found
 
 
-def _accuracy(subject: Any) -> float | None:
+def _accuracy(subject: Subject) -> float | None:
     images = subject.images
     if images.labels is None:
         return None
-    floats = jnp.asarray(images.pixels, jnp.float32) / 255
-    return float(np.mean(analysis.classify_all(classifier(subject), floats) == images.labels))
+    return float(np.mean(analysis.classify_all(classifier(subject), images.pixels) == images.labels))
 
 
 def _shown(config: Config, images: Images) -> Shown:
@@ -198,6 +209,4 @@ def _report(directory: RunDirectory, found: Sequence[Network]) -> None:
 
 
 def _leaves(network: Network) -> list[Any]:
-    import jax
-
     return jax.tree.leaves(network.subject.variables["params"])

@@ -5,8 +5,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
+from cnnjax.errors import InputError
 from experiments.explorer.fields import describe_exact, effective_fields, encode_effective
 from experiments.explorer.tape import Tape, record
 from experiments.shared.subject import Subject, map_fields
@@ -71,8 +73,6 @@ def document_of(networks: Sequence[Network], shown: Shown, *, note: str) -> dict
 
 
 def _classes(subject: Subject, shown: Shown) -> int:
-    import jax
-
     return jax.eval_shape(subject.forward(), shown.floats[:1])["logits"].shape[-1]
 
 
@@ -104,6 +104,8 @@ def _layers(subject: Subject, shown: Shown) -> list[dict[str, Any]]:
         found = effective_fields(subject.forward(only=(name,)), shown.floats, name)
         weights, radii = (b"", []) if found is None else encode_effective(found, exact)
         layers.append({"name": name, **exact, "effective": _encoded(weights), "radii": radii})
+    if not layers:
+        raise InputError(f"{subject.title} has no maps with rows and columns: explore a convolutional network")
     return layers
 
 

@@ -9,14 +9,18 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from cnnjax import InputError, analysis, models, ops
 from cnnjax.data import DataConfig, load
-from cnnjax.program.names import by_name
-from cnnjax.runs import cli
-from cnnjax.sweep.network import NetworkConfig
+from cnnjax.program.names import by_name, path_name
+from cnnjax.runs import cli, open_run
+from cnnjax.sweep.cell import WEIGHTS
+from cnnjax.sweep.describe import describe
+from cnnjax.sweep.network import NetworkConfig, build
+from cnnjax.sweep.traced import shapes_of
 from cnnjax.training import TrainConfig
 from experiments import explorer
 from experiments.explorer.document import describe_tape
@@ -25,10 +29,11 @@ from experiments.explorer.page import in_script, write_explorer
 from experiments.explorer.tape import record
 from experiments.shared import kept_networks
 from tests.experiments.headless import Headless, find_browser
+from tests.repeats import repeated
 
 TINY = explorer.Config(
     data=DataConfig(train_images=60, test_images=20, size=10, canvas=14),
-    network=NetworkConfig.of("all_conv", widths=(3, 4), depth=1, downsample="max"),
+    network=NetworkConfig.of("all_conv", widths=(3, 4), depth=1, downsample="max", head="average"),
     train=TrainConfig(epochs=2, batch_size=20),
     crop=1,
     images=6,
@@ -36,10 +41,37 @@ TINY = explorer.Config(
 NASTY = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>&"
 
 
+CELLS = ("augmentation=none", "augmentation=both")
+
+
+def drawn(model, shape, seed):
+    """Variables of a network for images of this shape, every one of them drawn, variances above 0."""
+    random = np.random.default_rng(seed)
+
+    def one(path, leaf):
+        values = random.normal(size=leaf.shape).astype(np.float32)
+        return 0.5 + np.abs(values) if path_name(path).endswith("var") else 0.5 * values
+
+    return jax.tree.map_with_path(one, shapes_of(model, shape)[1])
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The run with its page."""
-    return explorer.run(dataclasses.replace(TINY, out=tmp_path_factory.mktemp("explorer") / "run"))
+def kept(tmp_path_factory):
+    """A run that has kept two networks, which nothing has trained."""
+    dataset = load(TINY.data)
+    model = build(TINY.network, dataset)
+    with open_run("explorer", TINY, out=tmp_path_factory.mktemp("kept") / "run") as run:
+        for seed, cell in enumerate(CELLS):
+            networks = jax.tree.map(lambda leaf: leaf[None], drawn(model, dataset.test.images.shape[1:], seed))
+            run.cell(cell).save(WEIGHTS, networks, network=describe(model))
+        return run.path
+
+
+@pytest.fixture(scope="module")
+def whole(kept, tmp_path_factory):
+    """The run with the page of these networks."""
+    out = tmp_path_factory.mktemp("explorer") / "run"
+    return explorer.run(explorer.Config(run=kept, cells=CELLS, images=TINY.images, out=out))
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +82,15 @@ def document(whole):
 
 
 @pytest.fixture(scope="module")
-def subjects(whole):
+def subjects(kept):
     """The two networks as the run has kept them."""
-    cells = ("augmentation=none", "augmentation=both")
-    return [kept_networks.of_run(whole, cell, 0, None) for cell in cells]
+    return [kept_networks.of_run(kept, cell, 0, None) for cell in CELLS]
+
+
+@jax.jit
+def activations(f, images):
+    """Of a network as a pytree: compiled once for both."""
+    return f(images)
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +142,8 @@ def test_it_holds_the_numbers_of_the_library(document, subjects):
         offset, shape = first["of"][1]
         constants = decoded(described["constants"], "<f4")
         np.testing.assert_array_equal(constants[offset : offset + kernel.size].reshape(shape), kernel)
-        answers = np.asarray(analysis.classify_all(subject.forward(only=("logits",)), shown_floats(stored)))
-        assert described["accuracy"] == pytest.approx(np.mean(answers == stored.labels))
-
-
-def shown_floats(images):
-    return jnp.asarray(images.pixels, jnp.float32) / 255
+        logits = activations(subject.forward(), jnp.asarray(subject.floats(slice(None))))["logits"]
+        assert described["accuracy"] == pytest.approx(np.mean(np.argmax(logits, -1) == stored.labels))
 
 
 def test_its_fields_are_those_of_the_analysis(document, subjects):
@@ -127,7 +160,7 @@ def test_its_fields_are_those_of_the_analysis(document, subjects):
             read = [i for first, last in zip(runs[::2], runs[1::2], strict=True) for i in range(first, last + 1)]
             assert read == field.support((u, u))[0].tolist()
     found = effective_fields(subject.forward(), shown, "stage2_conv1")
-    for unit in ((0, 0), (3, 4), (6, 6)):
+    for unit in ((0, 0), (1, 2)):
         one = analysis.effective_receptive_field(subject.forward(), shown, "stage2_conv1", unit)
         np.testing.assert_allclose(found.maps[unit], one.map, atol=1e-6)
         assert found.radius(*unit) == pytest.approx(one.radius(), abs=1e-6)
@@ -143,23 +176,12 @@ def test_nothing_of_a_run_can_be_more_than_text(tmp_path):
     assert "<img" not in page
 
 
-def test_a_run_and_an_image_of_ones_own(whole, tmp_path, monkeypatch, capsys):
+def test_a_run_and_an_image_of_ones_own(kept, tmp_path, monkeypatch, capsys):
     photo = tmp_path / "<b>photo.png"
     Image.new("RGB", (30, 20), (255, 0, 0)).save(photo)
     monkeypatch.chdir(tmp_path)
-    flags = [
-        "--run",
-        str(whole),
-        "--cells",
-        "augmentation=both",
-        "--image",
-        str(photo),
-        "--images",
-        "2",
-        "--out",
-        "mine",
-    ]
-    monkeypatch.setattr(sys, "argv", ["explorer", *flags])
+    flags = ("--cells", "augmentation=both", "--image", str(photo), "--images", "2", "--out", "mine")
+    monkeypatch.setattr(sys, "argv", ["explorer", "--run", str(kept), *flags])
     cli.main(explorer.Config, explorer.run, prog="explorer")
     text = (tmp_path / "mine" / explorer.PAGE).read_text(encoding="utf-8")
     held = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
@@ -171,6 +193,14 @@ def test_a_run_and_an_image_of_ones_own(whole, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "mine"
 
 
+@pytest.mark.slow
+def test_a_pair_is_trained_where_no_run_is_named(tmp_path):
+    whole = explorer.run(dataclasses.replace(TINY, out=tmp_path / "run"))
+    text = (whole / explorer.PAGE).read_text(encoding="utf-8")
+    assert all(f'"name":"{cell}"' in text for cell in CELLS)
+    assert set(pd.read_csv(whole / "summary.csv")["cell"]) == set(CELLS)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -178,7 +208,7 @@ def test_a_run_and_an_image_of_ones_own(whole, tmp_path, monkeypatch, capsys):
         ({"images": 0}, "images=0 must be at least 1"),
         ({"network": NetworkConfig.of("all_conv", widths=(3,), depth=1, downsample="polyphase")}, "the page cannot"),
         ({"network": NetworkConfig.of("mlp", widths=(3,))}, "has no maps"),
-        ({"crop": 100}, "crop=100|at least"),
+        ({"crop": 100}, "too small for images of 10 pixels shifted by up to 100"),
     ],
 )
 def test_what_is_refused_is_refused_before_training(change, message, tmp_path, monkeypatch, without_type_checks):
@@ -230,35 +260,42 @@ def test_in_a_browser_the_sum_that_is_shown_is_that_of_the_network(browser, docu
     assert sum(float(term[2:].replace("−", "-")) for term in terms) == pytest.approx(shown, abs=9 * 0.0005)
 
 
+def _moved(images, degrees, offset):
+    return ops.shift(ops.rotate(images, degrees), offset)
+
+
 MOVES = [(0, 0, 0), (3, -2, 0), (0, 0, 37), (-1, 4, -90), (2, 1, 171)]
 
 
 def test_in_a_browser_images_move_and_scores_follow_as_in_the_library(browser, document, subjects):
-    images = jnp.asarray(images_of(document)[1:2])
+    images, library = jnp.asarray(images_of(document)[1:2]), jax.jit(_moved)
     for down, right, degrees in MOVES:
         move = f"explorer.move(explorer.carriedImage(1), {json.dumps(dict(down=down, right=right, degrees=degrees))})"
-        moved = ops.shift(ops.rotate(images, float(degrees)), jnp.array([down, right]))
+        moved = library(images, jnp.float32(degrees), jnp.array([down, right]))
         np.testing.assert_allclose(numbers(browser, f"Array.from({move}.data)"), np.ravel(moved), atol=1e-5)
         for number, subject in enumerate(subjects):
-            logits = subject.forward()(moved)["logits"]
+            logits = activations(subject.forward(), moved)["logits"]
             found = numbers(browser, f"Array.from(explorer.networks[{number}].activations({move}).logits.data)")
             np.testing.assert_allclose(found, np.ravel(logits), atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        models.ResNet(num_classes=10, widths=(4, 8), depth=1, stem="7x7", padding="circular", downsample="blur"),
-        models.AllConv(num_classes=10, widths=(8,), depth=1, group="p4", downsample="average", activation=jax.nn.silu),
-        models.AllConv(
-            num_classes=10, widths=(4,), depth=1, downsample="alias_free", padding="reflect", norm="layer", head="dense"
-        ),
-    ],
-    ids=["residual", "group", "alias-free"],
-)
-def test_in_a_browser_networks_of_other_kinds_give_their_activations(browser, model):
+KINDS = {
+    "residual": models.ResNet(
+        num_classes=10, widths=(4, 8), depth=1, stem="7x7", padding="circular", downsample="blur"
+    ),
+    "group": models.AllConv(
+        num_classes=10, widths=(8,), depth=1, group="p4", downsample="average", activation=jax.nn.silu
+    ),
+    "alias-free": models.AllConv(
+        num_classes=10, widths=(4,), depth=1, downsample="alias_free", padding="reflect", norm="layer", head="dense"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", repeated(list(KINDS), quick=1))
+def test_in_a_browser_networks_of_other_kinds_give_their_activations(browser, kind):
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 16, 16, 1)), jnp.float32)
-    f = models.bind(model, jax.jit(model.init)(jax.random.key(0), images))
+    f = models.bind(KINDS[kind], drawn(KINDS[kind], images.shape[1:], 0))
     described = json.dumps(describe_tape(record(f, images.shape[1:])))
     image = f"explorer.array([1, 16, 16, 1], Float32Array.from({np.ravel(images).tolist()}))"
     made = f"new explorer.Network({described}).activations({image})"
@@ -283,13 +320,13 @@ def test_in_a_browser_the_matrix_is_that_of_the_convolution(browser):
 def test_in_a_browser_a_unit_shows_what_it_weighs(browser, document, subjects):
     found = browser.value("""(() => {
       const layer = explorer.networks[0].layers[1];
-      const { weight } = explorer.fieldOf(layer, [2, 5]);
+      const { weight } = explorer.fieldOf(layer, [1, 2]);
       const places = Array.from({ length: 14 }, (_, i) => i);
       return [layer.name, places.map((r) => places.map((c) => weight(r, c)))];
     })()""")
     name, weights = found
-    one = analysis.effective_receptive_field(subjects[0].forward(), images_of(document), name, (2, 5))
-    np.testing.assert_allclose(weights, one.map / one.map.max(), atol=0.51 / 255)
+    one = effective_fields(subjects[0].forward(only=(name,)), images_of(document), name).maps[1, 2]
+    np.testing.assert_allclose(weights, one / one.max(), atol=0.51 / 255)
 
 
 def test_in_a_browser_keys_and_fingers_move_things(browser, whole):

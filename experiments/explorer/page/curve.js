@@ -44,7 +44,7 @@ function curvePart(networks, at) {
   }
 
   function draw() {
-    const [width, height, left, bottom] = [720, 220, 44, 26];
+    const [width, height, left, bottom] = [Math.max(canvas.clientWidth, 300), 220, 44, 26];
     Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d");
     const x = (degrees) => left + ((degrees + 180) / 360) * (width - left - 12);

@@ -30,7 +30,9 @@ function slidingPart(networks) {
     const span = spanOf(chosen.kernel.shape[0], first.dilation[0]);
     if ([1, 2, 3].includes(first.strides[0])) stride.set(first.strides[0]);
     if ([1, 2, 3].includes(first.dilation[0])) dilation.set(first.dilation[0]);
-    padding.set(first.before[0] === 0 ? "valid" : first.before[0] === span - 1 ? "full" : "same");
+    const byName = { [span - 1]: "full", [Math.floor((span - 1) / 2)]: "same", 0: "valid" };
+    const [, height] = chosen.network.shapeOf(first.of[0]);
+    if (height === DATA.size[0] && byName[first.before[0]]) padding.set(byName[first.before[0]]);
   }
 
   function changed() {

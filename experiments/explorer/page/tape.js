@@ -30,6 +30,10 @@ class Network {
     this.first = this.operations[first] ?? null;
   }
 
+  shapeOf(number) {
+    return number === 0 ? [1, ...DATA.size] : this.operations[number - 1].shape;
+  }
+
   operand(of, made) {
     if (!Array.isArray(of)) return made[of];
     const [offset, shape] = of;
@@ -57,9 +61,12 @@ class Network {
     return this.first && this.operand(this.first.of[1], []);
   }
 
+  // Where the border has content it has been added to the map, which is then looked for before that.
   firstInput(image) {
-    const read = this.run(image)[this.first.of[0]];
-    return String(read.shape) === String(image.shape) ? read : image;
+    const made = this.run(image);
+    let number = this.first.of[0];
+    while (String(made[number].shape) !== String(image.shape)) number -= 1;
+    return made[number];
   }
 }
 
