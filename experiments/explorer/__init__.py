@@ -46,7 +46,7 @@ from experiments.explorer.page import write_explorer
 from experiments.explorer.tape import record
 from experiments.shared import kept_networks
 from experiments.shared.picture import load_picture
-from experiments.shared.subject import Images, Subject, classifier, map_fields, of_model
+from experiments.shared.subject import Images, classifier, map_fields, of_model
 
 TAKES = "about two minutes on two cores"
 
@@ -92,6 +92,7 @@ def run(config: Config) -> Path:
         with Progress(3 if config.run is None else 1) as progress:
             found = _trained(directory, config, progress) if config.run is None else _kept(directory, config, progress)
             progress.cell("page")
+            found = [_tried(network) for network in found]
             shown = _shown(config, found[0].subject.images)
             document = document_of(found, shown, note=found[0].subject.images.note)
         names = " and ".join(", ".join(network.name for network in found).rsplit(", ", 1))
@@ -146,7 +147,7 @@ def _network(swept: Sweep, plan: CellPlan, images: Images) -> Network:
 
 
 def _kept(directory: RunDirectory, config: Config, progress: Progress) -> list[Network]:
-    """Networks of a run, each tried on all test images."""
+    """Networks of a run."""
     assert config.run is not None
     path = config.run.expanduser()
     counts = kept_networks.seeds_in(path)
@@ -158,8 +159,7 @@ def _kept(directory: RunDirectory, config: Config, progress: Progress) -> list[N
     root = path.parents[1] if path.parent.name == "cells" else path
     found = []
     for cell in cells:
-        subject = kept_networks.of_run(root, cell, config.seed, None, progress=progress.prepare)
-        found.append(Network(cell, subject, _accuracy(subject)))
+        found.append(Network(cell, kept_networks.of_run(root, cell, config.seed, None, progress=progress.prepare)))
     check_same(
         directory,
         "subjects.json",
@@ -169,11 +169,13 @@ def _kept(directory: RunDirectory, config: Config, progress: Progress) -> list[N
     return found
 
 
-def _accuracy(subject: Subject) -> float | None:
-    images = subject.images
-    if images.labels is None:
-        return None
-    return float(np.mean(analysis.classify_all(classifier(subject), images.pixels) == images.labels))
+def _tried(network: Network) -> Network:
+    """The network with its accuracy on all test images, where that is not known yet."""
+    images = network.subject.images
+    if network.accuracy is not None or images.labels is None:
+        return network
+    answers = analysis.classify_all(classifier(network.subject), images.pixels)
+    return dataclasses.replace(network, accuracy=float(np.mean(answers == images.labels)))
 
 
 def _shown(config: Config, images: Images) -> Shown:

@@ -96,6 +96,8 @@ class _Recorder:
             return [Known(np.asarray(one)) for one in run(jaxpr, eqn, arrays)]
         if eqn.primitive.name in CALLS:
             return self.follow(called(eqn), values)
+        if eqn.primitive.name == "split":
+            return self.split(values[0], eqn.params["axis"], eqn.params["sizes"])
         return [self.operation(eqn, values)]
 
     def operation(self, eqn: JaxprEqn, values: list[Value]) -> Value:
@@ -135,6 +137,17 @@ class _Recorder:
             f"this network computes with {name}, which the page cannot: explore one of convolutions, pools, "
             "normalization and rectifiers, as by --network.downsample max"
         )
+
+    def split(self, value: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
+        """The parts of an array, one after the other along an axis."""
+        parts, start = [], 0
+        for size in sizes:
+            first = [start if a == axis else 0 for a in range(len(value.shape))]
+            shape = tuple(size if a == axis else n for a, n in enumerate(value.shape))
+            view = _view("slice", {"start_indices": first, "strides": None}, value.shape, shape)
+            parts.append(self.put("view", [value], shape, **view))
+            start += size
+        return parts
 
     def reduced(self, how: str, value: Value, axes: Sequence[int], shape: tuple[int, ...]) -> Value:
         """A reduction of whole axes: one window as long as each."""

@@ -180,8 +180,10 @@ def test_a_run_and_an_image_of_ones_own(kept, tmp_path, monkeypatch, capsys):
     Image.new("RGB", (30, 20), (255, 0, 0)).save(photo)
     monkeypatch.chdir(tmp_path)
     flags = ("--cells", "augmentation=both", "--image", str(photo), "--images", "2", "--out", "mine")
-    monkeypatch.setattr(sys, "argv", ["explorer", "--run", str(kept), *flags])
-    cli.main(explorer.Config, explorer.run, prog="explorer")
+    for told in (("--dry-run",), ()):
+        monkeypatch.setattr(sys, "argv", ["explorer", "--run", str(kept), *flags, *told])
+        cli.main(explorer.Config, explorer.run, prog="explorer")
+        assert (tmp_path / "mine").exists() == (not told)
     text = (tmp_path / "mine" / explorer.PAGE).read_text(encoding="utf-8")
     held = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
     assert [network["name"] for network in held["networks"]] == ["augmentation=both"]
