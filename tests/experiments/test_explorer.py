@@ -1,6 +1,5 @@
 """The explorer's page: it stands alone, holds the library's numbers, and computes what the library computes."""
 
-import base64
 import dataclasses
 import json
 import re
@@ -14,57 +13,27 @@ import pytest
 from PIL import Image
 
 from cnnjax import InputError, analysis, models, ops
-from cnnjax.data import DataConfig, load
-from cnnjax.program.names import by_name, path_name
-from cnnjax.runs import cli, open_run
-from cnnjax.sweep.cell import WEIGHTS
-from cnnjax.sweep.describe import describe
-from cnnjax.sweep.network import NetworkConfig, build
-from cnnjax.sweep.traced import shapes_of
-from cnnjax.training import TrainConfig
+from cnnjax.data import load
+from cnnjax.program.names import by_name
+from cnnjax.runs import cli
+from cnnjax.sweep.network import NetworkConfig
 from experiments import explorer
 from experiments.explorer.document import describe_tape
 from experiments.explorer.fields import effective_fields
 from experiments.explorer.page import in_script, write_explorer
 from experiments.explorer.tape import record
 from experiments.shared import kept_networks
+from tests.experiments.explored_run import CELLS, CONVOLUTION, KINDS, TINY, decoded, drawn, images_of, keep_networks
 from tests.experiments.headless import Headless, find_browser
 from tests.repeats import repeated
 
-TINY = explorer.Config(
-    data=DataConfig(train_images=60, test_images=20, size=10, canvas=14),
-    network=NetworkConfig.of("all_conv", widths=(3, 4), depth=1, downsample="max", head="average"),
-    train=TrainConfig(epochs=2, batch_size=20),
-    crop=1,
-    images=6,
-)
 NASTY = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>&"
-
-
-CELLS = ("augmentation=none", "augmentation=both")
-
-
-def drawn(model, shape, seed):
-    """Variables of a network for images of this shape, every one of them drawn, variances above 0."""
-    random = np.random.default_rng(seed)
-
-    def one(path, leaf):
-        values = random.normal(size=leaf.shape).astype(np.float32)
-        return 0.5 + np.abs(values) if path_name(path).endswith("var") else 0.5 * values
-
-    return jax.tree.map_with_path(one, shapes_of(model, shape)[1])
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """A run that has kept two networks, which nothing has trained."""
-    dataset = load(TINY.data)
-    model = build(TINY.network, dataset)
-    with open_run("explorer", TINY, out=tmp_path_factory.mktemp("kept") / "run") as run:
-        for seed, cell in enumerate(CELLS):
-            networks = jax.tree.map(lambda leaf: leaf[None], drawn(model, dataset.test.images.shape[1:], seed))
-            run.cell(cell).save(WEIGHTS, networks, network=describe(model))
-        return run.path
+    return keep_networks(tmp_path_factory.mktemp("kept") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +72,6 @@ def browser(whole, tmp_path_factory):
         found.open(whole / explorer.PAGE)
         yield found
         assert found.errors == []
-
-
-def decoded(text, dtype, shape=(-1,)):
-    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
-
-
-def images_of(document):
-    return decoded(document["images"], np.uint8, (-1, *document["size"])).astype(np.float32) / np.float32(255)
 
 
 def test_the_page_stands_alone(whole):
@@ -179,7 +140,7 @@ def test_a_run_and_an_image_of_ones_own(kept, tmp_path, monkeypatch, capsys):
     photo = tmp_path / "<b>photo.png"
     Image.new("RGB", (30, 20), (255, 0, 0)).save(photo)
     monkeypatch.chdir(tmp_path)
-    flags = ("--cells", "augmentation=both", "--image", str(photo), "--images", "2", "--out", "mine")
+    flags = ("--cells", "augmentation=both", "--image", str(photo), "--images", "5", "--out", "mine")
     for told in (("--dry-run",), ()):
         monkeypatch.setattr(sys, "argv", ["explorer", "--run", str(kept), *flags, *told])
         cli.main(explorer.Config, explorer.run, prog="explorer")
@@ -217,20 +178,6 @@ def test_what_is_refused_is_refused_before_training(change, message, tmp_path, m
     with pytest.raises(InputError, match=message):
         explorer.run(dataclasses.replace(TINY, out=tmp_path / "run", **change))
     assert not (tmp_path / "run").exists()
-
-
-def numbers(browser, expression):
-    return np.array(browser.value(expression), np.float64)
-
-
-CONVOLUTION = """(() => {
-  const image = explorer.carriedImage(0);
-  const kernel = explorer.array([3, 3, 1, 1], Float32Array.from(%s));
-  return %s.map(([padding, stride, dilation]) => {
-    const map = explorer.mapOf(image, kernel, 0, { padding, stride, dilation });
-    return [map.shape, Array.from(map.data)];
-  });
-})()"""
 
 
 def test_in_a_browser_the_sliding_sums_are_those_of_the_convolution(browser, document):
@@ -273,24 +220,11 @@ def test_in_a_browser_images_move_and_scores_follow_as_in_the_library(browser, d
     for down, right, degrees in MOVES:
         move = f"explorer.move(explorer.carriedImage(1), {json.dumps(dict(down=down, right=right, degrees=degrees))})"
         moved = library(images, jnp.float32(degrees), jnp.array([down, right]))
-        np.testing.assert_allclose(numbers(browser, f"Array.from({move}.data)"), np.ravel(moved), atol=1e-5)
+        np.testing.assert_allclose(browser.value(f"Array.from({move}.data)"), np.ravel(moved), atol=1e-5)
         for number, subject in enumerate(subjects):
             logits = activations(subject.forward(), moved)["logits"]
-            found = numbers(browser, f"Array.from(explorer.networks[{number}].activations({move}).logits.data)")
+            found = browser.value(f"Array.from(explorer.networks[{number}].activations({move}).logits.data)")
             np.testing.assert_allclose(found, np.ravel(logits), atol=1e-4)
-
-
-KINDS = {
-    "residual": models.ResNet(
-        num_classes=10, widths=(4, 8), depth=1, stem="7x7", padding="circular", downsample="blur"
-    ),
-    "group": models.AllConv(
-        num_classes=10, widths=(8,), depth=1, group="p4", downsample="average", activation=jax.nn.silu
-    ),
-    "alias-free": models.AllConv(
-        num_classes=10, widths=(4,), depth=1, downsample="alias_free", padding="reflect", norm="layer", head="dense"
-    ),
-}
 
 
 @pytest.mark.parametrize("kind", repeated(list(KINDS), quick=1))
