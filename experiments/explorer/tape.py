@@ -102,8 +102,8 @@ class _Recorder:
 
     def operation(self, eqn: JaxprEqn, values: list[Value]) -> Value:
         """The result of an equation that has one, put on the tape."""
-        name, p, shape = eqn.primitive.name, eqn.params, eqn.outvars[0].aval.shape
-        first = values[0]
+        made: Any = eqn.outvars[0].aval
+        name, p, shape, first = eqn.primitive.name, eqn.params, made.shape, values[0]
         if name in UNCHANGED:
             return first
         if name in (*BINARY, "add_any", "select_n"):
@@ -112,7 +112,7 @@ class _Recorder:
         if name in UNARY:
             return self.put(name, values, shape)
         if name == "integer_pow":
-            return self.put("pow", [first, Known(np.float32(p["y"]))], shape)
+            return self.put("pow", [first, Known(np.array(p["y"], np.float32))], shape)
         if name in ("reshape", "squeeze", "expand_dims"):
             return self.put("reshape", values, shape)
         if name in ("broadcast_in_dim", "transpose", "slice", "rev"):

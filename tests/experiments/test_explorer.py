@@ -120,10 +120,9 @@ def test_its_fields_are_those_of_the_analysis(document, subjects):
             read = [i for first, last in zip(runs[::2], runs[1::2], strict=True) for i in range(first, last + 1)]
             assert read == field.support((u, u))[0].tolist()
     found = effective_fields(subject.forward(), shown, "stage2_conv1")
-    for unit in ((0, 0), (1, 2)):
-        one = analysis.effective_receptive_field(subject.forward(), shown, "stage2_conv1", unit)
-        np.testing.assert_allclose(found.maps[unit], one.map, atol=1e-6)
-        assert found.radius(*unit) == pytest.approx(one.radius(), abs=1e-6)
+    one = analysis.effective_receptive_field(subject.forward(), shown, "stage2_conv1", (0, 1))
+    np.testing.assert_allclose(found.maps[0, 1], one.map, atol=1e-6)
+    assert found.radius(0, 1) == pytest.approx(one.radius(), abs=1e-6)
 
 
 def test_nothing_of_a_run_can_be_more_than_text(tmp_path):
