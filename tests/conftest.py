@@ -41,7 +41,10 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if sum(item.path.name.encode()) % parts == number]
     items.sort(key=lambda item: (item.path.suffix != ".ipynb", "experiments" not in item.path.parts))
     for item in items:
-        if item.path.name == "analysis.ipynb":  # a minute; tests/test_documents.py looks for what it uses
+        if item.path.name in (
+            "analysis.ipynb",
+            "your_own.ipynb",
+        ):  # a minute; tests/test_documents.py looks for what it uses
             item.add_marker(pytest.mark.slow)
     if settings.get_current_profile_name() == "thorough":
         for item in items:

@@ -39,12 +39,13 @@ ON_THE_HOST = {
     *("analysis.by_name", "analysis.class_selectivity", "analysis.image_columns", "analysis.pointing_game"),
     *("analysis.scores", "analysis.strength", "analysis.quarter_turns", "analysis.rotations", "analysis.shifts"),
     *("analysis.subpixel_shifts", "analysis.Flip", "analysis.Generator", "analysis.Rotation", "analysis.Scale"),
-    "analysis.Shift",
+    *("analysis.Shift", "analysis.OwnTransform", "analysis.orbit_of"),
     # These read programs, and run none.
     *("analysis.check_shift_terms", "analysis.cost", "analysis.is_linear", "analysis.receptive_field"),
     "analysis.rectifiers",
     # These read or write a file of another's; what they make of it is a network, or `models.from_torch`.
     *("models.from_exported", "models.load_weights", "models.save_weights"),
+    "models.from_nnx",
 }
 """What compiles nothing: NumPy, files, descriptions."""
 CALLED = {

@@ -84,7 +84,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 def test_what_a_notebook_uses_of_a_module_is_there(notebook):
-    """All of them are run too, the long one by `pytest -m slow`."""
+    """All of them are run too, the long ones by `pytest -m slow`."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
     tree, names = ast.parse("\n".join(line for line in lines if not line.startswith("%"))), {}

@@ -25,7 +25,9 @@ Fields (`fields`): which pixels a unit reads.
 Transforms (`transforms`): what moves images and maps.
 
 - `Shift`, `Rotation`, `Flip`, `Scale`: one `Transform`, of an image and of a map whose units lie a stride apart
+- `OwnTransform`: another, a function of images and one of maps
 - `shifts`, `subpixel_shifts`, `rotations`: an `Orbit`, a finite family with paths through it
+- `orbit_of`: one of transforms of your own
 - `quarter_turns`: which members of an orbit of rotations are multiples of 90°
 - `Generator`: the derivative of a family at the identity, for Lie derivatives
 
@@ -124,8 +126,8 @@ from cnnjax.analysis.network.linearity import Linearity, LinearityError, is_line
 from cnnjax.analysis.network.selectivity import ClassSelectivity, class_selectivity
 from cnnjax.analysis.network.similarity import cka, cka_matrix
 from cnnjax.analysis.transforms.generators import Generator
-from cnnjax.analysis.transforms.geometric import Flip, Rotation, Scale, Shift, Transform
-from cnnjax.analysis.transforms.orbits import Orbit, quarter_turns, rotations, shifts, subpixel_shifts
+from cnnjax.analysis.transforms.geometric import Flip, OwnTransform, Rotation, Scale, Shift, Transform
+from cnnjax.analysis.transforms.orbits import Orbit, orbit_of, quarter_turns, rotations, shifts, subpixel_shifts
 from cnnjax.errors import NotFiniteError
 from cnnjax.program.intervene import intervene
 from cnnjax.program.names import by_name
@@ -156,6 +158,7 @@ __all__ = [
     "NotFiniteError",
     "Occlusion",
     "Orbit",
+    "OwnTransform",
     "PerturbationCurve",
     "Predictions",
     "Projection",
@@ -207,6 +210,7 @@ __all__ = [
     "local_equivariance_error",
     "normalized_variance",
     "occlusion",
+    "orbit_of",
     "pointing_game",
     "predict",
     "project",

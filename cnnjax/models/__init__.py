@@ -47,6 +47,7 @@ from cnnjax.models.towers import split_towers, tower_shardings, two_devices
 from cnnjax.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from cnnjax.models.vit import ViT, vit_tiny
 from cnnjax.models.weights import load_weights, save_weights
+from cnnjax.networks.nnx_network import from_nnx
 
 __all__ = [
     "MLP",
@@ -64,6 +65,7 @@ __all__ = [
     "bind",
     "conv_pool_cnn_c",
     "from_exported",
+    "from_nnx",
     "from_torch",
     "group_all_conv",
     "group_resnet",

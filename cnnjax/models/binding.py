@@ -13,6 +13,8 @@ from jaxtyping import PyTree
 from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
+from cnnjax.networks.calls import evaluation
+from cnnjax.networks.order import dicts_as
 
 
 @checked()
@@ -22,8 +24,9 @@ def bind(model: Any, variables: PyTree) -> Partial:
         forward = models.bind(model, model.init(key, images))
         logits, activations = forward(images)
 
-    `model` is a Flax Linen module, or any function of (variables, images), as `from_torch` gives one; networks of NNX
-    and Equinox are split into two such parts. `variables` is a pytree of arrays.
+    `model` is a Flax Linen module, or any function of (variables, images), as `from_torch` gives one; `from_nnx` makes
+    such a module of an NNX class, and networks of Equinox are split into two such parts. A module whose call takes
+    `train` is told that it does not. `variables` is a pytree of arrays.
 
     The variables stay arguments of what is compiled, so that networks of one architecture share it: equal modules, or
     the same function. `forward` is a pytree, a `jax.tree_util.Partial(function, variables)`, and can be an argument of
@@ -48,18 +51,11 @@ def bind(model: Any, variables: PyTree) -> Partial:
 @functools.lru_cache(maxsize=64)
 def _compiled(model: Any) -> Callable[[PyTree, Any], Any]:
     """The function of a network: by itself, operation by operation, a ResNet-20 takes 25 times as long on a CPU."""
-    apply = model.apply if isinstance(model, nn.Module) else model
+    apply = evaluation(model) if isinstance(model, nn.Module) else model
 
     # Inside another program there is no trace of this one, so that analyses find each array there once.
     @functools.partial(jax.jit, inline=True)
     def in_order(variables: PyTree, images: Any) -> Any:
-        return _dicts_as(collections.OrderedDict, apply(variables, images))
+        return dicts_as(collections.OrderedDict, apply(variables, images))
 
-    return lambda variables, images: _dicts_as(dict, in_order(variables, images))
-
-
-def _dicts_as(kind: type[dict], tree: Any) -> Any:
-    """Results with their dicts of that class: `jit` sorts the names of a plain one."""
-    if isinstance(tree, dict):
-        return kind((key, _dicts_as(kind, value)) for key, value in tree.items())
-    return type(tree)(_dicts_as(kind, one) for one in tree) if type(tree) in (tuple, list) else tree
+    return lambda variables, images: dicts_as(dict, in_order(variables, images))

@@ -8,6 +8,7 @@ Nothing here knows what is measured: `cnnjax.analysis` does.
 - `multiply_adds`: the products of an equation
 - `dataflow`: what an array is made of, each piece of work claimed once
 - `equations`: who makes and who reads an array, through calls, branches and loops
+- `order`: results with their layers in forward order
 - `names`: what the arrays of a result are called, in the order of computation
 - `evaluate`, `intervene`: a program with some equations run otherwise, or its activations replaced
 - `linear_rules`: which arrays are linear or affine in the operands

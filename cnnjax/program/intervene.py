@@ -15,6 +15,7 @@ from cnnjax.program.copies import converts, is_copy, way_back
 from cnnjax.program.dataflow import Dataflow
 from cnnjax.program.evaluate import evaluate, run
 from cnnjax.program.names import named
+from cnnjax.program.order import filled
 from cnnjax.program.tracing import program_of
 from cnnjax.program.walk import Program, called, opened
 
@@ -58,7 +59,7 @@ def intervene(f: Callable[..., Any], edit: Edit) -> Callable[..., Any]:
         arrays = {v: _Name(name) for v, name in zip(program.jaxpr.outvars, names, strict=True) if isinstance(v, Var)}
         values = _evaluate(program, jax.tree.leaves(args), _places(program.jaxpr, arrays), edited)
         # Among these may be numbers written in the program, which no equation makes.
-        return jax.tree.unflatten(jax.tree.structure(result), map(edited, names, values))
+        return filled(result, map(edited, names, values))
 
     return edited_f
 

@@ -9,6 +9,7 @@ from jax.tree_util import KeyPath, keystr
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.networks.order import dicts_as
 from cnnjax.program.dataflow import Dataflow
 
 
@@ -27,9 +28,11 @@ def by_name(result: Any) -> dict[str, Any]:
     """The entries of a result like f's by layer: by key, "conv1", or where several have it by path, "1/conv1".
 
     So `by_name(receptive_field(f, images))["conv1"]` beside `cost(f, images).layers["conv1"]`: every analysis takes
-    such a name for a `layer`. Raises InputError where two would have one name.
+    such a name for a `layer`. They come in the order of the result's dicts. Raises InputError where two would have one
+    name.
     """
-    return dict(zip(_short(leaf_names(result)), jax.tree.leaves(result), strict=True))
+    ordered = dicts_as(collections.OrderedDict, result)
+    return dict(zip(_short(leaf_names(ordered)), jax.tree.leaves(ordered), strict=True))
 
 
 def _short(paths: Sequence[str]) -> list[str]:

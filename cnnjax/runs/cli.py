@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib
 import inspect
 import itertools
 import math
@@ -36,10 +37,10 @@ def main(
     The docstring of the module that defines `run` is the description; its `TAKES`, such as "two minutes on two cores",
     says how long the default takes, where there is one. With `presets`, configurations by name, such as
     `{"paper": Config(epochs=164)}`, `--preset NAME` takes its defaults from one of them, and every other option still
-    changes them. With `can_tell` there is `--dry-run`, which calls `run` only up to where its work would begin, and
-    leaves nothing (see `cnnjax.dry_run`). Exits with status 2 and suggestions for an unknown option or a wrong choice,
-    and otherwise as `one_line_endings` says: with status 2 and one line for an InputError, 130 when interrupted, 143 at
-    SIGTERM.
+    changes them. `--modules NAME...` imports modules of the user's own first. With `can_tell` there is `--dry-run`,
+    which calls `run` only up to where its work would begin, and leaves nothing (see `cnnjax.dry_run`). Exits with
+    status 2 and suggestions for an unknown option or a wrong choice, and otherwise as `one_line_endings` says: with
+    status 2 and one line for an InputError, 130 when interrupted, 143 at SIGTERM.
     """
     with processes.end_together(), one_line_endings():
         _check_arguments(sys.argv[1:])
@@ -112,13 +113,26 @@ def _read(
             kind = Annotated[Literal[tuple(configs)], tyro.conf.arg(help=about)]
             options.append(("preset", kind, dataclasses.field(default="default")))
     options.append(("distributed", processes.Distributed, dataclasses.field(default=processes.Distributed())))
+    about = "Modules of your own to import first, as that of a network of yours that a run has kept."
+    kind = Annotated[tuple[str, ...], tyro.conf.arg(help=about)]
+    options.append(("modules", kind, dataclasses.field(default=())))
     if can_tell:
         about = "Say what would be computed, in what memory and time, and end: nothing is computed or written."
         kind = Annotated[bool, tyro.conf.arg(help=about), tyro.conf.FlagCreatePairsOff]
         options.append(("dry_run", kind, dataclasses.field(default=False)))
     whole = dataclasses.make_dataclass("Options", options)
     read: Any = tyro.cli(whole, prog=prog, description=description)
+    for name in read.modules:
+        _import(name)
     return read.config, getattr(read, "dry_run", False), read.distributed
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # of a user's own code
+        said = next(iter(str(error).strip().splitlines()), "")
+        raise InputError(f"--modules {name} cannot be imported: {type(error).__name__}: {said}") from error
 
 
 def _for_options(config: C, arguments: Sequence[str]) -> C:

@@ -70,11 +70,13 @@ class CellPlan:
     """What the cell makes of the dataset, such as to leave images out; None: nothing."""
     seeds: Sequence[int] | None = None
     """The networks' seeds; None: those of the sweep."""
+    augment: Callable[..., Any] = apply_augmentation
+    """What changes the images of a step, `augment(key, images, strengths)`."""
 
     @property
     def spec(self) -> StepSpec:
         """What the cell's compiled step depends on."""
-        return StepSpec(self.model, self.train.optimizer, self.train.batch_size, apply_augmentation)
+        return StepSpec(self.model, self.train.optimizer, self.train.batch_size, self.augment)
 
     def of(self, dataset: Dataset) -> Dataset:
         """The cell's own dataset."""

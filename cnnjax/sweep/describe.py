@@ -13,6 +13,7 @@ from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.layers import activations
 from cnnjax.models import vit
+from cnnjax.networks.calls import is_nnx
 
 NAMESPACES = {"nn": nn, "jnp": jnp, "jax.nn": jax.nn, "vit": vit, "activations": activations}
 """Where functions are looked for, to be written by name."""
@@ -47,19 +48,32 @@ def build_described(description: Any, *, packages: Collection[str] = ()) -> nn.M
     whole = isinstance(description, Mapping) and "class" in description
     if not whole or not isinstance(description.get("fields"), Mapping):
         raise InputError("there is no description of the network beside the weights: make the run anew")
-    module, _, name = str(description["class"]).partition(":")
+    found = _class(description["class"], packages)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise _unknown(description["class"])
+    try:
+        return found(**{field: _decode(value, packages) for field, value in description["fields"].items()})
+    except TypeError as error:
+        raise InputError(f"{found.__name__} is not as it was when these weights were written ({error})") from error
+
+
+def _class(place: Any, packages: Collection[str]) -> Any:
+    """What goes by `module:name` in a module that is imported already or may be; None where there is none."""
+    module, _, name = str(place).partition(":")
     try:
         if module.split(".")[0] in ("cnnjax", *packages):
             importlib.import_module(module)
     except ImportError:
         pass
-    found = getattr(sys.modules.get(module), name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"{description['class']!r}, described beside the weights, is no network that is known here")
-    try:
-        return found(**{field: _decode(value) for field, value in description["fields"].items()})
-    except TypeError as error:
-        raise InputError(f"{name} is not as it was when these weights were written ({error})") from error
+    return getattr(sys.modules.get(module), name, None)
+
+
+def _unknown(place: Any) -> InputError:
+    module = str(place).partition(":")[0]
+    return InputError(
+        f"{place!r}, described beside the weights, is no network that is known here: what is read imports nothing, so "
+        f"name its module, --modules {module}, or import {module} before, if you trust it"
+    )
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -73,17 +87,24 @@ def _encode(value: Any) -> Any:
         return [_encode(item) for item in value]
     if callable(value) and (name := _function_name(value)):
         return {"function": name}
+    if isinstance(value, type) and is_nnx(value):
+        return {"nnx": f"{value.__module__}:{value.__qualname__}"}
     try:
         return {"dtype": jnp.dtype(value).name}  # pyright: ignore[reportCallIssue, reportArgumentType]
     except TypeError:
         return {"unnamed": str(value)}
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, packages: Collection[str]) -> Any:
     if isinstance(value, list):
-        return tuple(_decode(item) for item in value)
+        return tuple(_decode(item, packages) for item in value)
     if not isinstance(value, Mapping):
         return value
+    if "nnx" in value:
+        found = _class(value["nnx"], packages)
+        if not (isinstance(found, type) and is_nnx(found)):
+            raise _unknown(value["nnx"])
+        return found
     if "dtype" in value:
         return jnp.dtype(value["dtype"]).type
     space, _, name = str(value.get("function", "")).rpartition(".")

@@ -48,12 +48,12 @@ def option_fields(kind: type[nn.Module], defaults: Mapping[str, Any]) -> list[tu
 
     Values in `defaults` stand in place of the module's own. The text below a field is the option's help.
     """
-    texts, found = _documented(kind), []
+    texts, found = documented(kind), []
     for field in dataclasses.fields(kind):
         if field.name not in DECIDED:
             default = _option(field.name, defaults.get(field.name, field.default))
             about = dataclasses.field(default=default, metadata={"help": texts.get(field.name)})
-            found.append((field.name, _typed(field.name, field.type), about))
+            found.append((field.name, typed(field.name, field.type), about))
     return found
 
 
@@ -72,23 +72,23 @@ def _option(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
-def _typed(name: str, annotation: Any) -> Any:
+def typed(name: str, annotation: Any) -> Any:
     """The annotation of a field as the type of an option."""
     if name in NAMED:
         optional = [None] if type(None) in typing.get_args(annotation) else []
         return Literal[(*NAMED[name], *optional)]  # pyright: ignore[reportInvalidTypeForm]
     match typing.get_origin(annotation):
         case typing.Annotated:
-            return _typed(name, typing.get_args(annotation)[0])
+            return typed(name, typing.get_args(annotation)[0])
         case typing.Union | types.UnionType:
-            kinds = [_typed(name, part) for part in typing.get_args(annotation)]
+            kinds = [typed(name, part) for part in typing.get_args(annotation)]
             return typing.Union[tuple(kind for kind in kinds if kind is not int or float not in kinds)]  # noqa: UP007
         case origin if isinstance(origin, type) and issubclass(origin, Sequence):
-            return tuple[_typed(name, typing.get_args(annotation)[0]), ...]
+            return tuple[typed(name, typing.get_args(annotation)[0]), ...]
     return annotation
 
 
-def _documented(kind: type) -> dict[str, str]:
+def documented(kind: type) -> dict[str, str]:
     """The text below each field of a class and of those that it inherits from."""
     texts = {}
     for owner in reversed(kind.__mro__):

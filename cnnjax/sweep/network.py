@@ -17,6 +17,7 @@ from cnnjax.door.words import one_of
 from cnnjax.errors import InputError
 from cnnjax.sweep.catalogue import CLASSES, maker
 from cnnjax.sweep.module_fields import field_value, option_fields
+from cnnjax.sweep.own_network import make_own, missing, own_class, own_fields
 from cnnjax.sweep.ranges import check_memory
 from cnnjax.sweep.traced import shapes_of
 
@@ -28,7 +29,8 @@ class NetworkConfig:
     name: str = dataclasses.field(
         metadata={
             "help": f"Which network: {one_of([*CLASSES])}, or a published one, such as resnet20 or all_cnn_c "
-            "(`python -m experiments.parameters` lists them). With --help: the options and defaults of that one."
+            "(`python -m experiments.parameters` lists them), or a class of your own, of Flax Linen or NNX, as "
+            "my_package.nets:Net. With --help: the options and defaults of that one."
         }
     )
 
@@ -44,6 +46,8 @@ class NetworkConfig:
         """
         kind = _options(name)
         _check_fields(kind, fields)
+        if lacking := [field for field in _required(kind) if field not in fields]:
+            raise missing(lacking, name)
         return kind(name, **fields)
 
     def __post_init__(self) -> None:
@@ -58,7 +62,7 @@ class NetworkConfig:
     def for_options(self, given: Mapping[str, str | None]) -> "NetworkConfig":
         """What a command line with these options has as its defaults: this, or another network where it names one."""
         name = given.get("name")
-        chosen = self if name in (None, self.name) else NetworkConfig.of(name)
+        chosen = self if name in (None, self.name) else _to_be_typed(_options(name), name)
         names = (option.removeprefix("no_") for option in given)
         _check_fields(type(chosen), [name for name in names if _having(name)])  # the parser says what nothing has
         return chosen
@@ -67,12 +71,17 @@ class NetworkConfig:
 @functools.cache
 def _options(name: str) -> type[NetworkConfig]:
     """The dataclass whose fields are the options of the network of that name."""
-    make = maker(name)
-    kind = CLASSES.get(name) or make.func  # pyright: ignore[reportFunctionMemberAccess]
+    if ":" in name:
+        kind = own_class(name)
+        fields = own_fields(kind, name)
+    else:
+        make = maker(name)
+        kind = CLASSES.get(name) or make.func  # pyright: ignore[reportFunctionMemberAccess]
+        fields = option_fields(kind, getattr(make, "keywords", {}))
     about = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
     return dataclasses.make_dataclass(
         name,
-        option_fields(kind, getattr(make, "keywords", {})),
+        fields,
         bases=(NetworkConfig,),
         frozen=True,
         namespace={"__doc__": f"{kind.__name__}. {about}", "__module__": __name__},
@@ -85,7 +94,15 @@ def build(config: NetworkConfig, dataset: Dataset) -> nn.Module:
 
     Raises `InputError` for fields that cannot be built, naming the layer where there is one.
     """
-    options = {name: field_value(name, getattr(config, name)) for name in _names(type(config)) if name != "name"}
+    options = {
+        field.name: field_value(field.name, getattr(config, field.name))
+        if field.metadata.get("named", True)
+        else getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name != "name"
+    }
+    if ":" in config.name:
+        return make_own(config.name, options, dataset)
     if options.get("group", "") is None and not options["exact"]:
         raise InputError("network.exact=False has no meaning without network.group: leave it out")
     model = maker(config.name)(num_classes=len(dataset.class_names), mean=dataset.mean, std=dataset.std, **options)
@@ -115,6 +132,19 @@ def prove_size(model: nn.Module, dataset: Dataset, *, name: str) -> None:
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
     # The parameters, their gradient, the momentum and what comes of them.
     check_memory(16 * numbers, f"training the network {name} of {numbers:,} parameters", "give smaller widths")
+
+
+def _required(kind: type[NetworkConfig]) -> list[str]:
+    return [f.name for f in dataclasses.fields(kind) if f.name != "name" and f.default is dataclasses.MISSING]
+
+
+def _to_be_typed(kind: type[NetworkConfig], name: str) -> NetworkConfig:
+    """The network with its defaults, where what has none is still to be typed."""
+    if not (required := _required(kind)):
+        return kind(name)
+    import tyro
+
+    return kind(name, **dict.fromkeys(required, tyro.MISSING))
 
 
 def _having(field: str) -> list[str]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, PyTree
 from cnnjax import analysis, models
 from cnnjax.data import Dataset, blocks, shapes
 from cnnjax.errors import InputError
+from cnnjax.networks.calls import evaluation
 from cnnjax.reporting import Report, silent
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.traced import shapes_of
@@ -97,7 +98,7 @@ def prove(todo: Mapping[str, Task], model: nn.Module, dataset: Dataset) -> None:
             continue
         images = jax.eval_shape(task.orbit.apply, task.examples, task.orbit.identity)
         try:
-            jax.eval_shape(model.apply, variables, images)
+            jax.eval_shape(evaluation(model), variables, images)
         except InputError as error:
             height, width = images.shape[1:3]
             raise InputError(

@@ -26,7 +26,7 @@ from cnnjax.training.config import Settings, TrainConfig
 from cnnjax.training.devices import choose_placement, gathered
 from cnnjax.training.execution import stack, unstack
 from cnnjax.training.kept_states import Begun, KeptStates, network_name
-from cnnjax.training.step import StepSpec, TrainState, init_state
+from cnnjax.training.step import StepSpec, TrainState, check_classes, init_state
 
 CHUNK = 200
 """Steps between two checkpoints at most: what a killed training loses."""
@@ -124,12 +124,13 @@ def train_together(
     """Train several at the same time, as `train` does each, and return the variables of each, or why it failed.
 
     They go from chunk to chunk together. Those that a kill left behind catch up first; one that diverges leaves, and
-    the others go on. Raises `InputError` for trainings that do not agree in `program_key`, and for a snapshot after
-    the last epoch.
+    the others go on. Raises `InputError` for trainings that do not agree in `program_key`, for a snapshot after the
+    last epoch, and for a network that cannot take the images, returns no logits, or fewer than there are classes.
     """
     n = len(images)
     if len({program_key(spec, one.config, one.strengths, n) for one in trainings}) != 1:
         raise InputError("trainings in one program must agree in their steps and shapes and may differ in numbers only")
+    check_classes(spec, images.shape[1:], labels)
     per_epoch, epochs = trainings[0].config.steps_per_epoch(n), trainings[0].config.passes(n)
     for one in trainings:
         if late := [epoch for epoch in one.snapshots if not 0 <= epoch <= epochs]:

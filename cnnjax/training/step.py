@@ -4,14 +4,15 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.networks.calls import apply_in_training, check_is_network, check_network, init
 from cnnjax.training.config import Hyper, Settings
 from cnnjax.training.devices import Placement
 
@@ -51,9 +52,15 @@ class Epoch:
 
 @dataclasses.dataclass(frozen=True)
 class StepSpec:
-    """What a compiled step depends on besides shapes. Equal specs share a compilation."""
+    """What a compiled step depends on besides shapes. Equal specs share a compilation.
 
-    model: nn.Module
+    Raises InputError for a model that is not a network, with what to give in its place.
+    """
+
+    model: Any
+    """A Flax Linen module, or `models.from_nnx` of an NNX class, that takes images (batch, height, width, channels),
+    floats in [0, 1], and returns logits (batch, classes), or these first, as (logits, activations). If its call takes
+    `train`, it is told that it trains; dropout and other chance, and the statistics of batches, are found out."""
     optimizer: str
     batch_size: int
     augment: Callable[[Array, Array, Any], Array]
@@ -65,6 +72,9 @@ class StepSpec:
     """
     placement: Placement | None = None
     """The devices of the step; None: that of its arguments."""
+
+    def __post_init__(self) -> None:
+        check_is_network(self.model, "spec.model")
 
 
 @checked()
@@ -99,11 +109,23 @@ def init_state(spec: StepSpec, key: Key[Array, ""], image_shape: tuple[int, ...]
     """A fresh state for images of shape `(height, width, channels)`.
 
     Eager on purpose: compiled random initialisers cost seconds where a training costs seconds. Lazy, too: the network
-    is traced for its parameters, and not run, so no variable may depend on the values of images.
+    is traced for its parameters, and not run, so no variable may depend on the values of images. Raises `InputError`
+    for a network that cannot take them.
     """
-    variables = spec.model.lazy_init(key, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    variables = init(spec.model, key, image_shape=image_shape)
     opt_state = make_optimizer(spec.optimizer, 0.0).init(variables["params"])
     return TrainState(jnp.zeros((), jnp.int32), variables, opt_state)
+
+
+def check_classes(spec: StepSpec, image_shape: tuple[int, ...], labels: np.ndarray) -> None:
+    """Raise InputError unless the network can take images (height, width, channels), and has logits for every label."""
+    classes = check_network(spec.model, tuple(image_shape))
+    for label in (labels.min(initial=0), labels.max(initial=0)):
+        if not 0 <= label < classes:
+            raise InputError(
+                f"labels have {label}, and the network tells {classes} classes apart: give numbers from 0 to "
+                f"{classes - 1}, or a network with more logits"
+            )
 
 
 @checked()
@@ -113,8 +135,7 @@ def train_step(
     """The next state, and this batch's loss and accuracy, both before the update.
 
     `key` belongs to the training; batch and randomness follow from it and `state.step` only, so a training that is
-    resumed at any step goes on exactly as it would have. A network that is random in training draws from the stream
-    "dropout".
+    resumed at any step goes on exactly as it would have. So do the keys of a network that is random in training.
     """
     pixels, labels = _batch(epoch.order, epoch.images, epoch.labels, step=state.step, size=spec.batch_size)
     return batch_step(spec, state, key, pixels, labels, settings)
@@ -149,11 +170,9 @@ def batch_step(
     ) -> tuple[Array, tuple[Array, PyTree]]:
         if placement is not None:
             params = jax.lax.with_sharding_constraint(params, placement.everywhere)
-        (logits, _), updated = spec.model.apply(
-            {"params": params, **rest}, x, train=True, mutable=list(rest), rngs={"dropout": key}
-        )
+        logits, updated = apply_in_training(spec.model, params, rest, x, key)
         targets = optax.smooth_labels(
-            jax.nn.one_hot(labels, spec.model.num_classes, dtype=jnp.float32),  # pyright: ignore
+            jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32),
             hyper.label_smoothing,  # pyright: ignore
         )
         accuracy = (logits.argmax(-1) == labels).astype(jnp.float32).mean()

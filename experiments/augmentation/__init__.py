@@ -25,10 +25,11 @@ summary and the figures.
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cnnjax import runtime
-from cnnjax.data import Augmentation, DataConfig, Dataset
+from cnnjax.data import Augmentation, DataConfig, Dataset, apply_augmentation
+from cnnjax.door.choices import check_choice
 from cnnjax.errors import InputError
 from cnnjax.layers import Downsample
 from cnnjax.runs import Cell, Progress, grid, open_run
@@ -36,6 +37,7 @@ from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
+from cnnjax.sweep.own_augmentation import check_augmentation, own_augmentation
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.training import TrainConfig
@@ -64,8 +66,8 @@ class Config:
     network: NetworkConfig = NETWORK
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(batch_size=32, label_smoothing=0.1))
     protocol: ProtocolConfig = dataclasses.field(default_factory=ProtocolConfig)
-    augmentations: tuple[Kind, ...] = ("none", "crop", "rotation", "both")
-    """The kinds of augmentation to compare."""
+    augmentations: tuple[Kind | str, ...] = ("none", "crop", "rotation", "both")
+    """The kinds of augmentation to compare; your own functions of a key and images too, as my_package.warps:elastic."""
     longer: int = 2
     """How many times the epochs networks train under both together: there is more to fit."""
     crop: int = 4
@@ -125,7 +127,7 @@ PAPER = dataclasses.replace(
 class Treatment:
     """What one cell trains, and what it does to the training images."""
 
-    augmentation: Kind
+    augmentation: str
     crop: int
     rotation: float
     flip: float
@@ -160,6 +162,7 @@ def run(config: Config) -> Path:
     _check(config)
     runtime.configure()
     cells = _cells(config)
+    owns = {kind: own_augmentation(kind, "augmentations") for kind in config.augmentations if ":" in kind}
     networks = {c.config.network(config.network) for c in cells}
     grown = any(axis != "augmentation" for cell in cells for axis in cell.settings)
     with open_run("augmentation", config, out=config.out, grows=GROWS) as directory:
@@ -168,9 +171,15 @@ def run(config: Config) -> Path:
             check_moves(dataset, crop=config.crop)
             config.train.steps_per_epoch(len(dataset.train.images))
             models = {network: build(network, dataset) for network in networks}
+            for place, own in owns.items():
+                check_augmentation(own, place, "augmentations", dataset.train.images.shape[1:])
             plans = [
                 CellPlan(
-                    c.name, models[c.config.network(config.network)], _train(config, c, dataset), c.config.strengths()
+                    c.name,
+                    models[c.config.network(config.network)],
+                    _train(config, c, dataset),
+                    c.config.strengths(),
+                    augment=owns.get(c.config.augmentation, apply_augmentation),
                 )
                 for c in cells
             ]
@@ -213,13 +222,19 @@ def _cells(config: Config) -> list[Cell[Treatment]]:
         "strength": config.strengths if len(config.strengths) > 1 else (),
     }
     cells = grid(treatment, {name: values for name, values in axes.items() if values})
-    # Of no augmentation, all strengths are the same.
-    return [c for c in cells if c.config.augmentation != "none" or c.config.strength == first]
+    # Of no augmentation and of one's own, all strengths are the same.
+    fixed = [c for c in cells if c.config.augmentation == "none" or ":" in c.config.augmentation]
+    return [c for c in cells if c not in fixed or c.config.strength == first]
 
 
 def _check(config: Config) -> None:
     check_ranges(config)
     check_named(config, "augmentations", "strengths", "architectures")
+    for kind in config.augmentations:
+        if ":" not in kind:
+            check_choice(
+                "augmentations", kind, get_args(Kind), otherwise=", or a function of your own, as my.warps:elastic"
+            )
     if not all(strength > 0 for strength in config.strengths):
         raise InputError(f"strengths={config.strengths} must be positive; the augmentation none is that of strength 0")
     cropped = {"crop", "both"} & set(config.augmentations) and config.crop > 0

@@ -246,5 +246,5 @@ def _check(config: Config) -> None:
         if len(set(values)) < len(values):
             raise InputError(f"{option} has one of {', '.join(map(str, values))} twice: give each once")
     for name, kinds in (("mlp", ("mlp",)), ("cnn", ("all_conv", "resnet", "vgg")), ("vit", ("vit",))):
-        if getattr(config, name).name not in kinds:
+        if getattr(config, name).name not in kinds and ":" not in getattr(config, name).name:
             raise InputError(f"{name}.name={getattr(config, name).name} must be {' or '.join(kinds)}")

@@ -32,11 +32,9 @@ from pathlib import Path
 from typing import Literal
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cnnjax import analysis, runtime
+from cnnjax import runtime
 from cnnjax.data import DataConfig, Dataset, Split
 from cnnjax.errors import InputError
 from cnnjax.runs import Cell, Progress, grid, open_run
@@ -45,6 +43,7 @@ from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.traced import cost_of
 from cnnjax.training import TrainConfig
 from experiments.data_efficiency import report
 from experiments.data_efficiency.local_network import LocalNetwork
@@ -231,9 +230,7 @@ def _plan(cell: Cell[Treatment], model: nn.Module, train: TrainConfig) -> CellPl
 
 
 def _costs(model: nn.Module, dataset: Dataset) -> Costs:
-    images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    cost = analysis.cost(model.apply, images, variables)
+    cost = cost_of(model, dataset.train.images.shape[1:])
     return Costs(cost.parameters, cost.multiply_adds)
 
 
@@ -243,5 +240,5 @@ def _check(config: Config) -> None:
     if min(config.widths, default=1) <= 0:
         raise InputError(f"widths={config.widths} must be positive")
     for name, kinds in (("mlp", ("mlp",)), ("cnn", ("all_conv", "resnet")), ("vit", ("vit",))):
-        if getattr(config, name).name not in kinds:
+        if getattr(config, name).name not in kinds and ":" not in getattr(config, name).name:
             raise InputError(f"{name}.name={getattr(config, name).name} must be {' or '.join(kinds)}")

@@ -21,6 +21,7 @@ The same command goes on where a killed one was. The run directory holds every m
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from jaxtyping import Float
 from cnnjax import analysis, models, runtime
 from cnnjax.data import Augmentation, DataConfig, Dataset
 from cnnjax.errors import InputError
+from cnnjax.networks.calls import evaluation
 from cnnjax.runs import Progress, RunDirectory, grid, open_run
 from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import check_same_data, trained
@@ -119,9 +121,11 @@ def stage_fields(model: nn.Module, dataset: Dataset) -> dict[str, analysis.Recep
     images, variables = shapes_of(model, dataset.train.images.shape[1:])
     fields = analysis.receptive_field(activations_of(model, variables), images)
     last: dict[str, str] = {}
-    for name in analysis.cost(model.apply, images, variables).layers:
+    for name in analysis.cost(evaluation(model), images, variables).layers:
         if stage := re.match(r"stage\d+", name):
             last[stage[0]] = name
+    if not last:  # a network of the user's own has other names
+        last = {name: name for name, field in fields.items() if math.prod(field.units) > 1}
     if not last:
         raise InputError("this network has no maps, and so no effective fields: choose network.name all_conv or resnet")
     return {name: fields[name] for name in last.values()}

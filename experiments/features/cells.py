@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
@@ -15,7 +14,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from cnnjax import analysis, models, runtime
 from cnnjax.data import Dataset, colored, shapes
+from cnnjax.program import tracing
 from cnnjax.runs import Progress
+from cnnjax.sweep import traced
 from cnnjax.sweep.cell import WEIGHTS, snapshot
 from cnnjax.sweep.cells import Sweep
 
@@ -112,15 +113,8 @@ def tasks(dataset: Dataset) -> dict[str, tuple[Int[np.ndarray, " train"], Int[np
 
 def layers(model: nn.Module, image_shape: tuple[int, ...]) -> list[str]:
     """The pixels and the network's activations, in forward order."""
-    names = [PIXELS]
-
-    def record(images: Array) -> Array:
-        (logits, activations), _ = model.init_with_output(jax.random.key(0), images)
-        names.extend(activations)
-        return logits
-
-    jax.eval_shape(record, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
-    return names
+    images, variables = traced.shapes_of(model, image_shape)
+    return [PIXELS, *tracing.shapes_of(traced.activations_of(model, variables), images)]
 
 
 def look(model: nn.Module, variables: PyTree, images: np.ndarray, *, cells: int) -> Iterator[dict[str, Seen]]:

@@ -126,4 +126,4 @@ def plan_of(config: Config, dataset: Dataset) -> CellPlan:
         scaled = train.learning_rate * train.batch_size / config.reference_batch
         train = dataclasses.replace(train, learning_rate=scaled)
     augmentation = Augmentation(crop=config.crop, flip=config.flip, color=config.color or None)
-    return CellPlan(config.network.name, build(config.network, dataset), train, augmentation)
+    return CellPlan(config.network.name.rpartition(":")[2], build(config.network, dataset), train, augmentation)

@@ -1,9 +1,7 @@
 """The networks that a command names, each opened and tried before anything is measured."""
 
 import dataclasses
-import difflib
 import functools
-import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +13,9 @@ import numpy as np
 from flax.errors import FlaxError
 
 from cnnjax import analysis, models
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
+from cnnjax.sweep.own import first_line, imported
 from experiments.shared.kept_networks import networks_of_run
 from experiments.shared.named import Named
 from experiments.shared.subject import Apply, Images, Subject, of_model
@@ -80,7 +80,7 @@ def count_classes(subject: Subject) -> int:
             shapes.append(jax.eval_shape(subject.forward(), struct))
         except (FlaxError, TypeError, ValueError) as error:
             raise InputError(
-                f"{subject.title} does not take {count} images of {size}: {_first_line(error)}. Give images of the "
+                f"{subject.title} does not take {count} images of {size}: {first_line(error)}. Give images of the "
                 "size that it was made for, as --data.size 224, or another network"
             ) from error
     for name, leaf in shapes[0].items():
@@ -89,10 +89,6 @@ def count_classes(subject: Subject) -> int:
     if len(shapes[0]["logits"].shape) != 2:
         raise InputError(f"{subject.title} gives {shapes[0]['logits'].shape} for 2 images: expected (images, classes)")
     return shapes[0]["logits"].shape[1]
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300].rstrip(".")
 
 
 def _open(one: Named, images: Images, torch: Torch) -> dict[str, Subject]:
@@ -121,23 +117,13 @@ def _open(one: Named, images: Images, torch: Torch) -> dict[str, Subject]:
 
 def _called(place: str) -> Any:
     """What the function returns that `module:function` names; raises InputError where there is none, or it raises."""
-    module, _, name = place.partition(":")
-    try:
-        imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"there is no module {error.name} to import: install it, or run the command where it lies"
-        ) from error
-    except Exception as error:  # of a user's own code
-        raise InputError(f"importing {module} raises {type(error).__name__}: {_first_line(error)}") from error
-    function = getattr(imported, name, None)
+    function, name = imported(place, "function"), place.partition(":")[2]
     if not callable(function):
-        near = difflib.get_close_matches(name, vars(imported), n=3)
-        raise InputError(f"{module} has no function {name}" + (f"; perhaps {' or '.join(near)}?" if near else ""))
+        raise InputError(f"{place} is {shown(function)}, not a function")
     try:
         return function()
     except Exception as error:
-        raise InputError(f"{name}() raises {type(error).__name__}: {_first_line(error)}") from error
+        raise InputError(f"{name}() raises {type(error).__name__}: {first_line(error)}") from error
 
 
 def _of_jax(returned: Any) -> tuple[Apply, Any]:

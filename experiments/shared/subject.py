@@ -14,7 +14,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
 from cnnjax import analysis
+from cnnjax.analysis.inputs.layers import NAMED_LAYERS
 from cnnjax.errors import InputError
+from cnnjax.networks.calls import evaluation, init, logits_of
 from cnnjax.program.names import path_name
 
 
@@ -152,13 +154,20 @@ def classifier(subject: Subject) -> Partial:
 
 @functools.lru_cache(maxsize=64)
 def of_model(model: nn.Module) -> Apply:
-    """What a model computes, the same object for equal models."""
-    return lambda variables, images: model.apply(variables, images)  # pyright: ignore[reportReturnType]
+    """What a model computes, the same object for equal models; one that returns logits only has no activations."""
+    evaluate = evaluation(model)
+
+    def apply(variables: Any, images: Any) -> tuple[Any, Mapping[str, Any]]:
+        found = evaluate(variables, images)
+        pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)
+        return found if pair else (logits_of(found), {})
+
+    return apply
 
 
 def drawn(model: nn.Module, images: "Images") -> Callable[[], PyTree]:
     """Variables as a model's training begins with, by a key of their own."""
-    return lambda: model.init(jax.random.key(1_000_003), jnp.zeros((1, *images.pixels.shape[1:])))
+    return lambda: init(model, jax.random.key(1_000_003), image_shape=images.pixels.shape[1:])
 
 
 def map_fields(apply: Apply, variables: PyTree, images: np.ndarray) -> dict[str, analysis.ReceptiveField]:
@@ -181,7 +190,7 @@ def map_fields(apply: Apply, variables: PyTree, images: np.ndarray) -> dict[str,
         if name in fields and shapes[name].ndim >= 4 and np.prod(shapes[name].shape[1:3]) > 1
     }
     if not maps:
-        raise InputError("this network has no maps: choose a convolutional network")
+        raise InputError(f"this network has no maps: choose a convolutional network, and {NAMED_LAYERS}")
     return maps
 
 

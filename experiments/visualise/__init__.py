@@ -44,6 +44,7 @@ from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_ranges
 from cnnjax.sweep.rehearsal import rehearse
+from cnnjax.sweep.traced import shapes_of
 from cnnjax.training import TrainConfig
 from experiments.shared import kept_networks
 from experiments.shared import strongest as layers_of
@@ -199,7 +200,7 @@ def _trained(
         images = kept_networks.folder_images(
             config.images, side=side, channels=channels, fit=config.data.fit, progress=progress.prepare
         )
-    variables = jax.eval_shape(model.init, jax.random.key(0), _struct(images))
+    _, variables = shapes_of(model, images.pixels.shape[1:])
     fields = _fields(config, subjects.of_model(model), variables, images)
     check_same_data(directory, dataset)
     epochs = config.train.passes(len(dataset.train.images))

@@ -12,12 +12,13 @@ from jaxtyping import Array, Float, Inexact
 from cnnjax.analysis.fields.layout import Layout, layouts
 from cnnjax.analysis.inputs.compilation import evaluation
 from cnnjax.analysis.inputs.images import Images, finite_images
-from cnnjax.analysis.inputs.layers import check_returns_arrays
+from cnnjax.analysis.inputs.layers import NAMED_LAYERS, check_returns_arrays
 from cnnjax.analysis.inputs.norms import norm, wide
 from cnnjax.analysis.transforms.geometric import Rotation, Transform
 from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
+from cnnjax.program.order import filled
 from cnnjax.program.tracing import shapes_of
 
 Layouts = tuple[Layout, ...]
@@ -28,10 +29,10 @@ def equivariance_error(f: Callable[[jax.Array], Any], images: Images, transform:
     """How far each activation is from moving with the image, as a tree of floats like f's result.
 
     `‖f(T x) − T f(x)‖ / ‖T f(x)‖`, norms over all images and units. T is a `Shift`, `Rotation`, `Flip` or `Scale`,
-    which says how it resamples. A shift by d pixels moves a map of stride S by d / S units; turns, mirror images and
-    zooms of a map are about its own centre. Which axes of an activation are spatial, and its stride, are read off f:
-    see `layouts`. On what has no spatial axes, logits or pooled features, T does nothing: there the number is the error
-    of invariance.
+    which says how it resamples, or an `OwnTransform`, a pair of functions. A shift by d pixels moves a map of stride S
+    by d / S units; turns, mirror images and zooms of a map are about its own centre. Which axes of an activation are
+    spatial, and its stride, are read off f: see `layouts`. On what has no spatial axes, logits or pooled features, T
+    does nothing: there the number is the error of invariance.
 
     0 is exact equivariance, and so it is for a function that ignores its input (the `variation` of
     `local_equivariance_error` tells); 1 and above are errors as large as the activation. inf: T f(x) is 0 everywhere,
@@ -45,13 +46,11 @@ def equivariance_error(f: Callable[[jax.Array], Any], images: Images, transform:
     not floats or not finite, or of which it is not clear where their units lie; and where none has spatial axes.
     """
     x = jnp.asarray(finite_images(images))
-    plan, structure = plan_comparison(f, x, transform)
+    plan, result = plan_comparison(f, x, transform)
     activations = evaluation(f)
     pairs = zip(activations(x), activations(transformed(x, transform=transform)), plan, strict=True)
     norms = jax.device_get([_norms(*pair, layout=layout, transform=transform) for *pair, layout in pairs])
-    return jax.tree.unflatten(
-        structure, [ratio(*pair, layout=layout) for pair, layout in zip(norms, plan, strict=True)]
-    )
+    return filled(result, [ratio(*pair, layout=layout) for pair, layout in zip(norms, plan, strict=True)])
 
 
 def plan_comparison(
@@ -59,21 +58,21 @@ def plan_comparison(
     x: Float[Array, "batch *space channels"] | jax.ShapeDtypeStruct,
     transform: Transform,
 ) -> tuple[Layouts, Any]:
-    """The layout of each activation, in order, and the structure of f's result; nothing is computed.
+    """The layout of each activation, in JAX's order, and all of them in a tree like f's result; nothing is computed.
 
     Raises InputError where the transform does not suit the images, or what f returns cannot be compared.
     """
     if not isinstance(transform, get_args(Transform)):
-        raise InputError(f"transform={shown(transform)} must be a Shift, Rotation, Flip or Scale")
+        raise InputError(f"transform={shown(transform)} must be a Shift, Rotation, Flip, Scale or OwnTransform")
     transform.check(jax.ShapeDtypeStruct(x.shape, x.dtype))
-    found, structure = jax.tree.flatten(layouts(f, x))
-    plan = tuple(found)
+    result = layouts(f, x)
+    plan = tuple(jax.tree.leaves(result))
     check_returns_arrays(plan)
     if not any(layout.axes for layout in plan):
         raise InputError(
             f"no activation of f has spatial axes, only {', '.join(layout.name for layout in plan)}: return maps as "
             "well, (batch, *space, channels). How much class scores change as images move is measured by consistency "
-            "and translation_sensitivity_map"
+            f"and translation_sensitivity_map. For layers {NAMED_LAYERS}"
         )
     outputs = jax.tree.leaves(shapes_of(f, x))
     for layout, leaf in zip(plan, outputs, strict=True):
@@ -99,7 +98,7 @@ def plan_comparison(
                     "lie farther apart, or the other way round, along one axis does not turn as the image does; leave "
                     "it out of what f returns, or take lie_derivative"
                 )
-    return plan, structure
+    return plan, result
 
 
 @functools.partial(jax.jit, static_argnames="transform")

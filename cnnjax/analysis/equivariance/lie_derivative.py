@@ -23,6 +23,7 @@ from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.ops import Fill
 from cnnjax.program.names import leaf_names
+from cnnjax.program.order import filled
 from cnnjax.program.tracing import shapes_of
 
 
@@ -59,9 +60,9 @@ def lie_derivative(
     published with it takes slopes as "linear" with fill "reflect", and measures translations in halves of the image.
     """
     x, action, layout = prepare(f, images, Generator(generator, resampler, fill))
-    layouts, structure = jax.tree.flatten(layout)
+    layouts = jax.tree.leaves(layout)
     measure = compiled(derivative, f, static=("action", "layouts"))
-    return jax.tree.unflatten(structure, measure(jnp.asarray(x), action=action, layouts=tuple(layouts))[1])
+    return filled(layout, measure(jnp.asarray(x), action=action, layouts=tuple(layouts))[1])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ def local_equivariance_error(
     Source: Gruver, Finzi, Goldblum & Wilson 2022.
     """
     x, action, layout = prepare(f, images, Generator(generator, resampler, fill))
-    layouts, structure = jax.tree.flatten(layout)
+    layouts = jax.tree.leaves(layout)
     measure = functools.partial(
         compiled(_measured, f, static=("action", "layouts")), action=action, layouts=tuple(layouts)
     )
@@ -134,7 +135,7 @@ def local_equivariance_error(
         _local_error({name: np.concatenate(parts) for name, parts in kept.items()}, deviation, place)
         for kept, deviation, place in zip(sums, deviations, layouts, strict=True)
     ]
-    return jax.tree.unflatten(structure, results)
+    return filled(layout, results)
 
 
 def prepare(f: Callable[[jax.Array], Any], images: Any, action: Generator) -> tuple[np.ndarray, Generator, Any]:

@@ -21,6 +21,7 @@ from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.ops import Fill
+from cnnjax.program.order import filled
 from cnnjax.program.tracing import shapes_of
 
 
@@ -71,7 +72,7 @@ def lie_terms(
     """
     action = Generator(generator, resampler, fill)
     x, action, layout = prepare(f, images, action)
-    layouts, structure = jax.tree.flatten(layout)
+    layouts = jax.tree.leaves(layout)
     margin = _checked_margin(margin, layouts, max(x.shape[1:-1]))
     around = [(0, 0), *[(margin, margin)] * (x.ndim - 2), (0, 0)]
     wide_images = np.pad(x, around, constant_values=background)
@@ -87,7 +88,7 @@ def lie_terms(
             arrays = [side[part][place] for side in (near, far) for part in (0, 1)]
             found = jax.device_get(_squares(*arrays, layout=layout, corner=corner))
             sums[place] += np.asarray(found, np.float64)[:, : len(new)].sum(1)
-    return jax.tree.unflatten(structure, [_terms(row, layout) for row, layout in zip(sums, layouts, strict=True)])
+    return filled(layout, [_terms(row, layout) for row, layout in zip(sums, layouts, strict=True)])
 
 
 def _checked_margin(margin: int | None, layouts: list[Layout], side: int) -> int:

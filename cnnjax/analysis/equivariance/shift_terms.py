@@ -23,6 +23,7 @@ from cnnjax.analysis.transforms.orbits import MOST
 from cnnjax.door import checked
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
+from cnnjax.program.order import filled
 from cnnjax.program.tracing import shapes_of
 
 
@@ -64,7 +65,7 @@ def shift_terms(f: Callable[[jax.Array], Any], images: Images, shift: Shift) -> 
     shifted round, its units times its stride not being the size of the image, as behind "valid" convolutions.
     """
     x = jnp.asarray(finite_images(images))
-    structure, steps, walks = _planned(f, x, shift)
+    layout, steps, walks = _planned(f, x, shift)
     around = dataclasses.replace(shift, fill="circular")
     activations = evaluation(f)
     start = here = activations(x)
@@ -88,7 +89,7 @@ def shift_terms(f: Callable[[jax.Array], Any], images: Images, shift: Shift) -> 
         ShiftTerms(*(ratio(part, reference, layout=walk.layout) for part in parts))
         for (*parts, reference), walk in zip(norms, walks, strict=True)
     ]
-    return jax.tree.unflatten(structure, terms)
+    return filled(layout, terms)
 
 
 @checked()
@@ -113,12 +114,12 @@ class _Walk(NamedTuple):
 
 
 def _planned(f: Callable[[jax.Array], Any], x: Any, shift: Shift) -> tuple[Any, int, tuple[_Walk, ...]]:
-    """The structure of f's result, the number of steps round the image, and the walk of each activation."""
+    """A tree like f's result, the number of steps round the image, and the walk of each activation."""
     if not isinstance(shift, Shift):
         raise InputError(f"shift={shown(shift)} must be a Shift: of other transforms the terms cannot be told apart")
-    plan, structure = plan_comparison(f, x, shift)
+    plan, layout = plan_comparison(f, x, shift)
     around = dataclasses.replace(shift, fill="circular")
-    return structure, *_walks(plan, jax.tree.leaves(shapes_of(f, x)), around, x.shape[1:-1])
+    return layout, *_walks(plan, jax.tree.leaves(shapes_of(f, x)), around, x.shape[1:-1])
 
 
 def _walks(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from cnnjax.analysis.fields.receptive_field import ReceptiveField, receptive_field
 from cnnjax.errors import InputError
 from cnnjax.program.names import leaf_names
+from cnnjax.program.order import filled
 from cnnjax.program.reach import Number
 from cnnjax.program.tracing import shapes_of
 
@@ -44,9 +45,8 @@ def layouts(f: Callable[[jax.Array], Any], images: Any) -> Any:
     Raises InputError, naming the activation, where neither is clear.
     """
     fields, results = receptive_field(f, images), shapes_of(f, images)
-    leaves, structure = jax.tree.flatten(results)
-    shapes = [leaf.shape for leaf in leaves]
-    return jax.tree.unflatten(structure, map(layout_of, leaf_names(results), shapes, jax.tree.leaves(fields)))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(results)]
+    return filled(results, map(layout_of, leaf_names(results), shapes, jax.tree.leaves(fields)))
 
 
 def layout_of(name: str, shape: tuple[int, ...], field: ReceptiveField) -> Layout:

@@ -13,6 +13,7 @@ from cnnjax.analysis.inputs.images import Images, image_struct
 from cnnjax.door import checked
 from cnnjax.door.words import in_line
 from cnnjax.errors import InputError
+from cnnjax.program.order import filled
 from cnnjax.program.reach import Number, Summary, Value, follow, nothing, summarize
 from cnnjax.program.tracing import program_of
 
@@ -117,7 +118,7 @@ def receptive_field(f: Callable[[jax.Array], Any], images: Images) -> Any:
     program, result = program_of(f, images)
     values = follow(program, [Value.images(images.shape, images.dtype)])
     fields = [_field(value, images.shape[1:-1]) for value in values]
-    return jax.tree.unflatten(jax.tree.structure(result), fields)
+    return filled(result, fields)
 
 
 def _field(value: Value, image_size: tuple[int, ...]) -> ReceptiveField:

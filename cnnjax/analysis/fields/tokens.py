@@ -17,6 +17,7 @@ from cnnjax.errors import InputError
 from cnnjax.program.dataflow import Dataflow
 from cnnjax.program.intervene import intervene
 from cnnjax.program.names import named
+from cnnjax.program.order import filled
 from cnnjax.program.reach import Value, follow
 from cnnjax.program.tracing import program_of
 
@@ -89,8 +90,9 @@ class _TokenMaps:
             maps[name] = grids[name].map(a)
             return grids[name].with_map(a, maps[name])
 
-        leaves, structure = jax.tree.flatten(intervene(Partial(self.f, *others, **options), edit)(images))
-        return jax.tree.unflatten(structure, [maps.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)])
+        result = intervene(Partial(self.f, *others, **options), edit)(images)
+        leaves = zip(names, jax.tree.leaves(result), strict=True)
+        return filled(result, [maps.get(name, leaf) for name, leaf in leaves])
 
 
 def _plan(

@@ -11,6 +11,13 @@ from cnnjax.errors import InputError
 from cnnjax.program.names import leaf_names
 from cnnjax.program.tracing import shapes_of
 
+NAMED_LAYERS = (
+    "return (logits, activations by name), which analysis.intervene edits by these names; a Linen module that stays as "
+    "it is has them as its intermediates (capture_intermediates), one of PyTorch by models.from_torch: see "
+    "docs/frameworks.md"
+)
+"""How a function that returns logits only comes to have layers."""
+
 
 def check_returns_arrays(leaves: Sequence[Any]) -> None:
     """Raise InputError where a function has returned nothing to measure."""
@@ -21,19 +28,19 @@ def check_returns_arrays(leaves: Sequence[Any]) -> None:
 def batched_activations(
     f: Callable[[jax.Array], Any], images: Any
 ) -> tuple[list[str], list[jax.ShapeDtypeStruct], Any]:
-    """The names and shapes of the arrays that f returns, and the structure of its result; f is only traced.
+    """The names and shapes of the arrays that f returns, and all of them as in its result; f is only traced.
 
     Raises InputError where there is none, and for one without the images as its first axis.
     """
     result = shapes_of(f, images)
-    names, (leaves, structure) = leaf_names(result), jax.tree.flatten(result)
+    names, leaves = leaf_names(result), jax.tree.leaves(result)
     check_returns_arrays(leaves)
     for name, leaf in zip(names, leaves, strict=True):
         if leaf.shape[:1] != images.shape[:1]:
             raise InputError(
                 f"activation {name} has shape {leaf.shape}: expected {len(images)} images as its first axis"
             )
-    return names, leaves, structure
+    return names, leaves, result
 
 
 def find_activation(
@@ -109,6 +116,8 @@ def find_layer(layer: str | None, names: list[str]) -> int:
     found = [i for i, name in enumerate(names) if layer == name] or [i for i, key in enumerate(keys) if layer == key]
     if len(found) > 1:
         raise InputError(f"layer={layer!r} is ambiguous: give the path, one of {', '.join(names[i] for i in found)}")
+    if not found and names == ["output"]:
+        raise InputError(f"layer={layer!r} is not there, for f returns one array without a name: {NAMED_LAYERS}")
     if not found:
         # What is named here is accepted: a key that several activations have is not, a number may be a path.
         own = [

@@ -16,6 +16,7 @@ from cnnjax.analysis.inputs.norms import norm, wide
 from cnnjax.analysis.transforms.geometric import Transform
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.program.order import filled
 
 
 @checked()
@@ -35,7 +36,7 @@ def invariance_curve(f: Callable[[Array], Any], images: Images, transforms: Sequ
     Source: Zeiler & Fergus 2014, section 4.1, figure 5.
     """
     images = _checked(images, transforms)
-    names, _, structure = batched_activations(f, images)
+    names, _, result = batched_activations(f, images)
     activate, found = evaluation(f), np.zeros((len(names), len(transforms), len(images)))
     for x, rows in image_batches(images):
         reference = activate(x)
@@ -45,7 +46,7 @@ def invariance_curve(f: Callable[[Array], Any], images: Images, transforms: Sequ
         for t, transform in enumerate(transforms):
             for layer, distance in enumerate(_distances(activate(transform(x)), reference)):
                 found[layer, t, rows] = np.asarray(distance)[: len(rows)]
-    return jax.tree.unflatten(structure, list(found))
+    return filled(result, list(found))
 
 
 @checked()

@@ -19,6 +19,7 @@ from cnnjax.analysis.transforms.orbits import Orbit
 from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.program.names import leaf_names
+from cnnjax.program.order import filled
 from cnnjax.program.tracing import shapes_of
 
 Leaves = list[Float[Array, "batch ..."]]
@@ -42,7 +43,7 @@ class OrbitActivations:
         self._evaluate = compiled(_evaluated, f, given=(orbit.apply,))
         transformed = jax.eval_shape(orbit.apply, self.images, orbit.identity)
         result = shapes_of(f, transformed)
-        leaves, self._structure = jax.tree.flatten(result)
+        leaves, self._result = jax.tree.leaves(result), result
         check_returns_arrays(leaves)
         self._names = leaf_names(result)
         for name, leaf in zip(self._names, leaves, strict=True):
@@ -74,7 +75,7 @@ class OrbitActivations:
 
     def tree(self, results: Sequence[Any]) -> Any:
         """One result for each activation as a tree like that of `f`."""
-        return jax.tree.unflatten(self._structure, results)
+        return filled(self._result, results)
 
 
 def _evaluated(

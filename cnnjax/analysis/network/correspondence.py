@@ -15,6 +15,7 @@ from cnnjax.analysis.inputs.images import Images, finite_images
 from cnnjax.analysis.inputs.layers import batched_activations
 from cnnjax.door import checked
 from cnnjax.errors import InputError
+from cnnjax.program.order import filled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,11 +55,11 @@ def correspondence(f: Callable[[Array], Any], images: Images, covered: ArrayLike
     same = (images == covered).reshape(len(images), -1).all(1)
     if same.any():
         raise InputError(f"image {int(same.argmax())} is the same in images and covered: nothing of it is covered")
-    _, leaves, structure = batched_activations(f, images)
+    _, leaves, result = batched_activations(f, images)
     distances = compiled(_distances, f)(images, covered)
     units = [int(np.prod(leaf.shape[1:])) for leaf in leaves]
     found = [Correspondence(np.asarray(d, np.float64), n) for d, n in zip(distances, units, strict=True)]
-    return jax.tree.unflatten(structure, found)
+    return filled(result, found)
 
 
 def _distances(f: Callable[[Array], Any], images: Array, covered: Array) -> list[Array]:

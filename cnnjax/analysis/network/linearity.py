@@ -17,6 +17,7 @@ from cnnjax.door import checked
 from cnnjax.errors import InputError
 from cnnjax.program.linear_rules import Form, Term, forms
 from cnnjax.program.names import leaf_names
+from cnnjax.program.order import filled
 from cnnjax.program.reach.known import Known
 from cnnjax.program.tracing import program_of, shapes_of
 
@@ -56,7 +57,7 @@ def is_linear(f: Callable[[jax.Array], Any], images: Images) -> Any:
     images = image_struct(images)
     program, result = program_of(f, images)
     found = forms(program, [Term(Known(images.shape, images.dtype, frozenset()), Form.LINEAR)])
-    return jax.tree.unflatten(jax.tree.structure(result), [_named(term.form) for term in found])
+    return filled(result, [_named(term.form) for term in found])
 
 
 def _named(form: Form) -> Linearity:
@@ -113,7 +114,7 @@ def linearity_error(f: Callable[[Array], Any], images: Images, *, key: PRNGKeyAr
                 affine=_relative(g[0], float(a) * g[1], float(b) * g[2]),
             )
         )
-    return jax.tree.unflatten(jax.tree.structure(result), results)
+    return filled(result, results)
 
 
 def _exact(value: Array) -> np.ndarray:

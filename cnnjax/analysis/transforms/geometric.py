@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Num
 from cnnjax import ops
 from cnnjax.door.arrays import as_numpy
 from cnnjax.door.choices import check_choice
+from cnnjax.door.scalars import function
+from cnnjax.door.words import shown
 from cnnjax.errors import InputError
 from cnnjax.ops import Fill
 from cnnjax.ops.groups import find_group
@@ -180,7 +182,42 @@ class Scale:
         return ops.scale(plane, self.factor, fill=self.fill, order=self.order).reshape(x.shape)
 
 
-Transform: TypeAlias = Shift | Rotation | Flip | Scale
+@dataclasses.dataclass(frozen=True)
+class OwnTransform:
+    """A transformation of your own: T of images, and T of the maps that a function makes of them.
+
+        OwnTransform(lambda x: x[:, ::-1], lambda maps, stride: maps[:, ::-1])  # upside down
+        OwnTransform(lambda x: 1 - x, lambda maps, stride: maps)  # negatives, which are not to change what is seen
+
+    `images` takes images (batch, *space, channels), `maps` an activation with its spatial axes in the same place,
+    (batch, *space, ..., channels), and the `stride`, how many pixels its units lie apart along each axis. Both are
+    functions of arrays that JAX can trace. Keep one object: a new one is compiled anew.
+    """
+
+    images: Callable[[Array], Any]
+    maps: Callable[[Array, tuple[Number, ...]], Any]
+
+    def __post_init__(self) -> None:
+        for name, count in (("images", 1), ("maps", 2)):
+            function(count)(name, getattr(self, name), False)
+
+    def check(self, images: jax.ShapeDtypeStruct) -> None:
+        """Raise InputError unless images of this shape become images, as many."""
+        moved = jax.eval_shape(self, images)
+        if len(moved.shape) != len(images.shape) or moved.shape[0] != images.shape[0]:
+            raise InputError(f"transform.images makes {moved.shape} of images {images.shape}: give as many images")
+
+    def __call__(self, x: Num[Array, "..."], stride: Sequence[Number] | None = None) -> Num[Array, "..."]:
+        """Transform images, or a map whose units lie `stride` pixels apart."""
+        moved = self.images(x) if stride is None else self.maps(x, tuple(stride))
+        if not isinstance(moved, jax.Array):
+            raise InputError(
+                f"transform.{'images' if stride is None else 'maps'} gives {shown(moved)}: it must give an array"
+            )
+        return moved
+
+
+Transform: TypeAlias = Shift | Rotation | Flip | Scale | OwnTransform
 
 
 def _group_of(x: Array, group: str | None) -> str | None:

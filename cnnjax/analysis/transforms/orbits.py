@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -108,6 +108,35 @@ def _check_count(setting: str, count: int, most: str) -> None:
             f"{setting} makes {count:,} transforms, more than {MOST:,}, and every image is evaluated under each: give "
             f"at most {most}, or an Orbit of your own with fewer parameters"
         )
+
+
+@checked()
+def orbit_of(transforms: Sequence[Callable[..., Any]], *, name: str = "transforms") -> Orbit:
+    """An orbit of transformations of your own: functions of images, as are an `OwnTransform`, a `Shift` or a `Flip`.
+
+    Each takes images (batch, height, width, channels) and gives as many of the same size; the identity is not among
+    them. Parameters are their numbers, from 1. There are no paths, so no flip rate. Each part of the images meets all
+    of them in one program, so there should be few.
+
+    Raises InputError for none, and, when images come, for one that changes their shape.
+    """
+    if not transforms:
+        raise InputError("transforms is empty: give at least one")
+    _check_count("transforms", len(transforms), f"{MOST:,}")
+    numbers = np.arange(1, len(transforms) + 1, dtype=np.int32)
+    return Orbit(name, numbers, np.zeros((), np.int32), _one_of(tuple(transforms)), "its own", ())
+
+
+@functools.lru_cache(maxsize=64)
+def _one_of(transforms: tuple[Callable[..., Any], ...]) -> Callable[[Array, Array], Array]:
+    def apply(images: Array, number: Array) -> Array:
+        _size(images)
+        for transform in transforms:
+            if (shape := jax.eval_shape(transform, images).shape) != images.shape:
+                raise InputError(f"{shown(transform)} makes {shape} of images {images.shape}: keep their shape")
+        return jax.lax.switch(number, [lambda x: x, *transforms], images)
+
+    return apply
 
 
 @checked()

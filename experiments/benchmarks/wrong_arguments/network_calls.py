@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.sharding import AxisType
 
 from cnnjax import data, models, training
@@ -21,6 +22,17 @@ NONE = data.Augmentation().as_arrays()
 HYPER = CONFIG.hyper(4)
 SETTINGS = training.Settings(HYPER, NONE)
 TOWERS = models.AlexNet(num_classes=2, widths=(4, 4, 4, 4, 4), dense_widths=(4, 4), std=(1 / 255,))
+
+
+class Net(nnx.Module):
+    """A network of NNX."""
+
+    def __init__(self, width: int = 2, *, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(1, width, (3, 3), rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits."""
+        return self.conv(images).mean((1, 2))
 
 
 def _mesh() -> Any:
@@ -64,6 +76,7 @@ CALLS: dict[str, Arguments] = {
     "models.bind": lambda: dict(model=MODEL, variables=_state().variables),
     "models.from_exported": lambda: dict(path="model.pt2", mean=(0.5,), std=(0.25,)),
     "models.from_torch": lambda: dict(module=_torch_module(), image_shape=(8, 8, 1), mean=(0.5,), std=(0.25,)),
+    "models.from_nnx": lambda: dict(make=Net),
     "models.load_weights": lambda: dict(name="resnet18", path="resnet18.safetensors"),
     "models.save_weights": lambda: dict(name="resnet18", path="resnet18.safetensors", variables={}),
     "models.split_towers": lambda: dict(tree={"a": jnp.ones((2, 2))}, mesh=_mesh()),

@@ -19,6 +19,7 @@ from cnnjax.errors import InputError
 from cnnjax.ops.unpooling import Overlap
 from cnnjax.program.calls import CALLS
 from cnnjax.program.evaluate import Run, evaluate, run
+from cnnjax.program.order import filled
 from cnnjax.program.primitives import CONTROL
 from cnnjax.program.tracing import program_of
 from cnnjax.program.walk import Program, called, equations, opened, programs
@@ -49,7 +50,7 @@ def with_pool_rule(f: Callable[..., Any], overlap: Overlap) -> Callable[..., Any
         if not _has_pool(program):
             raise InputError(f"f has no max pool to give overlap={overlap!r} to: leave it out")
         values = _rewritten(overlap, program, list(map(jnp.asarray, jax.tree.leaves(args))))
-        return jax.tree.unflatten(jax.tree.structure(result), values)
+        return filled(result, values)
 
     return ruled
 

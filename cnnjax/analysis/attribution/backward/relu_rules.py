@@ -15,6 +15,7 @@ from cnnjax.errors import InputError
 from cnnjax.program.calls import CALLS
 from cnnjax.program.equations import Place
 from cnnjax.program.evaluate import Run, evaluate, run
+from cnnjax.program.order import filled
 from cnnjax.program.tracing import program_of
 from cnnjax.program.walk import Program, called, opened, programs
 
@@ -52,7 +53,7 @@ def with_relu_rule(f: Callable[..., Any], rule: Rule, *, others: Others = "keep"
         operands, report = located(program, result)
         check_report(report, rule, others)
         values = _evaluate(rule, program, list(map(jnp.asarray, jax.tree.leaves(args))), operands)
-        return jax.tree.unflatten(jax.tree.structure(result), values)
+        return filled(result, values)
 
     return ruled
 
