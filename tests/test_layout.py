@@ -51,7 +51,8 @@ ROOMS = {
     "patches": [],
     "jigsaw": [],
     "runs": ["training", "stats"],
-    "figures": ["stats", "analysis"],
+    "figures": ["ops", "program", "stats", "analysis"],
+    "course": ["ops", "models", "analysis"],
     "sweep": ["ops", "layers", "models", "data", "training", "analysis", "stats", "runs"],
 }
 """The rooms of `cnnjax`, and what each imports besides the ground: rooms before it in the table."""
