@@ -28,7 +28,7 @@ class Column(NamedTuple):
     towers: int = 1
     shortcut: bool = False
     reads: tuple[str, ...] = ()
-    count: int = 1
+    times: int = 1
     """How many layers like this one stand in a row."""
 
 
@@ -96,8 +96,8 @@ def _place(
 
 
 def _texts(column: Column) -> list[str]:
-    name = column.name if column.count == 1 else f"{column.name} … ×{column.count}"
-    size = "×".join(map(str, column.size)) + (" units" if len(column.size) == 1 else "")
+    name = column.name if column.times == 1 else f"{column.name} … ×{column.times}"
+    size = f"{column.size[0]:,} units" if len(column.size) == 1 else "×".join(map(str, column.size))
     lines = [name, size, column.made, f"{counted(column.parameters)} parameters" if column.parameters else ""]
     return [line for i, line in enumerate(lines) if line or i < 2]
 

@@ -106,7 +106,7 @@ def _numbers(values: np.ndarray, kinds: np.ndarray, x: float, y: float) -> Itera
         left, top = _corner(cell, x, y)
         empty = str(kinds[cell]) in EMPTY
         size, color = (10, FAINT) if empty else (12, INK)
-        yield Words(short(values[cell]), left + CELL / 2, top + CELL / 2, size, color)
+        yield Words(short(float(values[cell])), left + CELL / 2, top + CELL / 2, size, color)
 
 
 def _corner(cell: tuple[int, ...], x: float, y: float) -> tuple[float, float]:

@@ -180,12 +180,13 @@ def _paint(draw: Any, shape: Shape, scale: Number) -> None:
         place = (shape.x * scale, shape.y * scale)
         draw.text(place, shape.text, shape.color, _font(shape.size * scale, shape.bold), anchor=anchor)
         return
-    points = [(x * scale, y * scale) for x, y in shape.points]
+    points: list[Point] = [(x * scale, y * scale) for x, y in shape.points]
     if shape.fill != "none":
         draw.polygon(points, fill=shape.fill)
     if shape.stroke == "none":
         return
-    for a, b in zip(points, [*points[1:], *(points[:1] if shape.closed else [])], strict=False):
+    ends = [*points[1:], points[0]] if shape.closed else points[1:]
+    for a, b in zip(points, ends, strict=False):
         for start, end in _dashes(a, b, scale) if shape.dashed else [(a, b)]:
             draw.line([start, end], fill=shape.stroke, width=max(1, round(shape.width * scale)))
 

@@ -18,8 +18,10 @@ from cnnjax.figures.drawing import Drawing
 from cnnjax.figures.operation_drawing import operations_drawing
 from cnnjax.program.structure import IMAGES, Link, Structure
 
-MOST_COLUMNS = 16
+MOST_COLUMNS = 14
 """Before like layers in a row are drawn as one."""
+LONGEST_PERIOD = 4
+"""Layers that together come again and again."""
 MOST_TOWERS = 4
 """Groups of a convolution that are drawn apart; more are no towers."""
 
@@ -115,19 +117,33 @@ def _towers(links: Sequence[Link]) -> dict[str, int]:
 
 
 def _together(columns: list[Column]) -> list[Column]:
-    """The columns, or where they are many, one for those in a row that differ in their number only."""
+    """The columns, or where they are many, those once that come again in a row with another number in their names."""
     if len(columns) <= MOST_COLUMNS:
         return columns
     found: list[Column] = []
-    for column in columns:
-        last = found[-1] if found else None
-        alike = last is not None and (_kind(last), last.made) == (_kind(column), column.made)
-        if alike and last is not None:
-            found[-1] = last._replace(count=last.count + 1, parameters=last.parameters + column.parameters)
-        else:
-            found.append(column)
+    kinds = [_kind(column) for column in columns]
+    at = 0
+    while at < len(columns):
+        saved, length, times = max(
+            ((times - 1) * length, -length, times)
+            for length in range(1, LONGEST_PERIOD + 1)
+            for times in [_repeats(kinds, at, length)]
+        )
+        length = -length if saved else 1
+        for first in range(at, at + length):
+            parameters = sum(columns[first + length * i].parameters for i in range(times if saved else 1))
+            found.append(columns[first]._replace(times=times if saved else 1, parameters=parameters))
+        at += length * (times if saved else 1)
     return found
 
 
+def _repeats(kinds: list[tuple[Any, ...]], at: int, length: int) -> int:
+    """How often the columns from `at` on, so many, come in a row."""
+    times = 1
+    while kinds[at : at + length] == kinds[at + length * times : at + length * (times + 1)]:
+        times += 1
+    return times
+
+
 def _kind(column: Column) -> tuple[Any, ...]:
-    return re.sub(r"\d+$", "", column.name), column.size, column.towers, column.shortcut
+    return re.sub(r"\d+", "", column.name), column.size, column.made, column.towers, column.shortcut
