@@ -29,24 +29,24 @@ class Verdict:
 
 
 @checked()
-def check(name: str, answer: Any) -> Verdict:
+def check(exercise: str, answer: Any) -> Verdict:
     """Whether `answer` is right for the exercise of that name in `EXERCISES`: a number, or a sequence of them.
 
     The right one is computed by the library, here and now. `...` stands for an answer that is still to come.
     Raises InputError for an unknown name, and for an answer that does not consist of numbers.
     """
-    check_choice("name", name, EXERCISES)
-    exercise = EXERCISES[name]
+    check_choice("exercise", exercise, EXERCISES)
+    asked = EXERCISES[exercise]
     if answer is ...:
-        return Verdict(False, f"Still open. {exercise.question}")
+        return Verdict(False, f"Still open. {asked.question}")
     given = _numbers(answer)
-    right = np.asarray(exercise.answer(), np.float64)
+    right = np.asarray(asked.answer(), np.float64)
     if given.shape != right.shape:
         wanted = f"{right.size} numbers in a row" if right.ndim else "one number"
-        return Verdict(False, f"Not yet: the answer is {wanted}. {exercise.hint}")
-    if np.allclose(given, right, rtol=exercise.tolerance, atol=1e-6):
+        return Verdict(False, f"Not yet: the answer is {wanted}. {asked.hint}")
+    if np.allclose(given, right, rtol=asked.tolerance, atol=1e-6):
         return Verdict(True, "Right: the library computes the same.")
-    return Verdict(False, f"Not yet. {exercise.hint}")
+    return Verdict(False, f"Not yet. {asked.hint}")
 
 
 def _numbers(answer: Any) -> np.ndarray:

@@ -50,7 +50,7 @@ def test_how_many_numbers_are_asked_for_is_said():
 
 
 def test_what_is_no_answer_is_refused():
-    with pytest.raises(InputError, match=r"name='flp' is unknown; .* \(perhaps you meant flip\)"):
+    with pytest.raises(InputError, match=r"exercise='flp' is unknown; .* \(perhaps you meant flip\)"):
         course.check("flp", 1)
     for answer in ("55", None, [1, None], float("nan"), []):
         with pytest.raises(InputError, match="must be a number or a sequence of numbers"):

@@ -84,7 +84,7 @@ def _two_runs() -> list[pathlib.Path]:
 CALLS: dict[str, Arguments] = {
     "figures.angle_curves": lambda: dict(curves=CURVES, degrees=[0, 90, 180, 270]),
     "figures.architecture": lambda: dict(model=models.MLP(num_classes=2, widths=(3,)), image_shape=(4, 4, 1)),
-    "course.check": lambda: dict(name="output_size", answer=55),
+    "course.check": lambda: dict(exercise="output_size", answer=55),
     "figures.colors": lambda: dict(cells=["a", "b"]),
     "stats.compare": lambda: dict(values=VALUES),
     "stats.compare_summary": lambda: dict(summary=SUMMARY, scores=["accuracy"]),
