@@ -21,8 +21,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
 
 
-LONG_NOTEBOOKS = ("analysis.ipynb", "02_convolution_against_mlp.ipynb", "03_pooling_stride_aliasing.ipynb")
-"""Those that take over 15 seconds."""
+LONG_NOTEBOOKS = (
+    "analysis.ipynb",
+    "01_convolution_by_hand.ipynb",
+    "02_convolution_against_mlp.ipynb",
+    "03_pooling_stride_aliasing.ipynb",
+)
+"""Half a minute each, or more, which `pytest -m slow` takes."""
 
 
 def pytest_configure(config):

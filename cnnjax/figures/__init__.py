@@ -1,4 +1,7 @@
-"""Figures of runs and of analyses, in one style. matplotlib is imported by the functions that draw."""
+"""Figures of runs and of analyses, in one style, and drawings of networks and convolutions.
+
+matplotlib is imported by the functions that draw.
+"""
 
 from cnnjax.figures.convolution_arithmetic import ConvolutionStep, ConvolutionSteps, convolution_steps
 from cnnjax.figures.depth import depth_figure
