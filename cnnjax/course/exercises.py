@@ -23,11 +23,11 @@ class Exercise:
     """Relative error at which an answer still counts as right."""
 
 
-def _signal(*values: float) -> jax.Array:
+def _signal(*values: float | int) -> jax.Array:
     return jnp.asarray(values, jnp.float32).reshape(1, -1, 1)
 
 
-def _kernel(*values: float) -> jax.Array:
+def _kernel(*values: float | int) -> jax.Array:
     return jnp.asarray(values, jnp.float32).reshape(-1, 1, 1)
 
 
