@@ -103,6 +103,8 @@ def test_every_figure_of_a_notebook_is_kept_as_a_picture(notebook):
     figures = [data for data in shown if "<Figure" in "".join(data.get("text/plain", ()))]
     assert figures
     assert ["".join(data["text/plain"]) for data in figures if "image/png" not in data] == []
+
+
 NUMBERED = [notebook for notebook in NOTEBOOKS if notebook.name[:1].isdigit()]
 
 
