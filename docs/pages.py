@@ -29,6 +29,9 @@ ALSO = ("runtime",)
 LINK = re.compile(r"(!?)\[([^\[\]]*)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 """A link of Markdown to another file of the repository: a picture's mark, its text, the file and the place in it."""
 
+OUTWARD = re.compile(r"(!?)\[([^\[\]]*)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
+"""Such a link that leads out of the folder."""
+
 
 def on_config(config):
     """Put the pages of the reference into the navigation."""
@@ -45,6 +48,12 @@ def on_files(files, config):
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Let pages of `docs` link to files beside it, such as notebooks, as they do where the repository is read."""
+    source = f"docs/{page.file.src_uri}"
+    return relinked(markdown, source, OUTWARD) if (ROOT / source).exists() else markdown
 
 
 def modules() -> dict[str, griffe.Module]:
@@ -96,7 +105,7 @@ def summary(item: griffe.Object | griffe.Alias) -> str:
     return text.replace("|", "\\|")
 
 
-def relinked(text: str, source: str) -> str:
+def relinked(text: str, source: str, link: re.Pattern[str] = LINK) -> str:
     """`text` of a file of the repository, with its links as they are between the pages of the site.
 
     What has no page is named in place of the link. Raises PluginError for a link to a file that is not there.
@@ -113,4 +122,4 @@ def relinked(text: str, source: str) -> str:
             page = path.removeprefix("docs/")
         return f"{mark}[{label}]({page}{place or ''})" if page else f"{label} (`{path}`)"
 
-    return LINK.sub(replace, text)
+    return link.sub(replace, text)

@@ -21,6 +21,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
 
 
+LONG_NOTEBOOKS = (
+    "analysis.ipynb",
+    "01_convolution_by_hand.ipynb",
+    "02_convolution_against_mlp.ipynb",
+    "03_pooling_stride_aliasing.ipynb",
+    "your_own.ipynb",
+)
+"""Half a minute each, or more, which `pytest -m slow` takes."""
+
+
 def pytest_configure(config):
     """`-m slow` draws all cases that a test asks for, everything else a share of them."""
     import tests.drawn_cases  # noqa: F401  which registers the two
@@ -41,10 +51,7 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if sum(item.path.name.encode()) % parts == number]
     items.sort(key=lambda item: (item.path.suffix != ".ipynb", "experiments" not in item.path.parts))
     for item in items:
-        if item.path.name in (
-            "analysis.ipynb",
-            "your_own.ipynb",
-        ):  # a minute; tests/test_documents.py looks for what it uses
+        if item.path.name in LONG_NOTEBOOKS:  # tests/test_documents.py looks for what they use
             item.add_marker(pytest.mark.slow)
     if settings.get_current_profile_name() == "thorough":
         for item in items:

@@ -105,6 +105,36 @@ def test_every_figure_of_a_notebook_is_kept_as_a_picture(notebook):
     assert ["".join(data["text/plain"]) for data in figures if "image/png" not in data] == []
 
 
+NUMBERED = [notebook for notebook in NOTEBOOKS if notebook.name[:1].isdigit()]
+
+
+@pytest.mark.parametrize("notebook", NUMBERED, ids=lambda notebook: notebook.name)
+def test_a_notebook_to_teach_from_is_kept_executed_with_its_pictures(notebook):
+    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    shown = [output for cell in cells for output in cell["outputs"]]
+    assert [output for output in shown if output["output_type"] == "error" or output.get("name") == "stderr"] == []
+    data = [output["data"] for output in shown if "data" in output]
+    figures = [
+        one for one in data if "".join(one["text/plain"]).startswith(("<Figure", "Drawing(", "ConvolutionSteps("))
+    ]
+    assert len(figures) > 3
+    assert all(one.keys() & {"image/png", "image/svg+xml"} for one in figures)
+    assert notebook.stat().st_size < 400_000
+
+
+def test_misconceptions_name_headings_of_notebooks():
+    text = (ROOT / "docs" / "misconceptions.md").read_text(encoding="utf-8")
+    places = re.findall(r'\[notebook \d\]\(\.\./([^)]+)\), "([^"]+)"', text)
+    assert len(places) == text.count("\n| ") - 2  # the header, and the line below it
+    for notebook, heading in places:
+        cells = json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]
+        lines = [
+            line for cell in cells if cell["cell_type"] == "markdown" for line in "".join(cell["source"]).split("\n")
+        ]
+        assert f"## {heading}" in lines, f"{notebook} has no heading {heading!r}"
+
+
 def test_files_that_are_named_are_there():
     named = re.findall(
         r"(?<![\w/])(?:tests|cnnjax|experiments|docs|notebooks|\.ci)/[\w./-]+",

@@ -52,7 +52,8 @@ ROOMS = {
     "patches": [],
     "jigsaw": [],
     "runs": ["training", "stats"],
-    "figures": ["stats", "analysis"],
+    "figures": ["ops", "program", "stats", "analysis"],
+    "course": ["ops", "models", "analysis"],
     "sweep": [
         "networks",
         "ops",

@@ -36,6 +36,7 @@ EVERY = {
     "runs.": 13,
     "stats.": 13,
     "figures.": 13,
+    "course.": 1,
     "data.": 23,
     "patches.": 23,
     "jigsaw.": 31,

@@ -1,6 +1,12 @@
-"""Figures of runs and of analyses, in one style. matplotlib is imported by the functions that draw."""
+"""Figures of runs and of analyses, in one style, and drawings of networks and convolutions.
 
+matplotlib is imported by the functions that draw.
+"""
+
+from cnnjax.figures.convolution_arithmetic import ConvolutionStep, ConvolutionSteps, convolution_steps
 from cnnjax.figures.depth import depth_figure
+from cnnjax.figures.drawing import Drawing
+from cnnjax.figures.layer_boxes import architecture
 from cnnjax.figures.overlays import comparison_figure, overlay_figure
 from cnnjax.figures.pictures import (
     MapTiles,
@@ -24,10 +30,15 @@ from cnnjax.figures.style import colors, frame, png, save, seeds_note, short_lab
 from cnnjax.figures.transformations import angle_curves, translation_maps
 
 __all__ = [
+    "ConvolutionStep",
+    "ConvolutionSteps",
+    "Drawing",
     "MapTiles",
     "angle_curves",
+    "architecture",
     "colors",
     "comparison_figure",
+    "convolution_steps",
     "curves_figure",
     "depth_figure",
     "draw_effective_field",

@@ -15,9 +15,9 @@ class Dataflow:
     """
 
     def __init__(self, program: ClosedJaxpr):
-        self._graph = Equations(program, whole=lambda eqn: eqn.primitive.name not in CALLS)
-        self.inputs, self.results = self._graph.inputs, self._graph.results
-        self.constants = self._graph.closed_over
+        self.graph = Equations(program, whole=lambda eqn: eqn.primitive.name not in CALLS)
+        self.inputs, self.results = self.graph.inputs, self.graph.results
+        self.constants = self.graph.closed_over
         """What the program and those inside it close over."""
         self._claimed: set[int] = set()
 
@@ -42,10 +42,10 @@ class Dataflow:
         # Parameters may be converted to another dtype, all of them, before the first is used.
         positions = [
             self.first_read(step.makes[0]) if is_copy(step.eqn) else self._made_at(step.makes[0])
-            for step in self._graph.read_by.get(array, [])
+            for step in self.graph.read_by.get(array, [])
             if step.makes
         ]
-        return min(positions, default=len(self._graph.list))
+        return min(positions, default=len(self.graph.list))
 
     def claim(self, array: int) -> tuple[Work, list[int]]:
         """The work behind an array, and the inputs and constants it reads, without what was claimed before."""
@@ -54,7 +54,7 @@ class Dataflow:
             array = pending.pop()
             if array in self._claimed:
                 continue
-            step = self._graph.made_by.get(array)
+            step = self.graph.made_by.get(array)
             if step is not None:
                 self._claimed.update(step.makes)
                 total += work(step.eqn)
@@ -65,9 +65,9 @@ class Dataflow:
         return total, read
 
     def _made_at(self, array: int) -> int:
-        return self._graph.position.get(array, -1)
+        return self.graph.position.get(array, -1)
 
     def _copying(self, array: int) -> Equation | None:
         """The step that makes an array as a copy of another, if one does."""
-        step = self._graph.made_by.get(array)
+        step = self.graph.made_by.get(array)
         return step if step is not None and is_copy(step.eqn) else None

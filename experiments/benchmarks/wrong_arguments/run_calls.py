@@ -1,4 +1,4 @@
-"""Small valid calls of runs, statistics and figures."""
+"""Small valid calls of runs, statistics, figures and exercises."""
 
 import dataclasses
 import pathlib
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas
 
-from cnnjax import analysis, figures, ops, runs, stats
+from cnnjax import analysis, figures, models, ops, runs, stats
 from cnnjax.runs.folder import Folder
 from experiments.benchmarks.wrong_arguments.matrix import Arguments
 
@@ -83,10 +83,13 @@ def _two_runs() -> list[pathlib.Path]:
 
 CALLS: dict[str, Arguments] = {
     "figures.angle_curves": lambda: dict(curves=CURVES, degrees=[0, 90, 180, 270]),
+    "figures.architecture": lambda: dict(model=models.MLP(num_classes=2, widths=(3,)), image_shape=(4, 4, 1)),
+    "course.check": lambda: dict(exercise="output_size", answer=55),
     "figures.colors": lambda: dict(cells=["a", "b"]),
     "stats.compare": lambda: dict(values=VALUES),
     "stats.compare_summary": lambda: dict(summary=SUMMARY, scores=["accuracy"]),
     "figures.comparison_figure": lambda: dict(pictures={"a": IMAGE, "b": -IMAGE}, title="t"),
+    "figures.convolution_steps": lambda: dict(x=RANDOM.random((3, 3)), kernel=RANDOM.random((2, 2)), stride=(1, 1)),
     "figures.curves_figure": lambda: dict(panels={"p": ([0, 1], {"x": [1, 2]})}, ylabel="d", title="t"),
     "figures.depth_figure": lambda: dict(fields={"a": SQUARE}),
     "figures.draw_effective_field": lambda: dict(axes=_axes(), weights=SPOT, field=SQUARE),
