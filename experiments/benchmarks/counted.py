@@ -66,8 +66,8 @@ def tell_when_joined(notes: str) -> None:
     """Note beside `notes`, from now on, that this process has met the others."""
     begin = Watch.start
 
-    def start(watch: Watch, store: Any) -> None:
-        begin(watch, store)
+    def start(self: Watch, store: Any) -> None:
+        begin(self, store)
         append(str(Path(notes).with_suffix(".joined")), "joined")
 
     Watch.start = start

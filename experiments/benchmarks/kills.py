@@ -75,7 +75,7 @@ def kill_all(
     """Kill each of these experiments at least `kills` times in all, as often in each way; Ray's if it is installed."""
     ray = importlib.util.find_spec("ray") is not None
     for name in names:
-        own = [how for how in ways if how != "worker" or (ray and name in ON_CLUSTER)]
+        own: list[How] = [how for how in ways if how != "worker" or (ray and name in ON_CLUSTER)]
         for how in own:
             # Two processes sum in another order than one does: theirs is an undisturbed run of their own.
             whole = folder / name / ("two" if how == "process" else "one")
