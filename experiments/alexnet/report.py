@@ -56,7 +56,7 @@ def write(of: Sweep, treatments: Mapping[str, Mapping[str, Any]], *, splits: int
     accuracies = [
         {"network": treatments[name]["network"], "training": treatments[name]["regularization"]}
         | {"test accuracy": over_seeds(summary[summary["cell"] == name]["test.accuracy"], images=images)}
-        | {"training": training_interval(fits, name)}
+        | {"training accuracy": training_interval(fits, name)}
         for name in done
     ]
     tables = [

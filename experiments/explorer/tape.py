@@ -14,6 +14,7 @@ from cnnjax.errors import InputError
 from cnnjax.program.calls import CALLS
 from cnnjax.program.evaluate import run
 from cnnjax.program.names import by_name
+from cnnjax.program.order import filled
 from cnnjax.program.tracing import program_of
 from cnnjax.program.walk import Program, called, opened, walk
 
@@ -68,8 +69,8 @@ def record(f: Callable[[jax.Array], Any], image_shape: tuple[int, ...]) -> Tape:
     program, result = program_of(f, struct)
     recorder = _Recorder()
     values = recorder.follow(program, [Made(0, struct.shape)])
-    named = zip(by_name(result), values, strict=True)
-    outputs = {name: value.number for name, value in named if isinstance(value, Made)}
+    named = by_name(filled(result, values))
+    outputs = {name: value.number for name, value in named.items() if isinstance(value, Made)}
     constants = np.concatenate([array.ravel() for array in recorder.constants] or [np.zeros(0, np.float32)])
     return Tape(recorder.operations, constants, dict(sorted(outputs.items(), key=lambda item: item[1])))
 
