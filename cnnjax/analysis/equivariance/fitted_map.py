@@ -54,7 +54,7 @@ def fitted_map_error(
     x = jnp.asarray(finite_images(images))
     if len(x) < 2:
         raise InputError(f"images is {len(x)}: a map is fitted on half of them and tried on the rest; give at least 2")
-    plan, layout = plan_comparison(f, x, transform)
+    plan, result = plan_comparison(f, x, transform)
     for layout, leaf in zip(plan, jax.tree.leaves(shapes_of(f, x)), strict=True):
         if leaf.shape[:1] != x.shape[:1]:
             raise InputError(
@@ -64,7 +64,7 @@ def fitted_map_error(
     activations = evaluation(f)
     pairs = zip(activations(x), activations(transformed(x, transform=transform)), plan, strict=True)
     errors = [_error(*pair, layout=layout, transform=transform, kind=kind) for *pair, layout in pairs]
-    return filled(layout, errors)
+    return filled(result, errors)
 
 
 def _error(output: Array, of_moved: Array, *, layout: Layout, transform: Transform, kind: str) -> float:

@@ -71,8 +71,8 @@ def lie_terms(
     grow with them, and for a margin that is none or that moves units between others.
     """
     action = Generator(generator, resampler, fill)
-    x, action, layout = prepare(f, images, action)
-    layouts = jax.tree.leaves(layout)
+    x, action, result = prepare(f, images, action)
+    layouts = jax.tree.leaves(result)
     margin = _checked_margin(margin, layouts, max(x.shape[1:-1]))
     around = [(0, 0), *[(margin, margin)] * (x.ndim - 2), (0, 0)]
     wide_images = np.pad(x, around, constant_values=background)
@@ -88,7 +88,7 @@ def lie_terms(
             arrays = [side[part][place] for side in (near, far) for part in (0, 1)]
             found = jax.device_get(_squares(*arrays, layout=layout, corner=corner))
             sums[place] += np.asarray(found, np.float64)[:, : len(new)].sum(1)
-    return filled(layout, [_terms(row, layout) for row, layout in zip(sums, layouts, strict=True)])
+    return filled(result, [_terms(row, layout) for row, layout in zip(sums, layouts, strict=True)])
 
 
 def _checked_margin(margin: int | None, layouts: list[Layout], side: int) -> int:

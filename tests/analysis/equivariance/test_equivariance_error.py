@@ -331,7 +331,7 @@ def conv(x):
         (conv, IMAGES[2], lambda: Flip("depth"), "axis='depth' is unknown; use one of width, height"),
         (conv, IMAGES[2], lambda: Flip("width", group="p4"), "no mirror images"),
         (conv, IMAGES[2], lambda: Scale(0), "must be positive and finite"),
-        (conv, IMAGES[2], lambda: (1, 0), "must be a Shift, Rotation, Flip or Scale"),
+        (conv, IMAGES[2], lambda: (1, 0), "must be a Shift, Rotation, Flip, Scale or OwnTransform"),
         (network(1, 1, "same"), IMAGES[1], lambda: Rotation(90), "rotation needs"),
         (network(1, 1, "same"), IMAGES[1], lambda: Scale(2.0), "scaling needs"),
         (network(1, 1, "same"), IMAGES[1], lambda: Flip("width"), "axis='width' is unknown; use one of length"),
