@@ -48,7 +48,7 @@ from experiments.shared import kept_networks
 from experiments.shared.picture import load_picture
 from experiments.shared.subject import Images, classifier, map_fields, of_model
 
-TAKES = "about two minutes on two cores"
+TAKES = "about a minute on two cores"
 
 PAGE = "explorer.html"
 SIDE_BY_SIDE = 4
