@@ -70,6 +70,7 @@ def _refuse_other_settings(
     before = {"experiment": document["experiment"], **identity(document["config"], ignore)}
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     which = f"run in {path}" if processes.first() else "run of process 0"
+    grows = grows if processes.first() else ()  # which has let it grow: all others have the same options
     more = [name for name in differing if name in grows and is_more(before.get(name), now.get(name))]
     if other := [name for name in differing if name not in more]:
         both = "; ".join(f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in other)
