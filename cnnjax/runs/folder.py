@@ -30,6 +30,14 @@ class Folder:
         """Whether there is something of that name."""
         return (self.path / name).exists()
 
+    def wrote(self, name: str) -> bool:
+        """Whether the file of that name is whole and was written here, by `save` or `save_json`, and not by others."""
+        try:
+            (self.json if name.endswith(".json") else self.arrays)(name)
+        except InputError:
+            return False
+        return True
+
     def save(self, name: str, tree: Any, **about: Any) -> None:
         """Write arrays, and JSON values beside them (`save_tree`)."""
         from cnnjax.training import save_tree

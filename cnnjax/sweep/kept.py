@@ -27,10 +27,7 @@ WEIGHTS, STATE, PREDICTIONS, FAILURE = (
 )
 
 _MORE = "more."
-_OF_THE_CELL = re.compile(
-    rf"({_MORE.replace('.', chr(92) + '.')})?epoch\d+\.safetensors|"
-    + "|".join(re.escape(name) for name in (WEIGHTS, STATE, previous(Path(STATE)).name, PREDICTIONS, FAILURE))
-)
+_EPOCH = re.compile(r"(more\.)?epoch\d+\.safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +126,16 @@ def forget_states(folder: Folder) -> None:
     for name in (STATE, previous(Path(STATE)).name):
         folder.remove(name)
     for file in folder.path.glob(f"{_MORE}*"):
-        file.unlink()
+        if _EPOCH.fullmatch(file.name):
+            file.unlink()
 
 
 def forget_measured(folder: Folder) -> None:
-    """Delete what was measured of a cell's networks beside their answers: there will be more of them."""
+    """Delete what was measured of a cell's networks beside their answers: there will be more of them.
+
+    Files that somebody else has put there stay.
+    """
+    kept = (WEIGHTS, STATE, previous(Path(STATE)).name, PREDICTIONS, FAILURE)
     for file in folder.path.iterdir():
-        if file.is_file() and not file.name.startswith(".") and not _OF_THE_CELL.fullmatch(file.name):
+        if file.name not in kept and not _EPOCH.fullmatch(file.name) and folder.wrote(file.name):
             file.unlink()

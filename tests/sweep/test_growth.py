@@ -1,6 +1,7 @@
 """A run that grows keeps what stands, and comes to the files of a run that was made as large at once."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def swept(path, plans, seeds, **options):
 
 def files(path):
     """What a run keeps, but for where and when it was made."""
-    kept = [*(path / "cells").rglob("*.*"), *path.glob("*.csv"), path / "data.json"]
+    kept = [*filter(Path.is_file, (path / "cells").rglob("*.*")), *path.glob("*.csv"), path / "data.json"]
     return {str(file.relative_to(path)): file.read_bytes() for file in kept}
 
 
@@ -65,6 +66,19 @@ def test_more_seeds_and_a_further_cell_are_trained_and_what_stands_is_not(whole,
     assert not trained.duplicated(["cell", "seed", "step"]).any()
     seeds = trained.groupby("cell")["seed"].unique()
     assert list(seeds["slow"]) == list(seeds["fast"]) == [0, 1, 2]
+
+
+def test_what_others_have_put_beside_a_cells_files_stays(whole, small):
+    others = {"notes.txt": b"mine", "own.safetensors": b"mine", "own.json": b"{}", "more.txt": b"mine"}
+    for name, content in others.items():
+        (small / "cells" / "slow" / name).write_bytes(content)
+    (small / "cells" / "slow" / "figures.json").mkdir()
+    swept(small, PLANS, 3)
+    found = files(small)
+    (small / "cells" / "slow" / "figures.json").rmdir()
+    for name, content in others.items():
+        assert found.pop(f"cells/slow/{name}") == content
+    assert found == files(whole)
 
 
 class Killed(BaseException):

@@ -2,8 +2,6 @@
 
 import dataclasses
 import re
-import sys
-from pathlib import Path
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,11 +11,9 @@ import pytest
 from cnnjax import InputError, layers, models
 from cnnjax.data import Dataset
 from cnnjax.data.dataset import Split
-from cnnjax.runs import cli
 from cnnjax.sweep import network
 from cnnjax.sweep.catalogue import CLASSES, NAMES, maker
 from cnnjax.sweep.network import NetworkConfig, build
-from cnnjax.sweep.ranges import check_ranges
 
 SPLIT = Split(np.zeros((5, 28, 28, 1), np.uint8), np.zeros(5, np.int32))
 DIGITS = Dataset("digits", SPLIT, SPLIT, ("0", "1", "2"), mean=(0.1,), std=(0.3,), margin=0, note="")
@@ -78,21 +74,9 @@ class Config:
 
 
 @pytest.fixture
-def parsed(monkeypatch):
-    """The config that a line gives, as an experiment reads it."""
-    found = []
-
-    def run(config):
-        check_ranges(config)
-        found.append(config)
-        return Path("run")
-
-    def read(line):
-        monkeypatch.setattr(sys, "argv", ["experiment", *line.split()])
-        cli.main(Config, run, prog="experiment")
-        return found.pop()
-
-    return read
+def parsed(parsed_as):
+    """The options that a line gives."""
+    return parsed_as(Config)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import sys
-from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -13,12 +12,10 @@ import pytest
 from cnnjax import InputError, models
 from cnnjax.data import Dataset
 from cnnjax.data.dataset import Split
-from cnnjax.runs import cli
 from cnnjax.runs.settings import to_json
 from cnnjax.sweep.describe import build_described, describe
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.own_augmentation import check_augmentation, own_augmentation
-from cnnjax.sweep.ranges import check_ranges
 from tests.sweep import own_nets
 
 SPLIT = Split(np.zeros((5, 8, 8, 1), np.uint8), np.zeros(5, np.int32))
@@ -33,21 +30,9 @@ class Config:
 
 
 @pytest.fixture
-def parsed(monkeypatch):
-    """The config that a line gives, as an experiment reads it."""
-    found = []
-
-    def run(config):
-        check_ranges(config)
-        found.append(config)
-        return Path("run")
-
-    def read(line):
-        monkeypatch.setattr(sys, "argv", ["experiment", *line.split()])
-        cli.main(Config, run, prog="experiment")
-        return found.pop()
-
-    return read
+def parsed(parsed_as):
+    """The options that a line gives."""
+    return parsed_as(Config)
 
 
 def test_a_linen_class_and_its_fields_are_typed(parsed):
