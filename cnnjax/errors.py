@@ -15,3 +15,8 @@ class InputError(ValueError):
 
 class NotFiniteError(InputError):
     """A loss or a score is infinite or not a number."""
+
+
+def first_line(error: Exception) -> str:
+    """What somebody else's error says, in one line of at most 300 characters; its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300].rstrip(".")

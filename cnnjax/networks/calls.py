@@ -25,7 +25,7 @@ from flax.errors import FlaxError, InvalidRngError
 from jaxtyping import Array, PyTree
 
 from cnnjax.door.words import one_of, shown
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, first_line
 
 MODES = {"train": True, "training": True, "is_training": True, "deterministic": False}
 """The keywords by which networks are told whether they train, each with its value where they do."""
@@ -146,10 +146,9 @@ def one_line(model: nn.Module, image_shape: tuple[int, ...]) -> Iterator[None]:
     except _FROM_INSIDE as error:
         if isinstance(error, InputError | jax.errors.JaxRuntimeError):  # the latter may be for want of memory
             raise
-        said = next(filter(None, map(str.strip, str(error).splitlines())), "").rstrip(".")
         raise InputError(
             f"{type(model).__name__} cannot take images {tuple(image_shape)}, (height, width, channels): "
-            f"{type(error).__name__}: {said[:300]}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from cnnjax.door import checked
 from cnnjax.door.words import shown
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, first_line
 from cnnjax.networks.calls import MODES
 
 
@@ -50,8 +50,8 @@ def from_nnx(make: Any, **fields: Any) -> nn.Module:
     except InputError:
         raise
     except Exception as error:  # of a user's own code
-        said = next(iter(str(error).strip().splitlines()), "")
-        raise InputError(f"make={name} cannot be made with {fields}: {type(error).__name__}: {said[:300]}") from error
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"make={name} cannot be made with {fields}: {said}") from error
     return NnxNetwork(make, settings)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax.errors import FlaxError
 from jax.extend.core import ClosedJaxpr
 
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, first_line
 from cnnjax.program.order import filled, ordered_as
 
 _ABOUT_TRACING = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
@@ -84,10 +84,9 @@ def _one_line(args: tuple[Any, ...]) -> Iterator[None]:
     except (TypeError, ValueError, IndexError, AssertionError, FlaxError) as error:
         if isinstance(error, (InputError, *_ABOUT_TRACING)) or type(error).__module__.split(".")[0] not in _FRAMEWORKS:
             raise
-        said = next(filter(None, map(str.strip, str(error).splitlines())), "")
         raise InputError(
-            f"the function cannot take {_described(args)}: {type(error).__name__}: {said[:300]}. Give images of the "
-            "size and with the channels that it was made for"
+            f"the function cannot take {_described(args)}: {type(error).__name__}: {first_line(error)}. Give images of "
+            "the size and with the channels that it was made for"
         ) from error
 
 

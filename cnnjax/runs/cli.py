@@ -16,7 +16,7 @@ from cnnjax import processes
 from cnnjax.door import checked
 from cnnjax.dry_run import dry_run
 from cnnjax.ending import one_line_endings
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, first_line
 
 C = TypeVar("C")
 _LARGEST = 2**31 - 1  # JAX counts with int32
@@ -131,8 +131,8 @@ def _import(name: str) -> None:
     try:
         importlib.import_module(name)
     except Exception as error:  # of a user's own code
-        said = next(iter(str(error).strip().splitlines()), "")
-        raise InputError(f"--modules {name} cannot be imported: {type(error).__name__}: {said}") from error
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"--modules {name} cannot be imported: {said}") from error
 
 
 def _for_options(config: C, arguments: Sequence[str]) -> C:

@@ -5,7 +5,7 @@ import importlib
 import re
 from typing import Any
 
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, first_line
 
 FORM = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """PACKAGE.MODULE:NAME."""
@@ -31,8 +31,3 @@ def imported(place: str, kind: str) -> Any:
         near = difflib.get_close_matches(name, vars(found), n=3)
         raise InputError(f"{module} has no {kind} {name}" + (f"; perhaps {' or '.join(near)}?" if near else ""))
     return getattr(found, name)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300].rstrip(".")

@@ -10,8 +10,8 @@ from jaxtyping import Array
 
 from cnnjax.data import Augmentation, apply_augmentation
 from cnnjax.door.words import shown
-from cnnjax.errors import InputError
-from cnnjax.sweep.own import first_line, imported
+from cnnjax.errors import InputError, first_line
+from cnnjax.sweep.own import imported
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,11 +12,11 @@ import flax.linen as nn
 
 from cnnjax.data import Dataset
 from cnnjax.door.words import one_of, shown
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, first_line
 from cnnjax.networks.calls import check_is_network, check_network, is_nnx
 from cnnjax.networks.nnx_network import from_nnx
 from cnnjax.sweep.module_fields import NAMED, documented, typed
-from cnnjax.sweep.own import first_line, imported
+from cnnjax.sweep.own import imported
 
 OF_THE_DATA = ("num_classes", "mean", "std", "image_shape")
 """Fields that follow from the data, where a class has them: (height, width, channels) is the shape of an image."""

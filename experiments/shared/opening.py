@@ -14,8 +14,8 @@ from flax.errors import FlaxError
 
 from cnnjax import analysis, models
 from cnnjax.door.words import shown
-from cnnjax.errors import InputError
-from cnnjax.sweep.own import first_line, imported
+from cnnjax.errors import InputError, first_line
+from cnnjax.sweep.own import imported
 from experiments.shared.kept_networks import networks_of_run
 from experiments.shared.named import Named
 from experiments.shared.subject import Apply, Images, Subject, of_model
