@@ -40,6 +40,7 @@ from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.own_augmentation import check_augmentation, own_augmentation
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.augmentation import invariance_report, reach_report
 from experiments.augmentation.reach_report import Reach
@@ -59,7 +60,7 @@ GROWS = ("seeds", "augmentations", "depths", "downsamples")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the augmentation experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -84,10 +85,6 @@ class Config:
     """Ways to downsample to compare, in place of network.downsample; may be empty."""
     architectures: tuple[Architecture, ...] = ("plain",)
     """The network as it is, as group convolutions over pooled maps, or with circular padding and polyphase sampling."""
-    seeds: int = 5
-    """Networks in each cell."""
-    first_seed: int = 0
-    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None

@@ -35,6 +35,7 @@ from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, blocks_of, build
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.depth import report
 from experiments.depth.cells import DepthPlan, measure_depth
@@ -48,7 +49,7 @@ GROWS = ("seeds", "depths", "kinds")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the depth experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(size=8, canvas=12))
@@ -72,8 +73,6 @@ class Config:
     protocol: ProtocolConfig = dataclasses.field(
         default_factory=lambda: ProtocolConfig(max_shift=2, orbits=("shift_zero",))
     )
-    seeds: int = 5
-    """Trainings of each network."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None

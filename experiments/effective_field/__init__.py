@@ -44,6 +44,7 @@ from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.rehearsal import rehearse
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.sweep.traced import activations_of, shapes_of
 from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
 from experiments.effective_field import report
@@ -57,7 +58,7 @@ FIELDS = "fields.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the effective field experiment."""
 
     weights: tuple[Weights, ...] = ("equal", "random", "random_relu")

@@ -29,6 +29,7 @@ from cnnjax.sweep.cells import sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.features import report
 from experiments.features.cells import CELL, Extent, measure_all
@@ -40,7 +41,7 @@ GROWS = ("seeds",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the features experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="coloured_shapes"))

@@ -34,6 +34,7 @@ from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import NetworkConfig, blocks_of, build
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.rehearsal import rehearse
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.gradients import report
 from experiments.gradients.cells import GradientPlan, measure_all
@@ -46,7 +47,7 @@ Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the gradients experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(size=16, canvas=16))
