@@ -119,7 +119,15 @@ def run(config: Config) -> Path:
                 )
             config.train.steps_per_epoch(len(dataset.train.images))
             plans = [_plan(cell, config, dataset) for cell in cells]
-            swept = sweep(directory, plans, dataset, seeds=config.seeds, progress=progress, engine=config.engine)
+            swept = sweep(
+                directory,
+                plans,
+                dataset,
+                seeds=config.seeds,
+                progress=progress,
+                engine=config.engine,
+                first_seed=config.first_seed,
+            )
         report.write(swept, {cell.name: dataclasses.asdict(cell.config) for cell in cells}, splits=config.splits)
         return directory.path
 

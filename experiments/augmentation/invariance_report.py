@@ -7,7 +7,7 @@ import numpy as np
 
 from cnnjax import analysis
 from cnnjax.figures import angle_curves, colors, save, score_dots, translation_maps
-from cnnjax.runs import Table, read_summary, show_tables
+from cnnjax.runs import RunDirectory, Table, read_summary, show_tables
 from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.scores import Columns, score_interval, write_scores
 from experiments.augmentation.comparisons import compare_cells
@@ -37,6 +37,8 @@ DOTS = {
     "consistency, rotated": "rotation.consistency",
 }
 
+FIGURES = ("rotation.png", "translation.png", "scores.png", "training.png")
+
 
 def write(of: Sweep) -> None:
     """Write `summary.csv`, `scores.csv`, `comparisons.csv`, `table.md` and `figures/`, and print the table.
@@ -54,6 +56,12 @@ def write(of: Sweep) -> None:
         run.write_table("comparisons", comparisons)
     _tabulate(of, columns)
     _draw(of, pd.read_csv(run.path / "scores.csv"))
+
+
+def forget(run: RunDirectory) -> None:
+    """Delete the figures of a run that has grown beyond this report."""
+    for name in FIGURES:
+        (run.figures / name).unlink(missing_ok=True)
 
 
 def _draw(of: Sweep, table: "pd.DataFrame") -> None:
@@ -106,7 +114,7 @@ def _tabulate(of: Sweep, columns: Mapping[str, Mapping[str, Columns]]) -> None:
     assert protocol is not None
     rows, fits = [], training_accuracy(of)
     for cell, parts in columns.items():
-        row: dict[str, object] = {cell.partition("=")[0]: cell.partition("=")[2]}
+        row: dict[str, object] = {"augmentation": cell.partition("augmentation=")[2]}
         for title, name in TABLE.items():
             if (found := score_interval(parts, name)) is not None:
                 row[title] = found

@@ -68,7 +68,7 @@ TAKES = "under six minutes on one core"
 
 ADAMW = TrainConfig(epochs=20, batch_size=32, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01)
 
-GROWS = ("seeds",)
+GROWS = ("seeds", "networks", "grids", "scales")
 """Options of which a run may get more: it keeps what stands."""
 
 
@@ -226,7 +226,8 @@ def _trained(
         if cell in of.predictions
     }
     own = {WHOLE.key: Treatment(kind, WHOLE).cell, **cells}
-    return Network(TITLES[kind], right, trained, {key: fits[cell] for key, cell in own.items() if cell in fits})
+    fitted = {key: fits[cell] for key, cell in own.items() if cell in fits}
+    return Network(TITLES[kind], right, trained, fitted, of.first_seed)
 
 
 def _right(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:

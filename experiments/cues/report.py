@@ -62,14 +62,14 @@ def _summary(networks: Sequence[Network], views: Sequence[View]) -> list[dict[st
     rows = []
     for network in networks:
         for seed in range(len(network.right[WHOLE.key])):
-            row: dict[str, Any] = {"cell": network.title, "seed": seed, "trained on": WHOLE.title}
+            row: dict[str, Any] = {"cell": network.title, "seed": network.first_seed + seed, "trained on": WHOLE.title}
             row["fitted"] = _fitted(network, WHOLE.key, seed)
             rows.append(row | {view.title: float(network.right[view.key][seed].mean()) for view in views})
     for network in networks:
         for view in views:
             for seed, right in enumerate(network.trained.get(view.key, ())):
                 name = f"{network.title}, {view.title}"
-                row = {"cell": name, "seed": seed, "trained on": view.title}
+                row = {"cell": name, "seed": network.first_seed + seed, "trained on": view.title}
                 rows.append(row | {"fitted": _fitted(network, view.key, seed), view.title: float(right.mean())})
     return rows
 

@@ -124,7 +124,9 @@ def run(config: Config) -> Path:
             config.train.steps_per_epoch(count)
             plans = [_plan(cell, config, dataset) for cell in cells]
             cells = [plan.cell for plan in plans]
-            options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+            options: dict[str, Any] = dict(
+                seeds=config.seeds, first_seed=config.first_seed, progress=progress, engine=config.engine
+            )
             swept = sweep(directory, cells, dataset, config.protocol, **options)
             results = measure_depth(swept, images=config.images, progress=progress)
         report.write(swept, plans, results)

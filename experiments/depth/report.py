@@ -35,7 +35,7 @@ def write(of: Sweep, plans: Sequence[DepthPlan], results: Results) -> None:
     """
     import pandas as pd
 
-    run, dataset, protocol, seeds = of.run, of.dataset, of.protocol, of.seeds
+    run, dataset, protocol = of.run, of.dataset, of.protocol
     assert protocol is not None
     more = {name: _numbers(found) for name, found in results.items()}
     columns = write_scores(of, more=more)
@@ -45,7 +45,7 @@ def write(of: Sweep, plans: Sequence[DepthPlan], results: Results) -> None:
         plan.cell.name: {"cell": plan.cell.name, "network": plan.network, "depth": plan.depth} for plan in done
     }
     signals = pd.DataFrame(
-        [row for name, about in about_cell.items() for row in summary_rows(results[name].signal, about)]
+        [row for name, about in about_cell.items() for row in summary_rows(results[name].signal, about, of.numbers)]
     )
     run.write_table("signal", signals)
 
@@ -56,7 +56,7 @@ def write(of: Sweep, plans: Sequence[DepthPlan], results: Results) -> None:
     )
     errors = [_error_row(plan, results[plan.cell.name], columns[plan.cell.name], dataset) for plan in done]
     change = "Of the deepest networks less that of the shallowest, seed by seed; in percentage points."
-    learning = [trained_row(_networks(plan, seeds), results[plan.cell.name].signal) for plan in done]
+    learning = [trained_row(_networks(plan, of.numbers), results[plan.cell.name].signal) for plan in done]
     explained = f"{QUANTITIES} {FACTOR}"
     tables = [Table(errors, "Errors, in percent", about, percent=True)]
     if changes := _changes(done, results, columns):
@@ -149,14 +149,14 @@ def _changes(plans: Sequence[DepthPlan], results: Results, columns: Mapping[str,
     return rows
 
 
-def _networks(plan: DepthPlan, seeds: int) -> Networks:
-    return Networks(plan.cell.name, {"network": plan.network, "norm": "batch", "depth": plan.depth}, seeds)
+def _networks(plan: DepthPlan, numbers: range) -> Networks:
+    return Networks(plan.cell.name, {"network": plan.network, "norm": "batch", "depth": plan.depth}, numbers)
 
 
 def _draw(of: Sweep, plans: Sequence[DepthPlan], results: Results, columns: Mapping[str, Any]) -> None:
-    run, dataset, seeds = of.run, of.dataset, of.seeds
+    run, dataset = of.run, of.dataset
     save(errors(plans, results, columns, note=dataset.note), run.figures / "errors.png")
-    networks = [_networks(plan, seeds) for plan in plans]
+    networks = [_networks(plan, of.numbers) for plan in plans]
     signals = {name: found.signal for name, found in results.items()}
     save(learning_signal_figures.start(networks, signals, note=dataset.note), run.figures / "gradients_start.png")
     save(learning_signal_figures.training(networks, signals, note=dataset.note), run.figures / "gradients_training.png")

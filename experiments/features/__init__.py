@@ -97,7 +97,9 @@ def run(config: Config) -> Path:
             model = build(config.network, dataset)
             augmentation = Augmentation(crop=config.crop, flip=config.flip)
             plan = CellPlan(CELL, model, config.train, augmentation, snapshots=(0,))
-            swept = sweep(directory, [plan], dataset, seeds=config.seeds, progress=progress)
+            swept = sweep(
+                directory, [plan], dataset, seeds=config.seeds, first_seed=config.first_seed, progress=progress
+            )
             swept.check_any()
             extent = Extent(config.images, config.probe_images, config.cells, config.top)
             found = measure_all(swept, extent, progress=progress)

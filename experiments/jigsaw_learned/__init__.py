@@ -61,7 +61,7 @@ def run(config: Config) -> Path:
     photographs = {name: photograph(name) for half in halves for name in half}
     for image in photographs.values():
         jigsaw.cut(image, side=config.piece)
-    cells = [(tested, seed) for tested in (0, 1) for seed in range(config.seeds)]
+    cells = [(tested, seed) for tested in (0, 1) for seed in config.numbers]
     with open_run("jigsaw_learned", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(cells) + 1) as progress:
             learned = []

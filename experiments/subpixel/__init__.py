@@ -44,7 +44,7 @@ TAKES = "about four minutes on two cores"
 VARIED = {"downsample": "networks", "activation": "networks", "padding": "zeros"}
 """Fields of the network that its kinds set, and the option that names these."""
 
-GROWS = ("seeds",)
+GROWS = ("seeds", "networks", "zeros")
 """Options of which a run may get more: it keeps what stands."""
 
 
