@@ -57,6 +57,13 @@ def refuse(config):
     check_ranges(config)
 
 
+def test_whatever_has_seeds_or_draws_has_a_first_one():
+    for config in CONFIGS.values():
+        names = {field.name for field in dataclasses.fields(config)}
+        assert ("seeds" in names) == ("first_seed" in names), config
+        assert ("draws" in names) == ("first_draw" in names), config
+
+
 def test_every_numeric_option_of_every_experiment_has_a_range():
     configs = [*CONFIGS.values(), *map(NetworkConfig.of, CLASSES)]
     named = {name for config in configs for _, name in numbers(config)}
