@@ -1,20 +1,18 @@
 """From predictions to numbers and pictures: the summary, the table and the figures of an invariance experiment."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.figures import angle_curves, colors, save, score_dots, translation_maps
+from cnnjax.figures import angle_curves, colors, save, translation_maps
 from cnnjax.runs import RunDirectory, Table, read_summary, show_tables
 from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.scores import Columns, score_interval, write_scores
 from experiments.augmentation.comparisons import compare_cells
 from experiments.shared.fitting import TRAINING, training_accuracy, training_figure, training_interval, unfitted
-
-if TYPE_CHECKING:
-    import pandas as pd
+from experiments.shared.score_picture import score_picture
 
 TABLE = {
     "accuracy": "test.accuracy",
@@ -27,17 +25,7 @@ TABLE = {
 }
 """The table's columns, and the scores in them. All the other scores are in summary.csv and scores.csv."""
 
-DOTS = {
-    "accuracy, untransformed": "test.accuracy",
-    "accuracy, shifted": "shift_zero.mean_accuracy",
-    "worst case, shifted": "shift_zero.worst_accuracy",
-    "consistency, shifted": "shift_zero.consistency",
-    "accuracy, rotated": "rotation.mean_accuracy",
-    "worst case, rotated": "rotation.worst_accuracy",
-    "consistency, rotated": "rotation.consistency",
-}
-
-FIGURES = ("rotation.png", "translation.png", "scores.png", "training.png")
+FIGURES = ("rotation.png", "translation.png", "training.png")
 
 
 def write(of: Sweep) -> None:
@@ -46,8 +34,6 @@ def write(of: Sweep) -> None:
     For the first two see `write_scores`; the comparisons have a row for each cell against the first, and score of the
     table, over seeds and over images.
     """
-    import pandas as pd
-
     run = of.run
     columns = write_scores(of)
     if len(columns) > 1:
@@ -55,7 +41,7 @@ def write(of: Sweep) -> None:
         comparisons = compare_cells(read_summary(run.path), columns, shown)
         run.write_table("comparisons", comparisons)
     _tabulate(of, columns)
-    _draw(of, pd.read_csv(run.path / "scores.csv"))
+    _draw(of)
 
 
 def forget(run: RunDirectory) -> None:
@@ -64,7 +50,7 @@ def forget(run: RunDirectory) -> None:
         (run.figures / name).unlink(missing_ok=True)
 
 
-def _draw(of: Sweep, table: "pd.DataFrame") -> None:
+def _draw(of: Sweep) -> None:
     run, done, todo, dataset = of.run, of.predictions, of.tasks, of.dataset
     palette = colors(list(done))
     first = next(iter(done.values()))
@@ -87,13 +73,7 @@ def _draw(of: Sweep, table: "pd.DataFrame") -> None:
         figure = translation_maps(maps, title="Accuracy under translation", note=note_of_maps, chance=dataset.chance)
         save(figure, run.figures / "translation.png")
 
-    titles = {name: title for title, name in DOTS.items()}
-    dots = table[table["score"].isin(titles)].assign(
-        score=lambda frame: frame["score"].map(titles), n=lambda f: f["seeds"]
-    )
-    title = "Accuracy, worst case and consistency"
-    figure = score_dots(dots, title=title, note=note, palette=palette, chance=dataset.chance)
-    save(figure, run.figures / "scores.png")
+    save(score_picture(of, palette=palette), run.figures / "scores.png")
 
     if (figure := training_figure(of, palette=palette)) is not None:
         save(figure, run.figures / "training.png")

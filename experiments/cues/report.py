@@ -12,6 +12,7 @@ from experiments.cues import figures
 from experiments.cues.cells import Network
 from experiments.cues.tables import accuracy_table, comparison_table, comparisons, control_table, left
 from experiments.cues.views import WHOLE, View
+from experiments.shared.fitting import unfitted
 
 
 def write(of: Sweep, networks: Sequence[Network], views: Sequence[View]) -> None:
@@ -31,7 +32,8 @@ def write(of: Sweep, networks: Sequence[Network], views: Sequence[View]) -> None
     if (frame := comparisons(networks, views)) is not None:
         run.write_table("comparisons", frame)
         tables.append(comparison_table(frame))
-    show_tables(run, tables, notes=of.failures)
+    fits = {network.title: network.fitted[WHOLE.key] for network in networks if WHOLE.key in network.fitted}
+    show_tables(run, tables, notes=[*unfitted(fits), *of.failures])
     pictures = {
         "montage": figures.montage(dataset, views),
         "accuracies": figures.accuracies(networks, views, dataset),

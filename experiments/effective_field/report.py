@@ -12,6 +12,7 @@ from cnnjax.runs import RunDirectory, Table, format_interval, show_tables
 from cnnjax.stats import Interval, over_seeds
 from experiments.effective_field import figures as effective_field_figures
 from experiments.effective_field.stacks import Stack
+from experiments.shared.fitting import unfitted
 
 Stacks = Mapping[str, tuple[Stack, np.ndarray]]
 
@@ -59,7 +60,8 @@ def write(
             _layer_table(summary, fields),
         ),
     ]
-    show_tables(run, [Table(rows, title, about, digits=2) for title, about, rows in tables])
+    fits = unfitted({"the network": network["training"]})
+    show_tables(run, [Table(rows, title, about, digits=2) for title, about, rows in tables], notes=fits)
     figures = {
         "growth": effective_field_figures.growth(summary[summary["when"].isna()]),
         "stacks": effective_field_figures.stack_maps(

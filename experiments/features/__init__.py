@@ -103,7 +103,7 @@ def run(config: Config) -> Path:
             swept.check_any()
             extent = Extent(config.images, config.probe_images, config.cells, config.top)
             found = measure_all(swept, extent, progress=progress)
-        report.write(directory, found, dataset)
+        report.write(swept, found)
         return directory.path
 
 

@@ -76,7 +76,7 @@ def test_a_run_that_grows_comes_to_the_same_tables_and_keeps_what_stands(whole, 
     real, calls = sample_complexity.choose_threshold, []
     monkeypatch.setattr(sample_complexity, "choose_threshold", lambda *args: calls.append(args) or real(*args))
     config = dataclasses.replace(TINY, out=tmp_path / "run")
-    sample_complexity.run(dataclasses.replace(config, repetitions=1, networks=KINDS[:2], dimensions=(4,)))
+    sample_complexity.run(dataclasses.replace(config, repetitions=1, networks=KINDS[:2]))
     path = sample_complexity.run(config)
     assert len(calls) == 9  # one for each cell
     for file in ("summary.csv", "needs.csv", "exponents.csv", "table.md"):
