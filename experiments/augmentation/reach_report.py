@@ -98,7 +98,8 @@ def write(of: Sweep, cells: Sequence[Reach]) -> None:
     show_tables(run, tables, notes=[*unfitted(fits), *of.failures])
     save(reach_figure(done, of.predictions, of.tasks, dataset), run.figures / "reach.png")
     named = {cell.plan.name: ", ".join(label.values()) for cell, label in zip(done, labels, strict=True)}
-    save(score_picture(of, labels=named), run.figures / "scores.png")
+    apart = len(set(named.values())) == len(named)  # not where an augmentation is one's own
+    save(score_picture(of, labels=named if apart else None), run.figures / "scores.png")
 
 
 def parts_inside_and_outside(cell: Reach, todo: Mapping[str, Task]) -> Parts:

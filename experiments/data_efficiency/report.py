@@ -166,7 +166,7 @@ def _by_images(done: Any, *, of: str = "accuracy", images: int | None = None) ->
             row: dict[str, Any] = {"network": NAMES[network], "pixels": text}
             for trained in sorted(set(usual["images"])):
                 values = _values(usual, of, network=network, pixels=pixels, images=trained)
-                row[f"{trained:,}"] = over_seeds(values, images=images or trained) if len(values) else None
+                row[f"{trained:,}"] = over_seeds(values, images=images or int(trained)) if len(values) else None
             rows.append(row)
     return rows
 
