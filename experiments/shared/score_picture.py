@@ -1,7 +1,7 @@
 """The picture of a run's scores: accuracy, worst case and consistency of every cell, on the scale of all runs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnjax.figures import score_dots
 from cnnjax.runs.records import read_table
@@ -29,7 +29,7 @@ def score_picture(
     `labels` say what cells are called there, by cell.
     """
     table = read_table(of.run.path / "scores.csv")
-    rows = table[table["score"].isin(TITLES)]
+    rows: Any = table[table["score"].isin(TITLES)]
     labels = labels or {}
     dots = rows.assign(
         score=rows["score"].map(TITLES), n=rows["seeds"], cell=[labels.get(cell, cell) for cell in rows["cell"]]
