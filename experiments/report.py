@@ -59,6 +59,8 @@ def write(report: Report) -> Path:
     if not report.runs:
         raise InputError("there is no run to report on: name one or more run directories")
     runs = [run.expanduser().absolute() for run in report.runs]
+    if twice := {run for run in runs if runs.count(run) > 1}:
+        raise InputError(f"runs has {', '.join(map(str, sorted(twice)))} more than once: give every run once")
     out = (report.out or (runs[0] if len(runs) == 1 else Path()) / "report.html").expanduser().absolute()
     if out.is_dir():
         raise InputError(f"{out} is a directory: name a file with --out")
@@ -85,8 +87,7 @@ def write(report: Report) -> Path:
 
 def comparison(runs: Sequence[Path]) -> list[Section]:
     """What runs differ in, their scores in one picture, and their differences seed by seed, where they have pairs."""
-    settings = compare_settings(runs)
-    found = [Section("What differs", ["Nothing but where they lie." if settings.empty else Table(settings)])]
+    found = [_settings(runs)]
     shared = _shared_scores(runs)
     if shared:
         found.append(
@@ -95,7 +96,7 @@ def comparison(runs: Sequence[Path]) -> list[Section]:
     try:
         differences = compare_runs(runs, shared or None)
     except InputError as error:
-        return [*found, Section("Differences, seed by seed", [f"There are none to show: {error}."])]
+        return [*found, Section("Differences, seed by seed", [f"There are none to show: {str(error).rstrip('.')}."])]
     caption = (
         "Each cell of a run minus that of the first run, over the seeds that both have; low and high end the 95 % "
         "interval. Networks of one seed share their start and the order of their images as far as the runs allow. "
@@ -104,6 +105,17 @@ def comparison(runs: Sequence[Path]) -> list[Section]:
     shown = ("score", "cell", "against", "difference", "low", "high", "n", "p_holm")
     rows = [{name: _short(row[name]) for name in shown} for row in differences.to_dict("records")]
     return [*found, Section("Differences, seed by seed", [Table(rows, caption=caption)])]
+
+
+def _settings(runs: Sequence[Path]) -> Section:
+    """Which settings differ; of runs of several experiments, of those that all have."""
+    settings, caption = compare_settings(runs), ""
+    if not settings.empty and len({read_config(run)["experiment"] for run in runs}) > 1:
+        settings = settings.dropna()
+        caption = "Of the settings that all these experiments have; the rest stand under each run's Configuration."
+    if settings.empty:
+        return Section("What differs", [f"Nothing. {caption}" if caption else "Nothing but where they lie."])
+    return Section("What differs", [Table(settings, caption=caption)])
 
 
 def _short(value: Any) -> Any:
@@ -128,9 +140,7 @@ def _side_by_side(runs: Sequence[Path], scores: Sequence[str]) -> bytes:
         table = read_table(run / "scores.csv")
         mine = table[table["score"].isin(scores)]
         parts.append(mine.assign(cell=[f"{label}: {cell}" for cell in mine["cell"]], n=mine["seeds"]))
-    figure = score_dots(pd.concat(parts, ignore_index=True), title="The runs side by side")
-    figure.axes[0].set_xlim(0, 101)
-    return png(figure)
+    return png(score_dots(pd.concat(parts, ignore_index=True), title="The runs side by side"))
 
 
 def title_of(run: Path) -> str:

@@ -10,8 +10,9 @@ import dataclasses
 import shlex
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -43,24 +44,48 @@ def show(listing: Listing) -> Path:
 def runs_in(folder: Path) -> Iterator[Path]:
     """The run directories in a folder, at any depth, those begun first before others."""
     found = [file.parent for file in folder.rglob("config.json") if (file.parent / "metrics.jsonl").exists()]
-    return iter(sorted(found, key=lambda path: (read_config(path)["started"], path)))
+    return iter(sorted(found, key=lambda path: (_started(path), path)))
+
+
+def _started(path: Path) -> str:
+    """When a run was begun; of one that cannot be read, after all others."""
+    try:
+        return read_config(path)["started"]
+    except InputError:
+        return "~"
 
 
 def text_of(path: Path, folder: Path, width: int) -> str:
-    """What the list says of a run, in lines of at most so many letters."""
+    """What the list says of a run, in lines of at most so many letters; of one that cannot be read, why not."""
+    try:
+        told = _told(path)
+    except InputError as error:
+        told = [str(error)]
+    parts = [textwrap.fill(text, width, initial_indent="    ", subsequent_indent="    ") for text in told]
+    return "\n".join([str(path.relative_to(folder)), *parts])
+
+
+def _told(path: Path) -> list[str]:
     config = read_config(path)
     finished = (path / TABLES).exists()
-    seeds = config["config"].get("seeds")
     facts = [
         f"begun {config['started'][:16].replace('T', ' ')}",
-        f"{seeds} seeds" if seeds is not None else "",
+        *(_seeds(config["config"], several, first) for several, first in COUNTED.items()),
         "finished" if finished else f"unfinished, cells begun: {_cells(path)}",
         main_score(path) if finished else "",
     ]
     command = (config["resumed"] or [config])[-1]["command"]  # a run that has grown has others than it was begun with
-    told = ["; ".join(filter(None, facts)), options_of(command) or "with the defaults"]
-    parts = [textwrap.fill(text, width, initial_indent="    ", subsequent_indent="    ") for text in told]
-    return "\n".join([str(path.relative_to(folder)), *parts])
+    return ["; ".join(filter(None, facts)), options_of(command) or "with the defaults"]
+
+
+COUNTED = {"seeds": "first_seed", "draws": "first_draw", "repetitions": ""}
+"""Settings that say how often everything was done, and from which number on."""
+
+
+def _seeds(settings: Mapping[str, Any], several: str, first: str) -> str:
+    if several not in settings:
+        return ""
+    return f"{settings[several]} {several}" + (f" from {settings[first]} on" if settings.get(first) else "")
 
 
 def options_of(command: str) -> str:

@@ -68,7 +68,7 @@ def score_dots(
         kinds = describe_methods(method_over_seeds(n) for n in counts if n > 1)
         bar = f"; bar: 95 % {kinds} interval" if kinds else ""
         two = " Of two seeds the interval says little." if 2 in counts else ""
-        legend = f"Dot: mean over {least if least == most else f'{least} to {most}'} seeds{bar}.{two}"
+        legend = f"Dot: mean over {least if least == most else f'{least} to {most}'} seed{'s' * (most > 1)}{bar}.{two}"
     frame(figure, title + by, [legend, *dotted, note], axes)
     return figure
 

@@ -166,16 +166,18 @@ def seeds_note(counts: Sequence[int]) -> str:
     return f"Line: mean over {low if low == high else f'{low} to {high}'} seeds; band: lowest to highest seed."
 
 
-def draw_chance(axes: Any, chance: float | int | None, *, upright: bool = False) -> list[str]:
+def draw_chance(axes: Any, chance: float | int | None, *, upright: bool = False, errors: bool = False) -> list[str]:
     """A dotted line at a share, in percent, and the note that says what it is; nothing for None.
 
-    Raises InputError for what is not a share.
+    With `errors` the axis is of errors, and the line at what is left of 100 %. Raises InputError for what is not a
+    share.
     """
     if chance is None:
         return []
     if not 0 <= chance <= 1:
         raise InputError(f"chance={chance} must be a share, from 0 to 1")
-    (axes.axvline if upright else axes.axhline)(100 * chance, color=FAINT, linewidth=0.9, linestyle=":", zorder=1)
+    place = 100 * (1 - chance if errors else chance)
+    (axes.axvline if upright else axes.axhline)(place, color=FAINT, linewidth=0.9, linestyle=":", zorder=1)
     return [chance_note(chance)]
 
 

@@ -41,7 +41,8 @@ def write_config(
             where = f"{path} goes on elsewhere than it was begun ({'; '.join(differing)})"
             warnings.warn(f"{where}; its numbers may differ slightly.", RunWarning, stacklevel=3)
         if grown:
-            (path / TABLES).unlink(missing_ok=True)  # of what the run was: it is not finished any more
+            for name in (TABLES, "table.md"):  # of what the run was: it is not finished any more
+                (path / name).unlink(missing_ok=True)
             document["config"] = settings
         document["resumed"].append(here)
     else:

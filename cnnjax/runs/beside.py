@@ -24,16 +24,19 @@ _WHERE = ("out", "engine")
 def run_labels(paths: Sequence[Path]) -> list[str]:
     """A short name for each run directory: what tells it from the others, such as `downsample=blur`.
 
-    That is the experiments' names where these differ, and up to three settings that do; the directory's name where
-    that leaves two runs alike. Raises InputError for what is not a run.
+    That is the experiments' names where these differ, and up to three settings in which runs of one experiment do,
+    first those that all of these have; the directory's name where that leaves two runs alike. Raises InputError for
+    what is not a run.
     """
     configs = [read_config(path) for path in paths]
     settings = [identity(config["config"], _WHERE) for config in configs]
-    differing = _differing(settings)
     experiments = [config["experiment"] for config in configs]
     labels = []
     for path, experiment, mine in zip(paths, experiments, settings, strict=True):
         parts = [experiment] if len(set(experiments)) > 1 else []
+        alike = [each for name, each in zip(experiments, settings, strict=True) if name == experiment]
+        # A version of before has others.
+        differing = sorted(_differing(alike), key=lambda name: not all(name in each for each in alike))
         parts += [f"{_short(name, differing)}={_text(mine[name])}" for name in differing[:_SHOWN] if name in mine]
         labels.append(", ".join(parts) or path.name)
     return [

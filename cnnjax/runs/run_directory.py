@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import filelock
+import numpy as np
 
 from cnnjax import dry_run, processes
 from cnnjax.door import checked
@@ -52,21 +53,33 @@ class RunDirectory:
         return Folder(self._made("cells", name), f"{self.identity}/{name}")
 
     def once(
-        self, cell: str, name: str, measure: Callable[[], Any], *, progress: Progress, title: str | None = None
+        self,
+        cell: str,
+        name: str,
+        measure: Callable[..., Any],
+        *,
+        progress: Progress,
+        title: str | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> Any:
         """What `measure()` returns, from the file `name` of a cell where it was measured earlier.
 
-        It is JSON where `name` ends in .json, and arrays by their names where it ends in .safetensors. `progress` is
-        told of it as `title`, by default the cell. Raises InputError for a damaged file, or another's.
+        It is JSON where `name` ends in .json, and arrays by their names where it ends in .safetensors. With `seeds`
+        arrays have a leading axis of them, and `measure(seeds)` is asked for those only that the file has not: a run
+        that grows has more. `progress` is told of it as `title`, by default the cell. Raises InputError for a damaged
+        file, or another's.
         """
         folder, title = self.cell(cell), cell if title is None else title
         plain = name.endswith(".json")
-        if folder.has(name):
+        before = folder.arrays(name) if seeds is not None and folder.has(name) else {}
+        missing = None if seeds is None else seeds[len(next(iter(before.values()), ())) :]
+        if folder.has(name) and not missing:
             progress.skip(title)
         else:
             progress.cell(title)
             began = time.perf_counter()
-            value = measure()  # in every process, for it may train
+            value = measure() if missing is None else measure(missing)  # in every process, for it may train
+            value = {key: np.concatenate([before[key], value[key]]) for key in before} or value
             self.log(cell=title, seconds=time.perf_counter() - began)
             (folder.save_json if plain else folder.save)(name, value)
             folder.share(name)

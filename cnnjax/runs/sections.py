@@ -36,8 +36,7 @@ def sections_of(run: Path) -> list[Section]:
     """
     config = read_config(run)
     found: list[Section] = []
-    if blocks := _tables(run):
-        found.append(Section("Results", blocks))
+    blocks = _tables(run)
     pictures = [*_files(run, "*.png"), *_files(run, "figures/**/*.png")]
     if pictures:
         captions = [printable(file.stem).replace("_", " ").replace("-", " ") for file in pictures]
@@ -47,6 +46,10 @@ def sections_of(run: Path) -> list[Section]:
         found += _scores(read_summary(run), _images(run / "scores.csv") if run / "scores.csv" in tables else {})
     for file in tables:
         found.append(Section(printable(file.name), [_rows(file)], folded=True))
+    if found and not blocks:
+        blocks = ["This run has no tables. Where it has grown and is not finished, all below is of what it was before."]
+    if blocks:
+        found.insert(0, Section("Results", blocks))
     if not found:
         raise InputError(
             f"{run} has neither tables nor figures yet; let its command come to its end: {config['command']}"

@@ -31,10 +31,12 @@ from cnnjax.sweep.kept import (
     WEIGHTS,
     Outcome,
     beside,
+    fail,
     forget_states,
     join,
     joined,
     missing,
+    outcome,
     snapshot,
 )
 from cnnjax.sweep.protocol import ProtocolConfig, Task, measure, tasks
@@ -148,7 +150,7 @@ def compute(
         watch = Watch(log=lambda **record: records.append(record), advance=advance)
         own = plan.of(dataset)
         (result,) = train_cells([plan], [folder], own, seeds, watch)
-        conclude(plan, folder, result, own, tasks(protocol, own), watch)
+        conclude(plan, folder, result, own, tasks(protocol, own), seeds, watch)
         return {file.name: file.read_bytes() for file in sorted(folder.path.iterdir())}, records
 
 
@@ -246,17 +248,18 @@ def conclude(
     networks: "list[PyTree] | DivergedError",
     dataset: Dataset,
     todo: Mapping[str, Task],
+    seeds: Sequence[int],
     watch: Watch,
 ) -> Outcome:
     """Measure what was trained, or note why it was not, and keep that as the end of the cell.
 
     Where several processes trained it, process 0 does.
     """
-    found = _conclude(plan, folder, networks, dataset, todo, watch) if processes.first() else None
+    count = len(plan.seeds or seeds)
+    found = _conclude(plan, folder, networks, dataset, todo, count, watch) if processes.first() else None
     folder.share(PREDICTIONS, FAILURE)
-    if found is None:
-        failed = folder.has(FAILURE)
-        found = Outcome(None, str(folder.json(FAILURE))) if failed else Outcome(folder.arrays(PREDICTIONS))
+    found = found or outcome(folder, networks=count, classes=len(dataset.class_names))
+    assert found is not None, f"process 0 left the cell {plan.name} unfinished"
     return found
 
 
@@ -266,6 +269,7 @@ def _conclude(
     networks: "list[PyTree] | DivergedError",
     dataset: Dataset,
     todo: Mapping[str, Task],
+    count: int,
     watch: Watch,
 ) -> Outcome:
     try:
@@ -278,8 +282,6 @@ def _conclude(
         if standing:
             arrays = {name: np.concatenate([before[name], values]) for name, values in arrays.items()}
     except (DivergedError, NotFiniteError) as error:
-        folder.save_json(FAILURE, str(error))
-        forget_states(folder)  # of a training that comes to the same end wherever it is begun
-        return Outcome(None, str(error))
+        return fail(folder, str(error), networks=count)
     folder.save(PREDICTIONS, arrays)
     return Outcome(arrays)

@@ -97,7 +97,7 @@ def sweep(
     """Train and measure every cell that is not finished, and return the sweep with the outcome of each.
 
     A cell that has networks of fewer seeds, as a run has that grows, trains and measures those of the others; what was
-    measured of it beside their answers is deleted, to be measured again.
+    measured of it beside their answers is deleted, to be measured again. One that failed is tried again only then.
 
     On an accelerator, cells that differ only in numbers train side by side in one program. See `cell` for what a cell
     keeps, and so for what a killed run goes on from. Raises `InputError`, before anything is trained, where a network
@@ -138,7 +138,9 @@ def sweep(
         if outcomes[plan.name] is not None:
             forget_states(folder)  # which a kill may have left
             progress.skip(plan.name)
-        elif folder.has(PREDICTIONS):
+            continue
+        folder.remove(FAILURE)  # of fewer networks
+        if folder.has(PREDICTIONS):
             forget_measured(folder)
     if todo:
         compute = _on_cluster if engine == "ray" else _in_this_process
@@ -165,7 +167,7 @@ def _in_this_process(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -
         for plan, folder, networks in zip(group, folders, results, strict=True):
             if plan is not group[0]:
                 progress.cell(plan.name)
-            yield plan.name, conclude(plan, folder, networks, own, todo, watch)
+            yield plan.name, conclude(plan, folder, networks, own, todo, seeds, watch)
 
 
 def _on_cluster(of: Sweep, plans: Sequence[CellPlan], progress: Progress) -> Iterator[tuple[str, Outcome]]:

@@ -41,8 +41,8 @@ class Outcome:
 def outcome(folder: Folder, *, networks: int, classes: int) -> Outcome | None:
     """What the cell in `folder` came to; None where it is not finished.
 
-    It is not while it has the answers of fewer networks. Raises `InputError` for a damaged file, and one of more
-    networks, or with classes that do not exist.
+    It is not while it has the answers of fewer networks, nor where it failed with fewer. Raises `InputError` for a
+    damaged file, and one of more networks, or with classes that do not exist.
     """
     if folder.has(PREDICTIONS):
         arrays = folder.arrays(PREDICTIONS)
@@ -56,8 +56,19 @@ def outcome(folder: Folder, *, networks: int, classes: int) -> Outcome | None:
         if counts == {networks}:
             return Outcome(arrays)
     if folder.has(FAILURE):
-        return Outcome(None, str(folder.json(FAILURE, remedy="delete it to try the cell again")))
+        failed = folder.json(FAILURE, remedy="delete it to try the cell again")
+        if not isinstance(failed, dict):  # of a version that did not note how many networks it had
+            return Outcome(None, str(failed))
+        if failed["networks"] == networks:
+            return Outcome(None, failed["why"])
     return None
+
+
+def fail(folder: Folder, why: str, *, networks: int) -> Outcome:
+    """Note that a cell of so many networks failed, and why: with as many it comes to the same end."""
+    folder.save_json(FAILURE, {"networks": networks, "why": why})
+    forget_states(folder)
+    return Outcome(None, why)
 
 
 def snapshot(epoch: int) -> str:

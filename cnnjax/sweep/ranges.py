@@ -10,7 +10,7 @@ from cnnjax.errors import InputError
 RANGES: dict[str, tuple[int | float, int | float]] = {
     # Networks, and how often each is drawn.
     **dict.fromkeys(("seeds", "train_seeds", "draws"), (1, 1000)),
-    "first_seed": (0, 2**30),
+    **dict.fromkeys(("first_seed", "first_draw"), (0, 2**30)),
     **dict.fromkeys(("depth", "depths", "train_depths", "activation_depth", "heads"), (1, 1000)),
     **dict.fromkeys(("widths", "channels", "features", "dense_widths", "width", "head_width"), (1, 2**16)),
     **dict.fromkeys(("groups", "width_per_group", "towers", "mlp_ratio"), (1, 2**16)),

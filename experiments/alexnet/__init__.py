@@ -31,6 +31,7 @@ from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import prove_size
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.alexnet import report
 
@@ -44,7 +45,7 @@ GROWS = ("seeds", "kinds", "regularizations")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the alexnet experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="coloured_shapes"))
@@ -71,8 +72,6 @@ class Config:
     train: TrainConfig = dataclasses.field(
         default_factory=lambda: TrainConfig(epochs=5, batch_size=32, learning_rate=0.03)
     )
-    seeds: int = 5
-    """Networks in each cell."""
     splits: int = 9_999
     """Random splits of the filters of each network."""
     engine: Engine = "process"
@@ -120,7 +119,15 @@ def run(config: Config) -> Path:
                 )
             config.train.steps_per_epoch(len(dataset.train.images))
             plans = [_plan(cell, config, dataset) for cell in cells]
-            swept = sweep(directory, plans, dataset, seeds=config.seeds, progress=progress, engine=config.engine)
+            swept = sweep(
+                directory,
+                plans,
+                dataset,
+                seeds=config.seeds,
+                progress=progress,
+                engine=config.engine,
+                first_seed=config.first_seed,
+            )
         report.write(swept, {cell.name: dataclasses.asdict(cell.config) for cell in cells}, splits=config.splits)
         return directory.path
 

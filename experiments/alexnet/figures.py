@@ -27,7 +27,7 @@ def draw(
     *,
     note: str,
 ) -> "dict[str, Figure]":
-    """The figures by name; `networks` says which network each cell that is shown has, `kernels` are of its seed 0."""
+    """The figures by name; `networks` says which network each shown cell has, `kernels` are of its first seed."""
     tables = {cell: filters.query("cell == @cell") for cell in networks}
     labels = {cell: NAMES[network] for cell, network in networks.items()}
     return {
@@ -41,22 +41,22 @@ def draw(
 def filter_figure(
     kernels: Mapping[str, np.ndarray], tables: "Mapping[str, pd.DataFrame]", labels: Mapping[str, str], *, note: str
 ) -> "Figure":
-    """The filters of seed 0: a row for each network, the two towers side by side, in each the greyest filter first."""
+    """The first seed's filters: a row for each network, its two towers side by side, the greyest filters first."""
     from matplotlib.figure import Figure
 
     each = next(iter(kernels.values())).shape[-1] // 2
-    rows = -(-each // ACROSS)
+    rows, first = -(-each // ACROSS), min(next(iter(tables.values()))["seed"])
     figure = Figure(figsize=(7.2, 1.2 + len(kernels) * (0.55 * rows + 0.4)), layout="constrained")
     panels = figure.subplots(len(kernels), 2, squeeze=False)
     for line, (cell, kernel) in zip(panels, kernels.items(), strict=True):
-        one = tables[cell].query("seed == 0")
+        one = tables[cell].query("seed == @first")
         for tower, axes in enumerate(line):
             mine = one.query("tower == @tower").sort_values("chroma", na_position="first")
             axes.imshow(_grid(kernel[..., mine["filter"].to_numpy()], rows), interpolation="nearest")
             half = "half" if labels[cell] == NAMES["one_tower"] else "tower"
             axes.set_title(f"{labels[cell]}, {half} {tower + 1}: mean chroma {mine['chroma'].mean():.2f}", fontsize=9)
             axes.set_axis_off()
-    about = "Each filter scaled by its greatest weight; grey is zero. Greyest first, of the network of seed 0."
+    about = f"Each filter scaled by its greatest weight; grey is zero. Greyest first, of the network of seed {first}."
     frame(figure, "Filters of the first layer", [about, _sentence(note)])
     return figure
 

@@ -46,7 +46,9 @@ def write(of: Sweep, treatments: Mapping[str, Mapping[str, Any]], *, splits: int
         run.write_table("summary", _summary(of, treatments, {}))
         of.check_any()
     kernels = {name: run.cell(name).arrays(WEIGHTS)[KERNEL] for name in done}
-    filters = pd.concat([_filters(name, treatments[name], kernels[name]) for name in done], ignore_index=True)
+    filters = pd.concat(
+        [_filters(name, treatments[name], kernels[name], of.numbers) for name in done], ignore_index=True
+    )
     run.write_table("filters", filters)
     cells = {name: pd.DataFrame(filters[filters["cell"] == name]) for name in done}
     apart = {name: {what: _separation(cell, what, splits) for what in PROPERTIES} for name, cell in cells.items()}
@@ -81,12 +83,12 @@ def write(of: Sweep, treatments: Mapping[str, Mapping[str, Any]], *, splits: int
 KERNEL = "params/conv1/kernel"
 
 
-def _filters(cell: str, treatment: Mapping[str, Any], kernels: np.ndarray) -> "pd.DataFrame":
+def _filters(cell: str, treatment: Mapping[str, Any], kernels: np.ndarray, numbers: range) -> "pd.DataFrame":
     """A row for each filter of kernels (seeds, height, width, 3, filters); the tower is that of its half."""
     import pandas as pd
 
     tables = []
-    for seed, kernel in enumerate(jnp.asarray(kernels)):
+    for seed, kernel in zip(numbers, jnp.asarray(kernels), strict=True):
         angle, selectivity = analysis.filter_orientation(kernel)
         number = np.arange(kernel.shape[-1])
         columns = {
@@ -115,15 +117,13 @@ def _summary(
 
     rows = []
     for name, outcome in of.outcomes.items():
-        for seed in range(of.seeds):
+        for i, seed in enumerate(of.numbers):
             row: dict[str, Any] = {"cell": name, **treatments[name], "seed": seed, "status": outcome.failure or "ok"}
             if outcome.predictions is not None:
-                row["test.accuracy"] = float(
-                    np.mean(outcome.predictions["test/classes"][seed] == of.dataset.test.labels)
-                )
+                row["test.accuracy"] = float(np.mean(outcome.predictions["test/classes"][i] == of.dataset.test.labels))
                 for what, found in apart[name].items():
-                    row[f"{what}.separation"] = float(found.observed[seed])
-                    row[f"{what}.by_chance"] = float(found.by_chance[seed].mean())
+                    row[f"{what}.separation"] = float(found.observed[i])
+                    row[f"{what}.by_chance"] = float(found.by_chance[i].mean())
             rows.append(row)
     return pd.DataFrame(rows)
 

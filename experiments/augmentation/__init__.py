@@ -40,6 +40,7 @@ from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.own_augmentation import check_augmentation, own_augmentation
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.augmentation import invariance_report, reach_report
 from experiments.augmentation.reach_report import Reach
@@ -54,12 +55,15 @@ NETWORK = NetworkConfig.of("resnet", widths=(32, 64), depth=1, stem="7x7")
 """Two residual blocks behind an early pool. Of those tried on four fifths of the training digits, with the rest held
 out, it fitted crops and rotations together with the fewest multiply-adds."""
 
-GROWS = ("seeds", "augmentations", "depths", "downsamples")
+GROWS = ("seeds", "augmentations", "strengths", "depths", "downsamples", "architectures")
 """Options of which a run may get more: it keeps what stands."""
+
+ONE = ("architecture", "strength")
+"""Axes that compare nothing where they have one value."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the augmentation experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -84,10 +88,6 @@ class Config:
     """Ways to downsample to compare, in place of network.downsample; may be empty."""
     architectures: tuple[Architecture, ...] = ("plain",)
     """The network as it is, as group convolutions over pooled maps, or with circular padding and polyphase sampling."""
-    seeds: int = 5
-    """Networks in each cell."""
-    first_seed: int = 0
-    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -188,6 +188,7 @@ def run(config: Config) -> Path:
             )
             swept = sweep(directory, plans, dataset, config.protocol, **options)
         if grown:
+            invariance_report.forget(directory)
             reaches = [Reach(p, c.settings, c.config.architecture) for p, c in zip(plans, cells, strict=True)]
             reach_report.write(swept, reaches)
         else:
@@ -203,28 +204,31 @@ def _train(config: Config, cell: Cell[Treatment], dataset: Dataset) -> TrainConf
 
 
 def _cells(config: Config) -> list[Cell[Treatment]]:
-    first = config.strengths[0]
     treatment = Treatment(
         "none",
         config.crop,
         config.rotation,
         config.flip,
-        strength=first,
         depth=getattr(config.network, "depth", None),
         downsample=getattr(config.network, "downsample", None),
-        architecture=config.architectures[0],
     )
     axes = {
-        "architecture": config.architectures if len(config.architectures) > 1 else (),
+        "architecture": config.architectures,
         "depth": config.depths,
         "downsample": config.downsamples,
         "augmentation": config.augmentations,
-        "strength": config.strengths if len(config.strengths) > 1 else (),
+        "strength": config.strengths,
     }
-    cells = grid(treatment, {name: values for name, values in axes.items() if values})
-    # Of no augmentation and of one's own, all strengths are the same.
-    fixed = [c for c in cells if c.config.augmentation == "none" or ":" in c.config.augmentation]
-    return [c for c in cells if c not in fixed or c.config.strength == first]
+    cells: dict[str, Cell[Treatment]] = {}
+    for cell in grid(treatment, {name: values for name, values in axes.items() if values}):
+        # Of no augmentation and of one's own, all strengths are the same.
+        fixed = cell.config.augmentation == "none" or ":" in cell.config.augmentation
+        usual = {"architecture=plain", "strength=1.0", "strength=1", *([f"strength={cell.config.strength}"] * fixed)}
+        # A run that grows has others beside these, whose cells keep their names.
+        name = ",".join(part for part in cell.name.split(",") if part not in usual)
+        settings = {axis: value for axis, value in cell.settings.items() if axis not in ONE or len(axes[axis]) > 1}
+        cells.setdefault(name, dataclasses.replace(cell, name=name, settings=settings))
+    return list(cells.values())
 
 
 def _check(config: Config) -> None:

@@ -1,20 +1,18 @@
 """From predictions to numbers and pictures: the summary, the table and the figures of an invariance experiment."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cnnjax import analysis
-from cnnjax.figures import angle_curves, colors, save, score_dots, translation_maps
-from cnnjax.runs import Table, read_summary, show_tables
+from cnnjax.figures import angle_curves, colors, save, translation_maps
+from cnnjax.runs import RunDirectory, Table, read_summary, show_tables
 from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.scores import Columns, score_interval, write_scores
 from experiments.augmentation.comparisons import compare_cells
 from experiments.shared.fitting import TRAINING, training_accuracy, training_figure, training_interval, unfitted
-
-if TYPE_CHECKING:
-    import pandas as pd
+from experiments.shared.score_picture import score_picture
 
 TABLE = {
     "accuracy": "test.accuracy",
@@ -27,15 +25,7 @@ TABLE = {
 }
 """The table's columns, and the scores in them. All the other scores are in summary.csv and scores.csv."""
 
-DOTS = {
-    "accuracy, untransformed": "test.accuracy",
-    "accuracy, shifted": "shift_zero.mean_accuracy",
-    "worst case, shifted": "shift_zero.worst_accuracy",
-    "consistency, shifted": "shift_zero.consistency",
-    "accuracy, rotated": "rotation.mean_accuracy",
-    "worst case, rotated": "rotation.worst_accuracy",
-    "consistency, rotated": "rotation.consistency",
-}
+FIGURES = ("rotation.png", "translation.png", "training.png")
 
 
 def write(of: Sweep) -> None:
@@ -44,8 +34,6 @@ def write(of: Sweep) -> None:
     For the first two see `write_scores`; the comparisons have a row for each cell against the first, and score of the
     table, over seeds and over images.
     """
-    import pandas as pd
-
     run = of.run
     columns = write_scores(of)
     if len(columns) > 1:
@@ -53,10 +41,16 @@ def write(of: Sweep) -> None:
         comparisons = compare_cells(read_summary(run.path), columns, shown)
         run.write_table("comparisons", comparisons)
     _tabulate(of, columns)
-    _draw(of, pd.read_csv(run.path / "scores.csv"))
+    _draw(of)
 
 
-def _draw(of: Sweep, table: "pd.DataFrame") -> None:
+def forget(run: RunDirectory) -> None:
+    """Delete the figures of a run that has grown beyond this report."""
+    for name in FIGURES:
+        (run.figures / name).unlink(missing_ok=True)
+
+
+def _draw(of: Sweep) -> None:
     run, done, todo, dataset = of.run, of.predictions, of.tasks, of.dataset
     palette = colors(list(done))
     first = next(iter(done.values()))
@@ -79,13 +73,7 @@ def _draw(of: Sweep, table: "pd.DataFrame") -> None:
         figure = translation_maps(maps, title="Accuracy under translation", note=note_of_maps, chance=dataset.chance)
         save(figure, run.figures / "translation.png")
 
-    titles = {name: title for title, name in DOTS.items()}
-    dots = table[table["score"].isin(titles)].assign(
-        score=lambda frame: frame["score"].map(titles), n=lambda f: f["seeds"]
-    )
-    title = "Accuracy, worst case and consistency"
-    figure = score_dots(dots, title=title, note=note, palette=palette, chance=dataset.chance)
-    save(figure, run.figures / "scores.png")
+    save(score_picture(of, palette=palette), run.figures / "scores.png")
 
     if (figure := training_figure(of, palette=palette)) is not None:
         save(figure, run.figures / "training.png")
@@ -106,7 +94,7 @@ def _tabulate(of: Sweep, columns: Mapping[str, Mapping[str, Columns]]) -> None:
     assert protocol is not None
     rows, fits = [], training_accuracy(of)
     for cell, parts in columns.items():
-        row: dict[str, object] = {cell.partition("=")[0]: cell.partition("=")[2]}
+        row: dict[str, object] = {"augmentation": cell.partition("augmentation=")[2]}
         for title, name in TABLE.items():
             if (found := score_interval(parts, name)) is not None:
                 row[title] = found

@@ -19,6 +19,7 @@ from cnnjax.sweep.scores import Parts, score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
 from experiments.augmentation.comparisons import compare_cells
 from experiments.shared.fitting import TRAINING, training_accuracy, training_interval, unfitted
+from experiments.shared.score_picture import score_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,6 +97,9 @@ def write(of: Sweep, cells: Sequence[Reach]) -> None:
     ]
     show_tables(run, tables, notes=[*unfitted(fits), *of.failures])
     save(reach_figure(done, of.predictions, of.tasks, dataset), run.figures / "reach.png")
+    named = {cell.plan.name: ", ".join(label.values()) for cell, label in zip(done, labels, strict=True)}
+    apart = len(set(named.values())) == len(named)  # not where an augmentation is one's own
+    save(score_picture(of, labels=named if apart else None), run.figures / "scores.png")
 
 
 def parts_inside_and_outside(cell: Reach, todo: Mapping[str, Task]) -> Parts:

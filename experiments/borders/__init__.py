@@ -27,6 +27,7 @@ from cnnjax.runs import Progress, grid, open_run
 from cnnjax.sweep.cell import CellPlan
 from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.borders import red_green, report
 from experiments.borders.red_green import RedGreenNet
@@ -51,7 +52,7 @@ GROWS = ("seeds", "paddings")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the borders experiment."""
 
     paddings: tuple[Kind, ...] = ("valid", "same", "full")
@@ -63,8 +64,6 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=lambda: dataclasses.replace(PUBLISHED, epochs=17))
     seeds: int = 3
     """Networks for each padding."""
-    first_seed: int = 0
-    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None

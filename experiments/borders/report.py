@@ -17,6 +17,7 @@ from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.paired import write_comparisons
 from cnnjax.sweep.traced import activations_of, shapes_of
 from experiments.borders.red_green import SIDE, TEST_SETS, RedGreenNet, ceiling
+from experiments.shared.fitting import unfitted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,8 @@ def write(of: Sweep, paddings: Mapping[str, str]) -> None:
     )
     rows = [_row(padding, values, labels.shape[1]) for padding, values in accuracies.items()]
     table = Table(rows, TITLE, caption, percent=True)
-    show_tables(run, [table], notes=of.failures)
+    fits = {padding: values["seen.similar"] for padding, values in accuracies.items()}
+    show_tables(run, [table], notes=[*unfitted(fits), *of.failures])
     save(figure(accuracies, dataset, bound=bound), run.figures / "borders.png")
 
 

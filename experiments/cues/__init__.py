@@ -42,6 +42,7 @@ from cnnjax.sweep.cells import Engine, Sweep, check_same, check_same_data, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.cues import report
 from experiments.cues.cells import (
@@ -67,12 +68,12 @@ TAKES = "under six minutes on one core"
 
 ADAMW = TrainConfig(epochs=20, batch_size=32, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01)
 
-GROWS = ("seeds",)
+GROWS = ("seeds", "networks", "grids", "scales")
 """Options of which a run may get more: it keeps what stands."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the cues experiment."""
 
     subjects: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -107,10 +108,6 @@ class Config:
     class_names: Path | None = None
     """A text file with the name of each class in a line, in the subjects' order."""
     torch: Torch = dataclasses.field(default_factory=Torch)
-    seeds: int = 5
-    """Networks in each cell."""
-    first_seed: int = 0
-    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where networks are trained: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -229,7 +226,8 @@ def _trained(
         if cell in of.predictions
     }
     own = {WHOLE.key: Treatment(kind, WHOLE).cell, **cells}
-    return Network(TITLES[kind], right, trained, {key: fits[cell] for key, cell in own.items() if cell in fits})
+    fitted = {key: fits[cell] for key, cell in own.items() if cell in fits}
+    return Network(TITLES[kind], right, trained, fitted, of.first_seed)
 
 
 def _right(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:

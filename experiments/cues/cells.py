@@ -51,6 +51,7 @@ class Network:
     """The same of networks that were trained on the view."""
     fitted: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     """By what they were trained on, the share of training images that each has right, (seeds,)."""
+    first_seed: int = 0
 
     def accuracy(self, view: View) -> np.ndarray:
         """(seeds,)."""

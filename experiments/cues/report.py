@@ -12,6 +12,7 @@ from experiments.cues import figures
 from experiments.cues.cells import Network
 from experiments.cues.tables import accuracy_table, comparison_table, comparisons, control_table, left
 from experiments.cues.views import WHOLE, View
+from experiments.shared.fitting import unfitted
 
 
 def write(of: Sweep, networks: Sequence[Network], views: Sequence[View]) -> None:
@@ -31,7 +32,8 @@ def write(of: Sweep, networks: Sequence[Network], views: Sequence[View]) -> None
     if (frame := comparisons(networks, views)) is not None:
         run.write_table("comparisons", frame)
         tables.append(comparison_table(frame))
-    show_tables(run, tables, notes=of.failures)
+    fits = {network.title: network.fitted[WHOLE.key] for network in networks if WHOLE.key in network.fitted}
+    show_tables(run, tables, notes=[*unfitted(fits), *of.failures])
     pictures = {
         "montage": figures.montage(dataset, views),
         "accuracies": figures.accuracies(networks, views, dataset),
@@ -62,14 +64,14 @@ def _summary(networks: Sequence[Network], views: Sequence[View]) -> list[dict[st
     rows = []
     for network in networks:
         for seed in range(len(network.right[WHOLE.key])):
-            row: dict[str, Any] = {"cell": network.title, "seed": seed, "trained on": WHOLE.title}
+            row: dict[str, Any] = {"cell": network.title, "seed": network.first_seed + seed, "trained on": WHOLE.title}
             row["fitted"] = _fitted(network, WHOLE.key, seed)
             rows.append(row | {view.title: float(network.right[view.key][seed].mean()) for view in views})
     for network in networks:
         for view in views:
             for seed, right in enumerate(network.trained.get(view.key, ())):
                 name = f"{network.title}, {view.title}"
-                row = {"cell": name, "seed": seed, "trained on": view.title}
+                row = {"cell": name, "seed": network.first_seed + seed, "trained on": view.title}
                 rows.append(row | {"fitted": _fitted(network, view.key, seed), view.title: float(right.mean())})
     return rows
 

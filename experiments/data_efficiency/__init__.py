@@ -82,6 +82,8 @@ class Config:
     )
     draws: int = 5
     """Draws of images, each with a network of its own."""
+    first_draw: int = 0
+    """The first of them, and the seed of its network; the others follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -172,7 +174,7 @@ def treatments(config: Config, all_images: int) -> list[Cell[Treatment]]:
     """Every network at every number of images with its pixels in either order, then other widths at all images."""
     if wrong := [count for count in config.images if count >= all_images]:
         raise InputError(f"images={wrong[0]} of {all_images} training images: give fewer; all of them are always there")
-    draws = range(config.draws)
+    draws = range(config.first_draw, config.first_draw + config.draws)
     images = {"images": (*config.images, all_images), "pixels": ("ordered", "permuted")}
     few = grid(Treatment(), {"network": config.networks, **images, "draw": draws})
     others = [width for width in config.widths if width != 1]

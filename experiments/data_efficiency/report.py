@@ -11,6 +11,7 @@ from cnnjax.runs import Table, show_tables
 from cnnjax.stats import compare
 from cnnjax.stats.intervals import over_seeds
 from cnnjax.sweep.cells import Sweep
+from experiments.shared.fitting import TRAINING, training_accuracy, unfitted
 from experiments.shared.large_numbers import short
 
 if TYPE_CHECKING:
@@ -75,13 +76,20 @@ def write(of: Sweep, cells: Mapping[str, Cell], costs: Mapping[tuple[str, float]
     done = summary.dropna(subset=["accuracy"])
     comparisons = _comparisons(done)
     run.write_table("comparisons", comparisons)
-    everything = len(dataset.train.labels)
+    everything, fits = len(dataset.train.labels), training_accuracy(of)
+    done = done.assign(training=[float(fits[name][0]) if name in fits else np.nan for name in done["cell"]])
     note = f"{dataset.name}: {len(dataset.test.labels):,} test images"
     tables = [
         Table(
             _by_images(done, images=len(dataset.test.labels)),
             "Accuracy by number of training images, pixels as they are and permuted",
             f"{note}. {dataset.note}. Every training takes equally many steps.",
+            percent=True,
+        ),
+        Table(
+            _by_images(done, of="training"),
+            "Accuracy on these training images",
+            f"{TRAINING} The images are moved once, and not augmented.",
             percent=True,
         ),
         Table(
@@ -97,18 +105,28 @@ def write(of: Sweep, cells: Mapping[str, Cell], costs: Mapping[tuple[str, float]
             percent=True,
         ),
     ]
-    show_tables(run, tables, notes=of.failures)
+    show_tables(run, tables, notes=[*unfitted(_named_fits(done)), *of.failures])
     save(by_images(done, note=note, chance=dataset.chance), run.figures / "images.png")
     save(
-        by_cost(done[done["images"].eq(everything) & done["pixels"].eq("ordered")], note=note), run.figures / "cost.png"
+        by_cost(done[done["images"].eq(everything) & done["pixels"].eq("ordered")], note=note, chance=dataset.chance),
+        run.figures / "cost.png",
     )
 
 
-def _values(done: Any, **what: Any) -> Any:
+def _named_fits(done: Any) -> dict[str, np.ndarray]:
+    """Accuracies on training images (draws,) by network, images and pixels."""
+    known = done[done["width"].eq(1)].dropna(subset=["training"])
+    return {
+        f"{NAMES[network]} on {images:,} images, pixels {PIXELS[pixels]}": mine["training"].to_numpy()
+        for (network, images, pixels), mine in known.groupby(["network", "images", "pixels"], sort=False)
+    }
+
+
+def _values(done: Any, score: str = "accuracy", **what: Any) -> Any:
     """Accuracies by draw of the cells with these settings."""
     for column, value in what.items():
         done = done[done[column].eq(value)]
-    return done.set_index("seed")["accuracy"].sort_index()
+    return done.set_index("seed")[score].dropna().sort_index()
 
 
 def _comparisons(done: Any) -> Any:
@@ -140,15 +158,15 @@ def _comparisons(done: Any) -> Any:
     return frame
 
 
-def _by_images(done: Any, *, images: int) -> list[dict[str, Any]]:
+def _by_images(done: Any, *, of: str = "accuracy", images: int | None = None) -> list[dict[str, Any]]:
     rows = []
     usual = done[done["width"].eq(1)]
     for network in dict.fromkeys(usual["network"]):
         for pixels, text in PIXELS.items():
             row: dict[str, Any] = {"network": NAMES[network], "pixels": text}
             for trained in sorted(set(usual["images"])):
-                values = _values(usual, network=network, pixels=pixels, images=trained)
-                row[f"{trained:,}"] = over_seeds(values, images=images) if len(values) else None
+                values = _values(usual, of, network=network, pixels=pixels, images=trained)
+                row[f"{trained:,}"] = over_seeds(values, images=images or int(trained)) if len(values) else None
             rows.append(row)
     return rows
 
@@ -226,17 +244,19 @@ def by_images(done: Any, *, note: str, chance: float) -> "Figure":
 
 
 @styled()
-def by_cost(done: Any, *, note: str) -> "Figure":
-    """Accuracy after learning from all images, against parameters and against multiply-adds, at each width."""
+def by_cost(done: Any, *, note: str, chance: float) -> "Figure":
+    """Accuracy after learning from all images, against parameters and against multiply-adds, at each width.
+
+    Above from 0 to 100 %, the scale of all runs; below enlarged.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, NullLocator
 
-    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(8.4, 6.6), layout="constrained")
+    panels, dotted = figure.subplots(2, 2, sharey="row", sharex="col"), []
     shades = colors(list(NAMES))
-    for axes, (column, text) in zip(
-        panels, {"parameters": "parameters", "multiply_adds": "multiply-adds for one image"}.items(), strict=True
-    ):
+    texts = {"parameters": "parameters", "multiply_adds": "multiply-adds for one image"}
+    for axes, column in zip(panels.flat, [*texts, *texts], strict=True):
         for network in dict.fromkeys(done["network"]):
             mine = done[done["network"].eq(network)].groupby(column)["accuracy"].agg(["mean", "min", "max"]) * 100
             x = mine.index.to_numpy()
@@ -245,11 +265,17 @@ def by_cost(done: Any, *, note: str) -> "Figure":
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel(text)
         tidy(axes)
-    panels[0].set_ylabel("test accuracy (%)")
+    for axes, text in zip(panels[1], texts.values(), strict=True):
+        axes.set_xlabel(text)
+    for axes in panels[0]:
+        dotted = draw_chance(axes, chance)
+    panels[0, 0].set_ylim(0, 101)
+    panels[0, 0].set_ylabel("test accuracy (%)")
+    panels[1, 0].set_ylabel("the same, enlarged (%)")
     notes = [
-        f"{note}. All training images, {done['width'].nunique()} widths of each network. Bar: lowest to highest draw."
+        f"{note}. All training images, {done['width'].nunique()} widths of each network. Bar: lowest to highest draw.",
+        *dotted,
     ]
-    frame(figure, "Accuracy for parameters and for work", notes, panels[0])
+    frame(figure, "Accuracy for parameters and for work", notes, panels[0, 0])
     return figure

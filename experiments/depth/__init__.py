@@ -35,6 +35,7 @@ from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, blocks_of, build
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.depth import report
 from experiments.depth.cells import DepthPlan, measure_depth
@@ -48,7 +49,7 @@ GROWS = ("seeds", "depths", "kinds")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the depth experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(size=8, canvas=12))
@@ -72,8 +73,6 @@ class Config:
     protocol: ProtocolConfig = dataclasses.field(
         default_factory=lambda: ProtocolConfig(max_shift=2, orbits=("shift_zero",))
     )
-    seeds: int = 5
-    """Trainings of each network."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None
@@ -125,7 +124,9 @@ def run(config: Config) -> Path:
             config.train.steps_per_epoch(count)
             plans = [_plan(cell, config, dataset) for cell in cells]
             cells = [plan.cell for plan in plans]
-            options: dict[str, Any] = dict(seeds=config.seeds, progress=progress, engine=config.engine)
+            options: dict[str, Any] = dict(
+                seeds=config.seeds, first_seed=config.first_seed, progress=progress, engine=config.engine
+            )
             swept = sweep(directory, cells, dataset, config.protocol, **options)
             results = measure_depth(swept, images=config.images, progress=progress)
         report.write(swept, plans, results)

@@ -14,7 +14,7 @@ from cnnjax.data import Dataset
 from cnnjax.runs import Progress
 from cnnjax.sweep.cell import CellPlan, snapshot
 from cnnjax.sweep.cells import Sweep
-from experiments.shared.learning_signal import Measured, measure_networks, measured_file, read_measured
+from experiments.shared.learning_signal import Measured, measure_networks, measured_file, read_measured, save_measured
 
 ANSWERS = "training_predictions.safetensors"
 
@@ -66,15 +66,14 @@ def _measure(
     folder, networks = of.run.cell(cell.name), []
     for number, epoch in enumerate(cell.snapshots):
         networks = of.networks(cell, snapshot(epoch))
-        file = measured_file(epoch * per_epoch)
-        if not folder.has(file):
+        if not folder.has(measured_file(epoch * per_epoch)):
             arrays, names = measure_networks(
                 cell.model,
-                networks,
+                dict(zip(of.numbers, networks, strict=True)),
                 batch,
                 note=lambda seed, error, epoch=epoch: progress.note(f"  seed {seed}, epoch {epoch}: {error}"),
             )
-            folder.save(file, arrays, **names)
+            save_measured(folder, epoch * per_epoch, arrays, names)
         progress.advance(number + 1, len(cell.snapshots) + 1, f"epoch {epoch}")
     return {"classes": _classes(cell, networks, of.dataset)}
 

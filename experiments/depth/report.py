@@ -9,7 +9,7 @@ import numpy as np
 from cnnjax import analysis
 from cnnjax.data import Dataset
 from cnnjax.figures import colors, save
-from cnnjax.figures.style import frame, seeds_note, styled, tidy
+from cnnjax.figures.style import draw_chance, frame, seeds_note, styled, tidy
 from cnnjax.runs import Table, show_tables
 from cnnjax.stats import Interval, over_seeds
 from cnnjax.sweep.cells import Sweep
@@ -18,8 +18,9 @@ from cnnjax.sweep.scores import score, score_interval, write_scores
 from cnnjax.sweep.traced import activations_of, cost_of, shapes_of
 from experiments.depth.cells import DepthPlan, DepthResult
 from experiments.shared import learning_signal_figures
-from experiments.shared.fitting import training_figure
+from experiments.shared.fitting import training_figure, unfitted
 from experiments.shared.learning_signal import FACTOR, QUANTITIES, Networks, summary_rows, trained_row
+from experiments.shared.score_picture import score_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ def write(of: Sweep, plans: Sequence[DepthPlan], results: Results) -> None:
     """
     import pandas as pd
 
-    run, dataset, protocol, seeds = of.run, of.dataset, of.protocol, of.seeds
+    run, dataset, protocol = of.run, of.dataset, of.protocol
     assert protocol is not None
     more = {name: _numbers(found) for name, found in results.items()}
     columns = write_scores(of, more=more)
@@ -45,7 +46,7 @@ def write(of: Sweep, plans: Sequence[DepthPlan], results: Results) -> None:
         plan.cell.name: {"cell": plan.cell.name, "network": plan.network, "depth": plan.depth} for plan in done
     }
     signals = pd.DataFrame(
-        [row for name, about in about_cell.items() for row in summary_rows(results[name].signal, about)]
+        [row for name, about in about_cell.items() for row in summary_rows(results[name].signal, about, of.numbers)]
     )
     run.write_table("signal", signals)
 
@@ -56,13 +57,14 @@ def write(of: Sweep, plans: Sequence[DepthPlan], results: Results) -> None:
     )
     errors = [_error_row(plan, results[plan.cell.name], columns[plan.cell.name], dataset) for plan in done]
     change = "Of the deepest networks less that of the shallowest, seed by seed; in percentage points."
-    learning = [trained_row(_networks(plan, seeds), results[plan.cell.name].signal) for plan in done]
+    learning = [trained_row(_networks(plan, of.numbers), results[plan.cell.name].signal) for plan in done]
     explained = f"{QUANTITIES} {FACTOR}"
     tables = [Table(errors, "Errors, in percent", about, percent=True)]
     if changes := _changes(done, results, columns):
         tables.append(Table(changes, "What depth does to the error", change, percent=True))
     tables.append(Table(learning, "The learning signal, before and after training", explained, digits=2))
-    show_tables(run, tables, notes=of.failures)
+    fits = {plan.cell.name: 1 - results[plan.cell.name].training_error for plan in done}
+    show_tables(run, tables, notes=[*unfitted(fits), *of.failures])
     _draw(of, done, results, columns)
 
 
@@ -149,14 +151,15 @@ def _changes(plans: Sequence[DepthPlan], results: Results, columns: Mapping[str,
     return rows
 
 
-def _networks(plan: DepthPlan, seeds: int) -> Networks:
-    return Networks(plan.cell.name, {"network": plan.network, "norm": "batch", "depth": plan.depth}, seeds)
+def _networks(plan: DepthPlan, numbers: range) -> Networks:
+    return Networks(plan.cell.name, {"network": plan.network, "norm": "batch", "depth": plan.depth}, numbers)
 
 
 def _draw(of: Sweep, plans: Sequence[DepthPlan], results: Results, columns: Mapping[str, Any]) -> None:
-    run, dataset, seeds = of.run, of.dataset, of.seeds
-    save(errors(plans, results, columns, note=dataset.note), run.figures / "errors.png")
-    networks = [_networks(plan, seeds) for plan in plans]
+    run, dataset = of.run, of.dataset
+    save(errors(plans, results, columns, note=dataset.note, chance=dataset.chance), run.figures / "errors.png")
+    save(score_picture(of), run.figures / "scores.png")
+    networks = [_networks(plan, of.numbers) for plan in plans]
     signals = {name: found.signal for name, found in results.items()}
     save(learning_signal_figures.start(networks, signals, note=dataset.note), run.figures / "gradients_start.png")
     save(learning_signal_figures.training(networks, signals, note=dataset.note), run.figures / "gradients_training.png")
@@ -166,16 +169,21 @@ def _draw(of: Sweep, plans: Sequence[DepthPlan], results: Results, columns: Mapp
 
 
 @styled()
-def errors(plans: Sequence[DepthPlan], results: Results, columns: Mapping[str, Any], *, note: str) -> "Figure":
-    """Training and test error against depth, a line and a band over seeds for plain and for residual networks."""
+def errors(
+    plans: Sequence[DepthPlan], results: Results, columns: Mapping[str, Any], *, note: str, chance: float
+) -> "Figure":
+    """Training and test error against depth, a line and a band over seeds for plain and for residual networks.
+
+    Above from 0 to 100 %, the scale of all runs; below enlarged.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.0, 3.8), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(8.0, 6.4), layout="constrained")
+    panels, dotted = figure.subplots(2, 2, sharex=True, sharey="row"), []
     networks = list(dict.fromkeys(plan.network for plan in plans))
     shades = colors(["", *networks])
     depths = sorted({plan.depth for plan in plans})
-    for axes, title in zip(panels, ("training error", "test error"), strict=True):
+    for column, title in zip(panels.T, ("training error", "test error"), strict=True):
         for network in networks:
             mine = sorted((plan for plan in plans if plan.network == network), key=lambda plan: plan.depth)
             values = np.stack(
@@ -187,14 +195,19 @@ def errors(plans: Sequence[DepthPlan], results: Results, columns: Mapping[str, A
                 ]
             )
             x, percent = [plan.depth for plan in mine], 100 * values
-            axes.plot(x, percent.mean(1), "o-", color=shades[network], label=network, markersize=4.5)
-            axes.fill_between(x, percent.min(1), percent.max(1), color=shades[network], alpha=0.18, linewidth=0)
-        axes.set_title(title)
-        axes.set_xticks(depths)
-        axes.set_xlabel("layers")
-        tidy(axes)
-    panels[0].set_ylim(bottom=0)  # of both: set sooner, it would keep the second panel from being looked at
-    panels[0].set_ylabel("%")
+            for axes in column:
+                axes.plot(x, percent.mean(1), "o-", color=shades[network], label=network, markersize=4.5)
+                axes.fill_between(x, percent.min(1), percent.max(1), color=shades[network], alpha=0.18, linewidth=0)
+        column[0].set_title(title)
+        column[1].set_xticks(depths)
+        column[1].set_xlabel("layers")
+        dotted = draw_chance(column[0], chance, errors=True)
+        for axes in column:
+            tidy(axes)
+    panels[0, 0].set_ylim(0, 101)
+    panels[0, 0].set_ylabel("%")
+    panels[1, 0].set_ylim(bottom=0)  # of both: set sooner, it would keep the second panel from being looked at
+    panels[1, 0].set_ylabel("%, enlarged")
     count = [len(found.training_error) for found in results.values()]
-    frame(figure, "Errors against depth", [seeds_note(count), note], panels[0])
+    frame(figure, "Errors against depth", [seeds_note(count), *dotted, note], panels[0, 0])
     return figure

@@ -44,6 +44,7 @@ from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.rehearsal import rehearse
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.sweep.traced import activations_of, shapes_of
 from cnnjax.training import StepSpec, TrainConfig, init_states, unstack
 from experiments.effective_field import report
@@ -52,12 +53,15 @@ from experiments.effective_field.stacks import Stack, Weights
 
 TAKES = "two minutes on two cores"
 
+GROWS = ("seeds", "weights", "layers")
+"""Options of which a run may get more: it keeps what stands."""
+
 TRAINING = "training"
 FIELDS = "fields.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the effective field experiment."""
 
     weights: tuple[Weights, ...] = ("equal", "random", "random_relu")
@@ -87,7 +91,7 @@ def run(config: Config) -> Path:
     runtime.configure()
     base = Stack(kernel_size=config.kernel_size, channels=config.channels)
     cells = grid(base, {"weights": config.weights, "layers": config.layers})
-    with open_run("effective_field", config, out=config.out) as directory:
+    with open_run("effective_field", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(cells) + 1) as progress:
             dataset = load_images(config.data, progress)
             if config.images > (count := len(dataset.test.images)):
@@ -96,16 +100,18 @@ def run(config: Config) -> Path:
             model = build(config.network, dataset)
             fields = stage_fields(model, dataset)
             plan = CellPlan(TRAINING, model, config.train, Augmentation())
-            rehearse([plan], dataset, range(config.seeds), progress=progress)
+            rehearse([plan], dataset, config.numbers, progress=progress)
             check_same_data(directory, dataset)
             stacks = {}
             for cell in cells:
-                measure = functools.partial(_stack_fields, cell.config, config.seeds, progress)
-                maps = directory.once(cell.name, FIELDS, measure, progress=progress)["maps"]
+                # Equal weights are not drawn.
+                seeds = config.numbers[:1] if cell.config.weights == "equal" else config.numbers
+                measure = functools.partial(_stack_fields, cell.config, progress=progress)
+                maps = directory.once(cell.name, FIELDS, measure, progress=progress, seeds=seeds)["maps"]
                 stacks[cell.name] = cell.config, maps
             measure = functools.partial(_trained_fields, directory, config, dataset, plan, list(fields), progress)
-            network = directory.once(TRAINING, FIELDS, measure, progress=progress)
-        report.write(directory, stacks, fields, network, dataset, images=config.images)
+            network = directory.once(TRAINING, FIELDS, measure, progress=progress, seeds=config.numbers)
+        report.write(directory, stacks, fields, network, dataset, images=config.images, first_seed=config.first_seed)
         return directory.path
 
 
@@ -131,13 +137,12 @@ def stage_fields(model: nn.Module, dataset: Dataset) -> dict[str, analysis.Recep
     return {name: fields[name] for name in last.values()}
 
 
-def _stack_fields(stack: Stack, draws: int, progress: Progress) -> dict[str, np.ndarray]:
+def _stack_fields(stack: Stack, seeds: Sequence[int], *, progress: Progress) -> dict[str, np.ndarray]:
     """The effective fields of a stack for each draw of its weights."""
-    seeds = range(1 if stack.weights == "equal" else draws)  # equal weights are not drawn
     maps = []
     for seed in seeds:
         maps.append(effective_stacks.measure(stack, seed))
-        progress.advance(seed + 1, len(seeds))
+        progress.advance(len(maps), len(seeds))
     return {"maps": np.stack(maps)}
 
 
@@ -148,17 +153,22 @@ def _trained_fields(
     plan: CellPlan,
     layers: Sequence[str],
     progress: Progress,
+    seeds: Sequence[int],
 ) -> dict[str, np.ndarray]:
-    """Effective fields (seeds, height, width) by "before/LAYER" and "after/LAYER", and the test "accuracy" (seeds,)."""
-    model, seeds = plan.model, range(config.seeds)
-    after = trained(run, plan, dataset, seeds, progress)
+    """Effective fields (seeds, height, width) by "before/LAYER" and "after/LAYER", and accuracies (seeds,).
+
+    These are "accuracy", of test images, and "training", of the images that the networks learned from.
+    """
+    model = plan.model
+    after = trained(run, plan, dataset, config.numbers, progress)[-len(seeds) :]
     # The same draws that the training began with.
     spec = StepSpec(model, config.train.optimizer, config.train.batch_size, lambda key, images, strengths: images)
-    before = unstack(init_states(spec, seeds, dataset.train.images.shape[1:]).variables, config.seeds)
+    before = unstack(init_states(spec, seeds, dataset.train.images.shape[1:]).variables, len(seeds))
     images = jnp.asarray(dataset.test.images[: config.images], jnp.float32) / 255
-    labels = dataset.test.labels
-    classes = [analysis.classify_all(models.bind(model, variables), dataset.test.array) for variables in after]
-    arrays = {"accuracy": np.mean(np.stack(classes) == labels, axis=1)}
+    arrays = {}
+    for name, split in (("accuracy", dataset.test), ("training", dataset.train)):
+        classes = [analysis.classify_all(models.bind(model, variables), split.array) for variables in after]
+        arrays[name] = np.mean(np.stack(classes) == split.labels, axis=1)
     todo = [(when, networks, layer) for when, networks in (("before", before), ("after", after)) for layer in layers]
     for done, (when, networks, layer) in enumerate(todo):
         progress.advance(done, len(todo), f"effective field of {layer}, {when} training")

@@ -71,7 +71,7 @@ def growth(table: Any) -> "Figure":
         axes.set_yticks([t for t in ticks if low <= t <= high], [f"{t:g}" for t in ticks if low <= t <= high])
         axes.yaxis.set_minor_locator(NullLocator())
     right.set_xlim(left=right.get_xlim()[0] * 0.85)
-    seeds = int(table["seed"].max()) + 1
+    seeds = table["seed"].nunique()
     bars = f"bars: 95 % {method_over_seeds(seeds)} interval"
     spread = f"Dots: mean over {seeds} draws; {bars}." if seeds > 1 else "One draw."
     notes = ["g: the derivative of the middle unit by each pixel.", spread]

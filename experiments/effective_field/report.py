@@ -12,6 +12,7 @@ from cnnjax.runs import RunDirectory, Table, format_interval, show_tables
 from cnnjax.stats import Interval, over_seeds
 from experiments.effective_field import figures as effective_field_figures
 from experiments.effective_field.stacks import Stack
+from experiments.shared.fitting import unfitted
 
 Stacks = Mapping[str, tuple[Stack, np.ndarray]]
 
@@ -24,23 +25,28 @@ def write(
     dataset: Dataset,
     *,
     images: int,
+    first_seed: int,
 ) -> None:
     """Print both tables, and write them, `summary.csv` (a row for each map) and the figures.
 
     `stacks` has each stack with its maps (seeds, rows, columns), of the absolute derivative; `network` those of the
-    layers in `fields`, under "before/LAYER" and "after/LAYER", and the test accuracy of each seed.
+    layers in `fields`, under "before/LAYER" and "after/LAYER", and each seed's accuracy on test and training images.
     """
     import pandas as pd
 
     summary: Any = pd.DataFrame(
         [
-            *(row for name, (stack, maps) in stacks.items() for row in _stack_rows(name, stack, maps)),
-            *(row for layer, field in fields.items() for row in _layer_rows(layer, field, network)),
+            *(row for name, (stack, maps) in stacks.items() for row in _stack_rows(name, stack, maps, first_seed)),
+            *(row for layer, field in fields.items() for row in _layer_rows(layer, field, network, first_seed)),
         ]
     )
     run.write_table("summary", summary)
     accuracy = format_interval(over_seeds(network["accuracy"], images=len(dataset.test.labels)))
-    training = f"{dataset.name}; test accuracy after training {accuracy} %; {images} test images."
+    fitted = format_interval(over_seeds(network["training"], images=len(dataset.train.labels)))
+    training = (
+        f"{dataset.name}; after training {accuracy} % of test and {fitted} % of training images are right; fields of "
+        f"{images} test images."
+    )
     tables = [
         (
             "Stacks of n convolutions: σ of the effective field, in pixels",
@@ -54,7 +60,8 @@ def write(
             _layer_table(summary, fields),
         ),
     ]
-    show_tables(run, [Table(rows, title, about, digits=2) for title, about, rows in tables])
+    fits = unfitted({"the network": network["training"]})
+    show_tables(run, [Table(rows, title, about, digits=2) for title, about, rows in tables], notes=fits)
     figures = {
         "growth": effective_field_figures.growth(summary[summary["when"].isna()]),
         "stacks": effective_field_figures.stack_maps(
@@ -66,10 +73,10 @@ def write(
         save(figure, run.figures / f"{name}.png")
 
 
-def _stack_rows(name: str, stack: Stack, maps: np.ndarray) -> list[dict[str, Any]]:
+def _stack_rows(name: str, stack: Stack, maps: np.ndarray, first_seed: int) -> list[dict[str, Any]]:
     middle = (stack.size // 2,) * 2
     rows = []
-    for seed, weights in enumerate(maps):
+    for seed, weights in enumerate(maps, first_seed):
         # Of one image and one channel, so this is the map of the square.
         field, squared = EffectiveField(weights, middle), EffectiveField(weights**2 / (weights**2).sum(), middle)
         rows.append(
@@ -90,10 +97,12 @@ def _stack_rows(name: str, stack: Stack, maps: np.ndarray) -> list[dict[str, Any
     return rows
 
 
-def _layer_rows(layer: str, field: ReceptiveField, network: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def _layer_rows(
+    layer: str, field: ReceptiveField, network: Mapping[str, np.ndarray], first_seed: int
+) -> list[dict[str, Any]]:
     rows = []
     for when in ("before", "after"):
-        for seed, weights in enumerate(network[f"{when}/{layer}"]):
+        for seed, weights in enumerate(network[f"{when}/{layer}"], first_seed):
             effective = EffectiveField(weights, tuple((n - 1) // 2 for n in field.units))
             rows.append(
                 {

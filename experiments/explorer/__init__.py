@@ -98,7 +98,7 @@ def run(config: Config) -> Path:
         names = " and ".join(", ".join(network.name for network in found).rsplit(", ", 1))
         about = f"Computed here, on the image that you choose, by {names}. {document['note'].rstrip('.')}."
         write_explorer(directory.path / PAGE, "A convolutional network, number by number", about, document)
-        _report(directory, found)
+        _report(directory, found, seed=config.seed)
         return directory.path
 
 
@@ -196,7 +196,7 @@ def _shown(config: Config, images: Images) -> Shown:
     return Shown(np.stack(pixels), known, titles)
 
 
-def _report(directory: RunDirectory, found: Sequence[Network]) -> None:
+def _report(directory: RunDirectory, found: Sequence[Network], *, seed: int) -> None:
     """Print and write what the networks are."""
     import pandas as pd
 
@@ -204,7 +204,7 @@ def _report(directory: RunDirectory, found: Sequence[Network]) -> None:
         {"cell": one.name, "parameters": sum(np.size(leaf) for leaf in _leaves(one)), "accuracy": one.accuracy}
         for one in found
     ]
-    directory.write_table("summary", pd.DataFrame(rows).assign(seed=0))
+    directory.write_table("summary", pd.DataFrame(rows).assign(seed=seed))
     size = (directory.path / PAGE).stat().st_size / 1e6
     caption = f"Accuracy over all test images as they are. The page, {PAGE}, has {size:.2f} MB."
     show_tables(directory, [Table(rows, "Networks of the page", caption, percent=("accuracy",))])

@@ -29,6 +29,7 @@ from cnnjax.sweep.cells import sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.features import report
 from experiments.features.cells import CELL, Extent, measure_all
@@ -40,7 +41,7 @@ GROWS = ("seeds",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the features experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(name="coloured_shapes"))
@@ -96,11 +97,13 @@ def run(config: Config) -> Path:
             model = build(config.network, dataset)
             augmentation = Augmentation(crop=config.crop, flip=config.flip)
             plan = CellPlan(CELL, model, config.train, augmentation, snapshots=(0,))
-            swept = sweep(directory, [plan], dataset, seeds=config.seeds, progress=progress)
+            swept = sweep(
+                directory, [plan], dataset, seeds=config.seeds, first_seed=config.first_seed, progress=progress
+            )
             swept.check_any()
             extent = Extent(config.images, config.probe_images, config.cells, config.top)
             found = measure_all(swept, extent, progress=progress)
-        report.write(directory, found, dataset)
+        report.write(swept, found)
         return directory.path
 
 

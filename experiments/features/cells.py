@@ -73,13 +73,13 @@ def measure_all(of: Sweep, extent: Extent, *, progress: Progress) -> Measured:
     (plan,), dataset = of.plans, of.dataset
     model = plan.model
     names = layers(model, dataset.train.images.shape[1:])
-    networks: list[tuple[State, int]] = [(state, seed) for state in FILES for seed in range(of.seeds)]
+    networks: list[tuple[State, int]] = [(state, seed) for state in FILES for seed in of.numbers]
     known: dict[State, list[PyTree]] = {}
 
     def variables(state: State, seed: int) -> PyTree:
         if state not in known:
             known[state] = of.networks(plan, FILES[state])
-        return known[state][seed]
+        return known[state][seed - of.first_seed]
 
     def once(name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         return of.run.once(plan.name, f"{name}.safetensors", work, progress=progress, title=name)

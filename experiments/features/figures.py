@@ -1,5 +1,6 @@
 """Figures of layers: how alike they are, and what probes and units do against depth."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,11 @@ def similarity_figure(panels: "dict[str, np.ndarray]", layers: list[str], *, not
 
 
 @styled()
-def depth_figure(summary: "pd.DataFrame", layers: list[str], *, note: str) -> "Figure":
-    """Probes, units and similarity against depth: lines of the trained networks, dashed of the same at the start."""
+def depth_figure(summary: "pd.DataFrame", layers: list[str], *, chances: Mapping[str, float], note: str) -> "Figure":
+    """Probes, units and similarity against depth: lines of the trained networks, dashed of the same at the start.
+
+    `chances` are what always the commonest label has right, by task.
+    """
     from matplotlib.figure import Figure
 
     tasks = tasks_of(summary)
@@ -52,9 +56,10 @@ def depth_figure(summary: "pd.DataFrame", layers: list[str], *, note: str) -> "F
     ):
         for task in tasks:
             _lines(axes, summary, f"{what}.{task}", color=shades[task], label=task)
+            chance = np.full(len(layers), 100 * chances[task])
             if what != "probe":
                 chance = by_depth(summary, "trained", f"{what}_by_chance.{task}").mean(0) * 100
-                axes.plot(chance, color=shades[task], linewidth=1, linestyle=":")
+            axes.plot(chance, color=shades[task], linewidth=1, linestyle=":")
         axes.set_ylabel(label)
     _lines(panels[1, 1], summary, "cka.other_seeds", color=shades[tasks[0]], label="")
     panels[1, 1].set_ylabel("CKA with other seeds (%)")
@@ -65,7 +70,7 @@ def depth_figure(summary: "pd.DataFrame", layers: list[str], *, note: str) -> "F
     for axes in panels[1]:
         axes.set_xticks(range(len(layers)), layers, rotation=60, ha="right", rotation_mode="anchor")
     seeds = len(by_depth(summary, "trained", f"probe.{tasks[0]}"))
-    about = "Solid: trained; dashed: the same networks at the start; dotted: shuffled labels."
+    about = "Solid: trained; dashed: the same networks at the start; dotted: shuffled labels, or the commonest."
     frame(figure, "Features against depth", [about, seeds_note([seeds]), note], panels[0, 0])
     return figure
 

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnjax.data import Dataset
-from cnnjax.figures import save, training_curves
-from cnnjax.runs import RunDirectory, Table, format_interval, show_tables
+from cnnjax.figures import save
+from cnnjax.runs import Table, format_interval, show_tables
 from cnnjax.stats import Interval, over_seeds
-from cnnjax.sweep.metrics import read_trainings
+from cnnjax.sweep.cells import Sweep
 from experiments.features import figures as feature_figures
-from experiments.features.cells import CELL, Measured
+from experiments.features.cells import CELL, Measured, tasks
+from experiments.shared.fitting import TRAINING, training_accuracy, training_figure, unfitted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ UNITS = (
 )
 
 
-def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
+def write(of: Sweep, found: Measured) -> None:
     """Print the table and write it, `summary.csv`, `units.csv`, `similarity.csv` and the figures.
 
     The summary has a row for each network, of a state and a seed, and layer; units one for each unit of those;
@@ -39,6 +40,7 @@ def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
     """
     import pandas as pd
 
+    run, dataset, fits = of.run, of.dataset, training_accuracy(of)
     summary = pd.DataFrame([row for index in range(len(found.networks)) for row in _layers(found, index)])
     run.write_table("summary", summary)
     units = pd.concat([_units(found, index) for index in range(len(found.networks))])
@@ -46,7 +48,8 @@ def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
     pairs = pd.DataFrame(_pairs(found))
     run.write_table("similarity", pairs)
     note = f"Images: {dataset.note}."
-    about = " ".join(filter(None, [LAYERS, matches(found), note]))
+    fit = f"{TRAINING} {format_interval(over_seeds(fits[CELL]))} % right." if CELL in fits else ""
+    about = " ".join(filter(None, [LAYERS, matches(found), fit, note]))
     tables = [
         Table(
             _layer_table(summary, found, len(dataset.test.labels)),
@@ -56,15 +59,20 @@ def write(run: RunDirectory, found: Measured, dataset: Dataset) -> None:
         ),
         Table(_unit_table(summary, found), "What units respond to", UNITS, percent=True),
     ]
-    show_tables(run, tables)
+    show_tables(run, tables, notes=unfitted(fits))
     figures = {
         "similarity": feature_figures.similarity_figure(_heat_maps(found), found.layers, note=note),
-        "depth": feature_figures.depth_figure(summary, found.layers, note=note),
+        "depth": feature_figures.depth_figure(summary, found.layers, chances=chances(dataset), note=note),
     }
-    if (metrics := read_trainings(run, [CELL])) is not None:
-        figures["training"] = training_curves(metrics, chance=dataset.chance)
+    if (training := training_figure(of)) is not None:
+        figures["training"] = training
     for name, figure in figures.items():
         save(figure, run.figures / f"{name}.png")
+
+
+def chances(dataset: Dataset) -> dict[str, float]:
+    """By what probes tell apart, the share of test images with the commonest label."""
+    return {task: np.bincount(labels).max() / len(labels) for task, (_, labels) in tasks(dataset).items()}
 
 
 def _layers(found: Measured, index: int) -> list[dict[str, Any]]:

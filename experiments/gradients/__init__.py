@@ -34,6 +34,7 @@ from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import NetworkConfig, blocks_of, build
 from cnnjax.sweep.ranges import check_named, check_ranges
 from cnnjax.sweep.rehearsal import rehearse
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.gradients import report
 from experiments.gradients.cells import GradientPlan, measure_all
@@ -41,12 +42,15 @@ from experiments.gradients.redraw import Initialization
 
 TAKES = "some six minutes on two cores"
 
+GROWS = ("seeds", "train_seeds", "depths", "kinds", "norms", "train_depths", "activations", "initializations")
+"""Options of which a run may get more: it keeps what stands."""
+
 Kind = Literal["plain", "residual"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the gradients experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(size=16, canvas=16))
@@ -77,6 +81,11 @@ class Config:
     """Layers of that network."""
     out: Path | None = None
     """The run directory (by default runs/gradients/, under a name that follows from the options)."""
+
+    @property
+    def numbers_trained(self) -> range:
+        """The seeds of the networks that are trained."""
+        return range(self.first_seed, self.first_seed + self.train_seeds)
 
 
 PAPER = Config(
@@ -113,7 +122,7 @@ def run(config: Config) -> Path:
     activations = (
         grid(panel, {"activation": config.activations, "init": config.initializations}) if config.activations else []
     )
-    with open_run("gradients", config, out=config.out) as directory:
+    with open_run("gradients", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(start) + len(training) + len(activations)) as progress:
             dataset = load_images(config.data, progress)
             if config.images > len(dataset.train.images):
@@ -130,7 +139,7 @@ def run(config: Config) -> Path:
                 *(_plan("activations", cell, config, dataset, train=None) for cell in activations),
                 *(_plan("training", cell, config, dataset, train=config.train) for cell in training),
             ]
-            trained = [CellPlan(p.name, p.model, p.train, seeds=range(p.seeds)) for p in plans if p.train is not None]
+            trained = [CellPlan(p.name, p.model, p.train, seeds=p.numbers) for p in plans if p.train is not None]
             if trained:
                 rehearse(trained, dataset, (), progress=progress)
             check_same_data(directory, dataset)
@@ -165,7 +174,7 @@ def _plan(
         settings=dataclasses.asdict(what),
         model=model,
         initialization=what.init,
-        seeds=config.seeds if train is None else config.train_seeds,
+        numbers=config.numbers if train is None else config.numbers_trained,
         train=train,
     )
 

@@ -1,7 +1,7 @@
 """The cells of the gradients experiment: networks drawn, trained or not, and measured layer by layer, once each."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import flax.linen as nn
@@ -23,7 +23,14 @@ from cnnjax.training import (
     unstack,
 )
 from experiments.gradients.redraw import Initialization, redrawn
-from experiments.shared.learning_signal import Measured, Networks, measure_networks, measured_file, read_measured
+from experiments.shared.learning_signal import (
+    Measured,
+    Networks,
+    measure_networks,
+    measured_seeds,
+    read_measured,
+    save_measured,
+)
 
 Question = Literal["start", "training", "activations"]
 
@@ -45,7 +52,8 @@ def measure_all(
     """Draw, train and measure every cell that is not finished, in order, and return what was measured by name.
 
     A cell keeps a file for each step that it was measured at and, until then, its networks on their way. Each file is
-    written whole, so a run killed at any instant goes on from the last that is there.
+    written whole, so a run killed at any instant goes on from the last that is there, and one that has more seeds goes
+    on with these.
     """
     compiled: set[nn.Module] = set()
     batch = (
@@ -56,7 +64,7 @@ def measure_all(
     for plan in plans:
         folder = run.cell(plan.name)
         steps = _steps(plan, len(dataset.train.images))
-        if folder.has(measured_file(steps[-1])):
+        if measured_seeds(folder, steps[-1]) == len(plan.numbers):
             progress.skip(plan.name)
         else:
             progress.cell(plan.name)
@@ -77,39 +85,41 @@ def _measure_cell(
     progress: Progress,
     compiled: set[nn.Module],
 ) -> None:
-    train, seeds = plan.train or TrainConfig(), range(plan.seeds)
+    train, seeds = plan.train or TrainConfig(), plan.numbers[measured_seeds(folder, steps[-1]) :]
     spec = StepSpec(plan.model, train.optimizer, train.batch_size, _unchanged)
     start = init_states(spec, seeds, dataset.train.images.shape[1:])
     start = dataclasses.replace(start, variables=redrawn(start.variables, plan.initialization, seeds))
     # Each network is trained by itself, for one that diverges ends.
-    starts = [stack([one]) for one in unstack(start, plan.seeds)]
-    failures = _train(spec, plan.train, starts, folder, steps, dataset, progress) if plan.train else []
-    networks: list[PyTree | None] = [one.variables for one in starts]
+    starts = {seed: stack([one]) for seed, one in zip(seeds, unstack(start, len(seeds)), strict=True)}
+    failures = _train(spec, plan.train, starts, folder, steps, dataset, progress) if plan.train else {}
     for number, step in enumerate(steps):
-        if folder.has(measured_file(step)):
+        todo = plan.numbers[measured_seeds(folder, step) :]
+        if not todo:
             continue
         if plan.model not in compiled:
             progress.status("compiling the gradient")
             compiled.add(plan.model)
-        for seed in seeds if step else ():
-            file = _network_file(seed, step)
-            networks[seed] = folder.load(file, starts[seed].variables) if folder.has(file) else None
-            if networks[seed] is None:
+        networks: dict[int, PyTree | None] = {}
+        for seed in todo:
+            file, found = _network_file(seed, step), starts[seed].variables
+            if step:
+                found = folder.load(file, found) if folder.has(file) else None
+            if found is None:
                 progress.note(f"  seed {seed} at step {step}: {failures[seed]}")
-        each = [None if one is None else unstack(one, 1)[0] for one in networks]
-        _measure(run, plan, folder, step, each, batch, progress)
+            networks[seed] = None if found is None else unstack(found, 1)[0]
+        _measure(run, plan, folder, step, networks, batch, progress)
         progress.advance(number + 1, len(steps), f"{step} steps")
 
 
 def _train(
     spec: StepSpec,
     train: TrainConfig,
-    starts: Sequence[TrainState],
+    starts: Mapping[int, TrainState],
     folder: Folder,
     steps: list[int],
     dataset: Dataset,
     progress: Progress,
-) -> list[DivergedError | None]:
+) -> dict[int, DivergedError | None]:
     """Train the network of each seed, keep it as it is after each epoch, and return why it failed, if it did."""
     trainings = [
         Training(
@@ -121,11 +131,12 @@ def _train(
             snapshots={epoch: folder.path / _network_file(seed, step) for epoch, step in enumerate(steps) if epoch},
             of=folder.of,
         )
-        for seed, start in enumerate(starts)
+        for seed, start in starts.items()
     ]
     progress.status("compiling the training step")
     found = train_together(spec, trainings, dataset.train.images, dataset.train.labels, progress=progress.advance)
-    return [result if isinstance(result, DivergedError) else None for result in found]
+    results = zip(starts, found, strict=True)
+    return {seed: result if isinstance(result, DivergedError) else None for seed, result in results}
 
 
 def _network_file(seed: int | str, when: int | str = "*") -> str:
@@ -137,7 +148,7 @@ def _measure(
     plan: GradientPlan,
     folder: Folder,
     step: int,
-    networks: list[PyTree | None],
+    networks: Mapping[int, PyTree | None],
     batch: tuple[Array, Array],
     progress: Progress,
 ) -> None:
@@ -145,9 +156,9 @@ def _measure(
         progress.note(f"  seed {seed} at step {step}: {error}")
 
     arrays, names = measure_networks(plan.model, networks, batch, note=note)
-    for seed, loss in enumerate(arrays["loss"]):
+    for seed, loss in zip(networks, arrays["loss"], strict=True):
         run.log(cell=plan.name, seed=seed, step=step, loss=float(loss))
-    folder.save(measured_file(step), arrays, **names)
+    save_measured(folder, step, arrays, names)
 
 
 def _steps(plan: GradientPlan, images: int) -> list[int]:

@@ -28,7 +28,7 @@ def write(run: RunDirectory, plans: Sequence[GradientPlan], results: Mapping[str
     import pandas as pd
 
     about = {plan.name: {"cell": plan.name, "question": plan.question, **plan.settings} for plan in plans}
-    summary = [row for plan in plans for row in summary_rows(results[plan.name], about[plan.name])]
+    summary = [row for plan in plans for row in summary_rows(results[plan.name], about[plan.name], plan.numbers)]
     run.write_table("summary", pd.DataFrame(summary))
     layers = pd.DataFrame([row for plan in plans for row in _layers(plan, results[plan.name])])
     run.write_table("layers", layers)
@@ -55,10 +55,10 @@ def _layers(plan: GradientPlan, found: Measured) -> list[dict[str, Any]]:
     kinds = {"map": (found.maps, found.map_gradient, 2), "kernel": (found.kernels, found.kernel_gradient, 1)}
     return [
         {"cell": plan.name, "seed": seed, "step": step, "kind": kind, "layer": name, "depth": 1 + apart * index}
-        | {"gradient": float(gradient[i, seed, index])}
-        | {"rms": float(found.map_rms[i, seed, index]) if kind == "map" else None}
+        | {"gradient": float(gradient[i, s, index])}
+        | {"rms": float(found.map_rms[i, s, index]) if kind == "map" else None}
         for i, step in enumerate(found.steps)
-        for seed in range(plan.seeds)
+        for s, seed in enumerate(plan.numbers)
         for kind, (names, gradient, apart) in kinds.items()
         for index, name in enumerate(names)
     ]

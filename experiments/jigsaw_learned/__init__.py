@@ -23,6 +23,7 @@ from cnnjax.errors import InputError
 from cnnjax.runs import Progress, Table, open_run, show_tables
 from cnnjax.stats import over_seeds
 from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.seeds import Seeds
 from experiments.jigsaw_learned.border_network import Learned, Spec, train
 from experiments.shared.puzzles import DISSIMILARITIES, best_neighbors, photograph
 
@@ -33,7 +34,7 @@ GROWS = ("seeds",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the experiment."""
 
     one_half: tuple[str, ...] = ("astronaut", "coffee", "motorcycle", "motorcycle_right", "retina", "flower")
@@ -60,7 +61,7 @@ def run(config: Config) -> Path:
     photographs = {name: photograph(name) for half in halves for name in half}
     for image in photographs.values():
         jigsaw.cut(image, side=config.piece)
-    cells = [(tested, seed) for tested in (0, 1) for seed in range(config.seeds)]
+    cells = [(tested, seed) for tested in (0, 1) for seed in config.numbers]
     with open_run("jigsaw_learned", config, out=config.out, grows=GROWS) as directory:
         with Progress(len(cells) + 1) as progress:
             learned = []

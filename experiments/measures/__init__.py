@@ -35,6 +35,9 @@ from experiments.measures.images import LEAST, TEXTURE_SIDE
 
 TAKES = "about seven minutes on two cores"
 
+GROWS = ("functions", "canvases")
+"""Options of which a run may get more: it keeps what stands."""
+
 LEAST_IN_GROUP = 8
 """Images, over which CKA compares and a map is fitted."""
 
@@ -64,7 +67,7 @@ def run(config: Config) -> Path:
     _check(config)
     runtime.configure()
     pairs = [(side, name) for side in config.canvases for name in config.functions]
-    with open_run("measures", config, out=config.out) as directory:
+    with open_run("measures", config, out=config.out, grows=GROWS) as directory:
         found = {}
         with Progress(len(pairs)) as progress:
             for side, name in pairs:

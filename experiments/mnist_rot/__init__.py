@@ -38,6 +38,7 @@ from cnnjax.sweep.images import load_images
 from cnnjax.sweep.network import prove_size
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.mnist_rot import report
 from experiments.mnist_rot.network import SevenConvolutions
@@ -53,7 +54,7 @@ GROWS = ("seeds", "networks")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the MNIST-rot experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(size=20, canvas=28))
@@ -81,8 +82,6 @@ class Config:
     )
     seeds: int = 5
     """Networks of each kind."""
-    first_seed: int = 0
-    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None

@@ -15,7 +15,9 @@ from cnnjax.sweep.paired import write_comparisons
 from cnnjax.sweep.scores import score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
 from experiments.mnist_rot.figures import errors_figure
+from experiments.shared.fitting import unfitted
 from experiments.shared.large_numbers import short
+from experiments.shared.score_picture import score_picture
 
 NAMES = {"z2": "Z2CNN", "p4_pooled": "P4CNN, rotation pooling", "p4": "P4CNN"}
 
@@ -58,7 +60,8 @@ def write(of: Sweep, kinds: Mapping[str, str], errors: Mapping[str, np.ndarray])
     assert protocol is not None
     tested, turned = len(dataset.test.labels), min(protocol.images, len(dataset.test.labels))
     about = (
-        "Published: Cohen & Welling 2016, table 1, of MNIST-rot. Consistency: the share of turns that leave the answer "
+        "Published: Cohen & Welling 2016, table 1, of MNIST-rot. Worst: the share of images right at every turn. "
+        "Consistency: the share of turns that leave the answer "
         f"alone, of the first {turned:,} of {tested:,} test images, under quarter turns and under the other multiples "
         f"of {protocol.rotation_step:g}°; protocol {analysis.PROTOCOL}. {dataset.note}."
     )
@@ -72,13 +75,18 @@ def write(of: Sweep, kinds: Mapping[str, str], errors: Mapping[str, np.ndarray])
         )
         differences = _differences(pairs, kinds, columns)
         tables.append(Table(differences, "What sets one network apart from another", caption, percent=True, digits=2))
-    show_tables(of.run, tables, notes=of.failures)
+    fits = {NAMES[kinds[cell]]: 1 - errors[cell] for cell in done}
+    show_tables(of.run, tables, notes=[*unfitted(fits), *of.failures])
     correct = {kinds[cell]: columns[cell]["test"]["correct"] for cell in done}
     note = f"{dataset.name}: {len(dataset.train.labels):,} training and {tested:,} test images, each turned at random."
     named = {NAMES[kind]: values for kind, values in correct.items()}
     # Those of other digits would only look comparable.
     published = {NAMES[kind]: PUBLISHED[kind] for kind in correct} if dataset.name.startswith("mnist") else {}
-    save(errors_figure(named, published, dataset.test.labels, note=note), of.run.figures / "errors.png")
+    save(
+        errors_figure(named, published, dataset.test.labels, note=note, chance=dataset.chance),
+        of.run.figures / "errors.png",
+    )
+    save(score_picture(of, labels={cell: NAMES[kinds[cell]] for cell in done}), of.run.figures / "scores.png")
 
 
 def _row(of: Sweep, kind: str, cell: str, columns: Mapping[str, Any], errors: np.ndarray) -> dict[str, Any]:
@@ -93,6 +101,7 @@ def _row(of: Sweep, kind: str, cell: str, columns: Mapping[str, Any], errors: np
         "training error": over_seeds(errors, images=len(of.dataset.train.labels)),
         "test error": accuracy._replace(mean=1 - accuracy.mean, low=1 - accuracy.high, high=1 - accuracy.low),
         "MNIST-rot, published": PUBLISHED[kind],
+        "worst": score_interval(columns, "rotation.worst_accuracy"),
         "quarter turns": score_interval(columns, "quarter_turn.consistency"),
         "other turns": score_interval(columns, "rotation_interpolated.consistency"),
     }

@@ -36,8 +36,10 @@ from experiments.shared.large_numbers import short
 
 TAKES = "half a minute on two cores"
 
-GROWING = ("mlp", "all_cnn_c")
+GROWS = ("models", "sides")
+"""Options of which a run may get more."""
 
+GROWING = ("mlp", "all_cnn_c")
 
 LARGEST = 2**13
 """Side of an image whose dense layers can still be counted."""
@@ -73,7 +75,7 @@ def run(config: Config) -> Path:
     _check(config)
     import pandas as pd
 
-    with open_run("parameters", config, out=config.out) as directory:
+    with open_run("parameters", config, out=config.out, grows=GROWS) as directory:
         networks, layers, growth = [], [], []
         with Progress(len(config.models) + len(config.sides)) as progress:
             for name in config.models:

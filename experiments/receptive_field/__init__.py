@@ -44,6 +44,9 @@ from experiments.shared.picture import load_picture
 
 TAKES = "5 seconds on two cores"
 
+GROWS = ("model",)
+"""Options of which a run may get more."""
+
 SMALL = 64
 
 
@@ -72,7 +75,7 @@ def run(config: Config) -> Path:
     _check(config)
     runtime.configure()
     networks = [find(name, side=config.side or None) for name in config.model]
-    with open_run("receptive_field", config, out=config.out) as directory:
+    with open_run("receptive_field", config, out=config.out, grows=GROWS) as directory:
         import pandas as pd
 
         rows, tables, drawn = [], [], {}

@@ -34,6 +34,7 @@ from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.recipe import report
 
@@ -44,7 +45,7 @@ GROWS = ("seeds",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the recipe experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -67,8 +68,6 @@ class Config:
     )
     seeds: int = 3
     """Trainings of the network."""
-    first_seed: int = 0
-    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None

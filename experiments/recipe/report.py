@@ -11,6 +11,7 @@ from cnnjax.sweep.scores import score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
 from experiments.shared.fitting import TRAINING, training_accuracy, training_figure, training_interval, unfitted
 from experiments.shared.large_numbers import short
+from experiments.shared.score_picture import score_picture
 
 
 def write(of: Sweep) -> None:
@@ -36,12 +37,14 @@ def write(of: Sweep) -> None:
         }
         if (fit := training_interval(fits, plan.name)) is not None:
             row["training error"] = _error(fit)
-        for title, key in (("shifted: mean accuracy", "mean_accuracy"), ("consistency", "consistency")):
+        shown = {"shifted: mean accuracy": "mean_accuracy", "worst": "worst_accuracy", "consistency": "consistency"}
+        for title, key in shown.items():
             if (found := score_interval(columns[plan.name], f"shift_zero.{key}")) is not None:
                 row[title] = found
         rows.append(row)
     table = Table(rows, "What the recipe comes to, in percent", about, percent=True, digits=2)
     show_tables(of.run, [table], notes=unfitted(fits))
+    save(score_picture(of), of.run.figures / "scores.png")
     names = [plan.name for plan in of.plans]
     if (figure := training_figure(of, palette=colors(names))) is not None:
         save(figure, of.run.figures / "training.png")

@@ -24,7 +24,9 @@ The same command goes on where a killed one was. The run directory holds every r
 """
 
 import dataclasses
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,11 @@ from experiments.sample_complexity.search import Search, all_needed, choose_thre
 from experiments.sample_complexity.task import Task, linear_floor
 
 TAKES = "about two minutes of processor time"
+
+GROWS = ("repetitions", "networks", "patches", "dimensions")
+"""Options of which a run may get more: it keeps what stands."""
+
+NEEDS = "needs.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +87,7 @@ class Config:
 def run(config: Config) -> Path:
     """Measure every need, print the tables, write them and the figure, and return the run directory."""
     _check(config)
-    with open_run("sample_complexity", config, out=config.out) as directory:
+    with open_run("sample_complexity", config, out=config.out, grows=GROWS) as directory:
         cells: list[tuple[Kind, Task]] = [(kind, task) for kind in config.networks for task in tasks(config)]
         with Progress(len(cells)) as progress:
             found = [_measure(directory, config, kind, task, progress) for kind, task in cells]
@@ -98,19 +105,23 @@ def tasks(config: Config) -> list[Task]:
 def _measure(directory: RunDirectory, config: Config, kind: Kind, task: Task, progress: Progress) -> Measured:
     search = Search(config.target, config.most, config.test_images, config.steps, config.learning_rate)
 
-    def measure() -> dict[str, np.ndarray]:
-        threshold = choose_threshold(kind, task, search, config.thresholds, config.pilots)
-        if threshold is None:
-            nothing = np.full(config.repetitions, np.nan)
-            return {"images": nothing, "training_error": nothing, "threshold": np.array(np.nan)}
-        needs = all_needed(range(config.repetitions), kind, task, search, threshold, progress=progress.advance)
+    def measure(repetitions: Sequence[int]) -> dict[str, np.ndarray]:
+        if folder.has(NEEDS):
+            threshold = float(folder.arrays(NEEDS)["threshold"][0])
+        else:
+            threshold = choose_threshold(kind, task, search, config.thresholds, config.pilots)
+        if threshold is None or math.isnan(threshold):
+            nothing = np.full(len(repetitions), np.nan)
+            return {"images": nothing, "training_error": nothing, "threshold": nothing}
+        needs = all_needed(repetitions, kind, task, search, threshold, progress=progress.advance)
         images, errors = np.array(needs).T
-        return {"images": images, "training_error": errors, "threshold": np.array(threshold)}
+        return {"images": images, "training_error": errors, "threshold": np.full(len(images), threshold)}
 
     name = f"network={kind},patches={task.patches},dimension={task.dimension}"
-    arrays = directory.once(name, "needs.safetensors", measure, progress=progress)
+    folder, repetitions = directory.cell(name), range(config.repetitions)
+    arrays = directory.once(name, NEEDS, measure, progress=progress, seeds=repetitions)
     images, errors, threshold = (arrays[name] for name in ("images", "training_error", "threshold"))
-    return Measured(kind, task.patches, task.dimension, images, errors, float(threshold))
+    return Measured(kind, task.patches, task.dimension, images, errors, float(np.ravel(threshold)[0]))
 
 
 def _check(config: Config) -> None:

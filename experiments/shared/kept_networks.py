@@ -64,8 +64,9 @@ def networks_of_run(path: Path, images: Images) -> dict[str, Subject]:
     run, _ = _split(path)
     document, counts = read_config(run), seeds_in(path)
     several, labels = max(counts.values()) > 1, _labels(list(counts))
+    first = document["config"].get("first_seed", 0)
     return {
-        f"{labels[cell]}-{seed}" if several else labels[cell]: of_cell(
+        f"{labels[cell]}-{first + seed}" if several else labels[cell]: of_cell(
             _folder(run, document, cell), seed, images, title=_title(document, cell, seed)
         )
         for cell, seeds in counts.items()

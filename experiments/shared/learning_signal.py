@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -25,12 +25,12 @@ FACTOR = (
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """What tables and figures say of a cell: its name, the values that distinguish it, and how many networks it has."""
+    """What tables and figures say of a cell: its name, the values that distinguish it, and its networks' seeds."""
 
     name: str
     settings: dict[str, Any]
     """Among them `network`, `norm` and `depth`."""
-    seeds: int
+    numbers: range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,17 +54,18 @@ class Measured:
 
 def measure_networks(
     model: nn.Module,
-    networks: Sequence[PyTree | None],
+    networks: Mapping[int, PyTree | None],
     batch: tuple[Array, Array],
     *,
     note: Callable[[int, str], None],
 ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
     """The arrays of `Measured` at one step, with a leading seed axis, and the names of maps and kernels.
 
-    A network that is None is not finite. `note` is given the seed of one whose loss is not, and what is not.
+    `networks` are by seed; one that is None is not finite. `note` is given the seed of one whose loss is not, and what
+    is not.
     """
     flows: list[analysis.GradientFlow | None] = []
-    for seed, variables in enumerate(networks):
+    for seed, variables in networks.items():
         if variables is None:
             flows.append(None)
             continue
@@ -95,6 +96,28 @@ def measure_networks(
 def measured_file(step: int) -> str:
     """The file in which a cell keeps what `measure_networks` measured at a step."""
     return f"gradients-{step:06}.safetensors"
+
+
+def save_measured(folder: Folder, step: int, arrays: Mapping[str, np.ndarray], names: Mapping[str, list[str]]) -> None:
+    """Keep what `measure_networks` measured at a step, behind that of other seeds where a cell has some."""
+    file = measured_file(step)
+    if folder.has(file):
+        before, known = folder.described(file)
+        names = known if known["maps"] else names
+        shape = {name: max(before[name].shape[1:], values.shape[1:]) for name, values in arrays.items()}
+
+        def wide(name: str, values: np.ndarray) -> np.ndarray:
+            # Where no seed was finite, no layer has a name: it is NaN in all of them.
+            full = (len(values), *shape[name])
+            return values if values.shape == full else np.full(full, np.nan)
+
+        arrays = {name: np.concatenate([wide(name, before[name]), wide(name, arrays[name])]) for name in arrays}
+    folder.save(file, dict(arrays), **names)
+
+
+def measured_seeds(folder: Folder, step: int) -> int:
+    """Of how many seeds, the first ones, a cell has kept what was measured at a step."""
+    return len(folder.arrays(measured_file(step))["loss"]) if folder.has(measured_file(step)) else 0
 
 
 def read_measured(folder: Folder, steps: list[int]) -> Measured:
@@ -130,7 +153,7 @@ def first_over_last(gradient: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(ratio), ratio, np.nan)
 
 
-def summary_rows(found: Measured, about: Mapping[str, Any]) -> list[dict[str, Any]]:
+def summary_rows(found: Measured, about: Mapping[str, Any], numbers: range) -> list[dict[str, Any]]:
     """A row of numbers for each measured step and seed, each beginning with what is said `about` the cell."""
     columns = {
         "loss": found.loss,
@@ -139,9 +162,9 @@ def summary_rows(found: Measured, about: Mapping[str, Any]) -> list[dict[str, An
         "kernels_first_over_last": first_over_last(found.kernel_gradient),
     }
     return [
-        {**about, "seed": seed, "step": step} | {name: float(values[i, seed]) for name, values in columns.items()}
+        {**about, "seed": seed, "step": step} | {name: float(values[i, s]) for name, values in columns.items()}
         for i, step in enumerate(found.steps)
-        for seed in range(found.loss.shape[1])
+        for s, seed in enumerate(numbers)
     ]
 
 

@@ -138,4 +138,4 @@ def _finish(
 
 
 def _seeds(plans: Sequence[Networks]) -> str:
-    return seeds_note([plan.seeds for plan in plans]).replace("mean", "geometric mean")
+    return seeds_note([len(plan.numbers) for plan in plans]).replace("mean", "geometric mean")

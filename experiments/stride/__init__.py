@@ -37,6 +37,7 @@ from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.protocol import ProtocolConfig
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.stride import report
 from experiments.stride.cells import StridePlan, measure_terms
@@ -51,7 +52,7 @@ GROWS = ("seeds", "downsamples", "paddings", "augmentations")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the stride experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(size=16, canvas=16))
@@ -80,8 +81,6 @@ class Config:
     """Test images over which it is."""
     seeds: int = 3
     """Networks in each cell."""
-    first_seed: int = 0
-    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None

@@ -28,12 +28,15 @@ Columns = Mapping[str, Mapping[str, Any]]
 
 SCORES = {
     "accuracy": "test.accuracy",
+    "worst": "shift_zero.worst_accuracy",
     "circular": "shift_circular.consistency",
     "zero": "shift_zero.consistency",
     "crop": "shift_crop.consistency",
     "sub-pixel": "shift_subpixel.consistency",
 }
-"""Columns of the table, and the scores in them: accuracy, then consistency by what comes in."""
+"""Columns of the table, and the scores in them: accuracy, that under every shift, then consistency by what comes in."""
+
+ACCURACIES = ("accuracy", "worst")
 
 SPLIT = ("aliasing", "border", "content")
 
@@ -60,6 +63,7 @@ def write(of: Sweep, plans: Sequence[StridePlan], terms: Terms) -> None:
     about = (
         f"Consistency: the share of shifts of up to {protocol.max_shift} px that leave the answer alone, by what comes "
         f"in, all of {measured} test images under each; crop: windows of real pixels; sub-pixel: by quarters of one. "
+        "Worst: the share of images right under every shift with zeros. "
         f"Protocol {analysis.PROTOCOL}; margin {dataset.margin} px. Aliasing, border, content: what each changes in "
         f"the scores under one shift, as a part of their norm; they add up as vectors. {TRAINING} "
         f"{dataset.note.rstrip('.')}."
@@ -123,7 +127,7 @@ def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str, chance: float
     axes_of = ("augmentation", "padding", "downsample")
     augmentations, paddings, kinds = (list(dict.fromkeys(row[name] for row in rows)) for name in axes_of)
     made, dotted = [method_over_seeds(row["accuracy"].n) for row in rows], []
-    figure = Figure(figsize=(10.0, 1.0 + len(augmentations) * (0.7 + 0.3 * len(kinds))), layout="constrained")
+    figure = Figure(figsize=(11.5, 1.0 + len(augmentations) * (0.7 + 0.3 * len(kinds))), layout="constrained")
     panels = figure.subplots(len(augmentations), len(shown), sharey=True, squeeze=False)
     shades = colors(paddings)
     for line, augmentation in zip(panels, augmentations, strict=True):
@@ -132,16 +136,20 @@ def scores_figure(rows: Sequence[Mapping[str, Any]], *, note: str, chance: float
                 mine = [r for r in rows if (r["augmentation"], r["padding"]) == (augmentation, padding)]
                 _dots(axes, mine, title, kinds, (i - (len(paddings) - 1) / 2) * 0.7 / len(paddings), shades[padding])
             axes.set_xlim(-1, 101)
-            if title == "accuracy":
+            if title in ACCURACIES:
                 dotted = draw_chance(axes, chance, upright=True)
-            axes.set_title(title if title == "accuracy" else f"{title} shifts")
+            axes.set_title(title if title in ACCURACIES else f"{title} shifts")
             axes.set_xlabel("%")
         line[0].set_ylabel(f"augmentation: {augmentation}")
     _rows_of(panels, kinds)
     frame(
         figure,
         "Ways to halve a map, by padding: accuracy, and consistency under four kinds of shift",
-        [f"Dot: mean; bar: 95 % {describe_methods(made)} interval over seeds.", *dotted, note],
+        [
+            f"Dot: mean; bar: 95 % {describe_methods(made)} interval over seeds. Worst: right under every shift.",
+            *dotted,
+            note,
+        ],
         panels[0, 0],
     )
     return figure

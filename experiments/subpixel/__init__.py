@@ -34,6 +34,7 @@ from cnnjax.sweep.cells import Engine, sweep
 from cnnjax.sweep.images import check_moves, load_images
 from cnnjax.sweep.network import NetworkConfig, build
 from cnnjax.sweep.ranges import check_named, check_ranges
+from cnnjax.sweep.seeds import Seeds
 from cnnjax.training import TrainConfig
 from experiments.subpixel import report
 from experiments.subpixel.cells import ALL, FINEST, Kind, SubpixelPlan, fields, measure_shifts, time_steps
@@ -43,12 +44,12 @@ TAKES = "about four minutes on two cores"
 VARIED = {"downsample": "networks", "activation": "networks", "padding": "zeros"}
 """Fields of the network that its kinds set, and the option that names these."""
 
-GROWS = ("seeds",)
+GROWS = ("seeds", "networks", "zeros")
 """Options of which a run may get more: it keeps what stands."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Seeds):
     """Options of the sub-pixel experiment."""
 
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(size=16, canvas=16))
@@ -68,10 +69,6 @@ class Config:
     """Farthest shift along either axis, in pixels; every multiple of a quarter up to it is measured."""
     images: int = 1000
     """Test images that meet every shift; plain accuracy is over all test images."""
-    seeds: int = 5
-    """Networks in each cell."""
-    first_seed: int = 0
-    """The seed of the first; the others' follow it."""
     engine: Engine = "process"
     """Where cells are computed: in this process, or on the Ray cluster that runs here (extra `cluster`)."""
     out: Path | None = None

@@ -141,11 +141,12 @@ def time_steps(of: Sweep, plans: Sequence[SubpixelPlan], *, progress: Progress) 
 
     Measured in turns, so that what else runs falls on all alike.
 
-    The run keeps a file, written whole.
+    The run keeps a file, written whole; of other cells than these, as of a run that has grown, it is made anew.
     """
+    names = [plan.cell.name for plan in plans if plan.padding == "circular"]
 
     def measure() -> dict[str, list[float]]:
-        turns = {plan.cell.name: _turn(of, plan.cell) for plan in plans if plan.padding == "circular"}
+        turns = {plan.cell.name: _turn(of, plan.cell) for plan in plans if plan.cell.name in names}
         for turn in turns.values():
             turn()  # compiles it
         seconds: dict[str, list[float]] = {name: [] for name in turns}
@@ -155,6 +156,8 @@ def time_steps(of: Sweep, plans: Sequence[SubpixelPlan], *, progress: Progress) 
             progress.advance(number + 1, ROUNDS)
         return seconds
 
+    if (folder := of.run.cell("steps")).has("seconds.json") and list(folder.json("seconds.json")) != names:
+        folder.remove("seconds.json")
     kept = of.run.once("steps", "seconds.json", measure, progress=progress, title="time of a step")
     return {name: np.asarray(seconds) for name, seconds in kept.items()}
 

@@ -1,21 +1,25 @@
 """From networks under sub-pixel shifts to tables and pictures."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnnjax import analysis
 from cnnjax.data import Dataset
-from cnnjax.figures import save
+from cnnjax.figures import save, score_dots
 from cnnjax.runs import Table, show_tables
-from cnnjax.stats import over_seeds
+from cnnjax.stats import Interval, over_seeds
 from cnnjax.sweep.cells import Sweep
 from cnnjax.sweep.paired import write_comparisons
 from cnnjax.sweep.scores import score_interval, write_scores
 from cnnjax.sweep.traced import cost_of
+from experiments.shared.fitting import unfitted
 from experiments.subpixel.cells import PARTS, Moved, SubpixelPlan
 from experiments.subpixel.figures import distance_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCORES = {"consistency": "consistency", "accuracy": "mean_accuracy", "worst": "worst_accuracy"}
 """Columns of the tables, and the scores of `analysis.scores` in them."""
@@ -71,8 +75,24 @@ def write(
     ]
     if timed:
         tables.append(Table(_costs(timed, times, dataset), "What it costs", COSTS, digits=2))
-    show_tables(run, tables, notes=[_aim(rows), _most(done, moved), *of.failures])
+    fits = {plan.cell.name: moved[plan.cell.name].training_accuracy for plan in done}
+    show_tables(run, tables, notes=[_aim(rows), _most(done, moved), *unfitted(fits), *of.failures])
+    save(_dots(done, right, dataset), run.figures / "scores.png")
     save(distance_figure(done, moved, note=f"{dataset.note.rstrip('.')}."), run.figures / "distance.png")
+
+
+def _dots(plans: Sequence[SubpixelPlan], rows: Sequence[Mapping[str, Any]], dataset: Dataset) -> "Figure":
+    """The accuracies of the table, mean and worst, with their intervals."""
+    import pandas as pd
+
+    scores = [
+        {"cell": plan.cell.name, "score": title, **found._asdict()}
+        for plan, row in zip(plans, rows, strict=True)
+        for title, found in row.items()
+        if isinstance(found, Interval)
+    ]
+    note = f"{dataset.note.rstrip('.')}. Worst: right under every one of these shifts and unmoved."
+    return score_dots(pd.DataFrame(scores), title="Accuracy under these shifts", note=note, chance=dataset.chance)
 
 
 def _scores(found: Moved, part: str) -> dict[str, np.ndarray]:

@@ -65,6 +65,16 @@ def test_the_directory_tells_the_whole_story(whole):
             assert len(figure.getcolors(figure.width * figure.height)) > 50  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
+def test_from_another_first_seed_it_is_what_these_seeds_give(whole, tmp_path):
+    few = dict(seeds=1, first_seed=1, kinds=("two_towers",), regularizations=(), out=tmp_path / "run")
+    path = alexnet.run(dataclasses.replace(TINY, **few))
+    for file in ("filters.csv", "summary.csv"):
+        expected = pd.read_csv(whole / file).query("cell == @CELLS[0] and seed == 1").reset_index(drop=True)
+        columns = [name for name in expected if "by_chance" not in name]  # of halves that are drawn for all seeds
+        pd.testing.assert_frame_equal(pd.read_csv(path / file)[columns], expected[columns])
+
+
 def test_filters_and_separations_are_those_of_the_stored_weights(whole):
     filters = pd.read_csv(whole / "filters.csv")
     summary = pd.read_csv(whole / "summary.csv").set_index(["cell", "seed"])

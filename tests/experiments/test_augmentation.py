@@ -219,7 +219,8 @@ def test_a_diverging_cell_is_marked_and_the_sweep_goes_on(tiny, monkeypatch, cap
     assert (summary[summary["cell"] == "augmentation=both"]["status"] == "ok").all()
     assert "augmentation=none failed: the loss of seed" in capsys.readouterr().out
     failure = json.loads((path / "cells" / "augmentation=none" / "failure.json").read_text())["value"]
-    assert "lower the learning rate" in failure
+    assert failure["networks"] == tiny.seeds
+    assert "lower the learning rate" in failure["why"]
     before = (path / "summary.csv").read_bytes()
     monkeypatch.setattr(cell, "train_together", None)
     assert (run(tiny) / "summary.csv").read_bytes() == before

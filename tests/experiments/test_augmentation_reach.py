@@ -34,9 +34,9 @@ TINY = augmentation.Config(
     seeds=2,
 )
 CELLS = [
-    f"architecture={name},augmentation={kind},strength={strength}"
-    for name in ("plain", "p4")
-    for kind, strength in (("none", 0.5), ("rotation", 0.5), ("rotation", 1.0))
+    f"{name}augmentation={kind}"
+    for name in ("", "architecture=p4,")
+    for kind in ("none", "rotation,strength=0.5", "rotation")
 ]
 
 
@@ -74,6 +74,17 @@ def test_accuracy_inside_and_outside_follows_from_the_predictions(whole):
         found = summary.loc[(CELLS[1], seed)]
         assert found["rotation_inside.mean_accuracy"] == pytest.approx(right[seed, [1, 3]].mean())
         assert found["rotation_outside.mean_accuracy"] == pytest.approx(right[seed, 2].mean())
+
+
+@pytest.mark.slow
+def test_a_run_that_grows_beyond_its_figures_comes_to_the_same_files(whole, tmp_path):
+    out = tmp_path / "run"
+    augmentation.run(dataclasses.replace(TINY, strengths=(1.0,), architectures=("plain",), seeds=1, out=out))
+    augmentation.run(dataclasses.replace(TINY, out=out))
+    for file in ("summary.csv", "scores.csv", "comparisons.csv"):
+        assert (out / file).read_bytes() == (whole / file).read_bytes()
+    for part in ("figures", "cells"):
+        assert {path.name for path in (out / part).iterdir()} == {path.name for path in (whole / part).iterdir()}
 
 
 @pytest.mark.slow

@@ -63,6 +63,14 @@ def test_draws_are_even_over_the_classes_nested_and_their_own():
     assert list(balanced(labels, 20, 0)) != list(balanced(labels, 20, 1))
 
 
+def test_a_later_first_draw_has_the_later_cells():
+    names = [
+        [cell.name for cell in data_efficiency.treatments(config, 400)]
+        for config in (dataclasses.replace(TINY, draws=3), dataclasses.replace(TINY, draws=1, first_draw=2))
+    ]
+    assert names[1] == [name for name in names[0] if name.endswith("draw=2")]
+
+
 def test_fewer_images_fill_the_same_epoch_each_as_often(dataset):
     few = Fewer(30, draw=2, permuted=False)(dataset)
     assert len(few.train.images) == len(few.train.labels) == 400

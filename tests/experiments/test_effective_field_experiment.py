@@ -156,6 +156,16 @@ def test_killed_it_goes_on_to_the_same_summary(whole, tmp_path, monkeypatch, cap
     assert (out / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
 
 
+@pytest.mark.slow
+def test_a_run_that_grows_comes_to_the_same_summary(whole, tmp_path, monkeypatch):
+    config, measured, real = dataclasses.replace(TINY, out=tmp_path / "run"), [], effective_stacks.measure
+    effective_field.run(dataclasses.replace(config, seeds=1, layers=(2,)))
+    monkeypatch.setattr(effective_stacks, "measure", lambda *of: measured.append(of) or real(*of))
+    effective_field.run(config)
+    assert (config.out / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
+    assert (Stack("random_relu", 2, channels=2), 0) not in measured
+
+
 @pytest.mark.parametrize(("layers", "share"), [(5, 0.664), (10, 0.492), (20, 0.356), (40, 0.255)])
 def test_equal_weights_have_the_variance_of_the_theory(layers, share):
     stack = Stack("equal", layers)

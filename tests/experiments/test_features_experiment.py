@@ -62,6 +62,13 @@ def pixels(images):
     return images.astype(np.float32) / 255
 
 
+@pytest.mark.slow
+def test_from_another_first_seed_it_is_what_these_seeds_give(whole, tmp_path):
+    path = features.run(dataclasses.replace(TINY, seeds=1, first_seed=1, out=tmp_path / "run"))
+    expected = pd.read_csv(whole / "units.csv").query("seed == 1").reset_index(drop=True)
+    pd.testing.assert_frame_equal(pd.read_csv(path / "units.csv"), expected)
+
+
 def test_the_directory_tells_the_whole_story(whole):
     summary = pd.read_csv(whole / "summary.csv")
     rows = list(summary[["state", "seed", "layer"]].itertuples(index=False, name=None))

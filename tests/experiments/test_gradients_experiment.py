@@ -19,6 +19,7 @@ from PIL import Image
 from cnnjax import InputError, models
 from cnnjax.data import DataConfig, load
 from cnnjax.runs import cli, read_config, read_metrics
+from cnnjax.runs.folder import Folder
 from cnnjax.training import TrainConfig, chunks, read_arrays
 from experiments import gradients
 from experiments.gradients import redraw
@@ -166,6 +167,40 @@ def test_a_training_that_diverges_is_a_result(tmp_path, capsys):
     assert trained.loc[0, "loss"].notna().all()
     assert trained.loc[4, ["loss", "per_layer", "kernels_first_over_last"]].isna().all(axis=None)
     assert "seed 0 at step 4: the loss of seed 0 is nan at step " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_that_grows_comes_to_the_same_tables(whole, tmp_path):
+    out = tmp_path / "run"
+    fewer = dict(seeds=1, train_seeds=1, kinds=("plain",), initializations=("he",))
+    gradients.run(dataclasses.replace(TINY, **fewer, out=out))
+    gradients.run(dataclasses.replace(TINY, out=out))
+    for file in ("summary.csv", "layers.csv"):
+        assert (out / file).read_bytes() == (whole / file).read_bytes()
+
+
+@pytest.mark.slow
+def test_from_another_first_seed_it_is_what_these_seeds_give(whole, tmp_path):
+    few = dict(seeds=1, train_seeds=1, first_seed=1, kinds=("plain",), initializations=("he",))
+    found = pd.read_csv(gradients.run(dataclasses.replace(TINY, **few, out=tmp_path / "run")) / "summary.csv")
+    whole = pd.read_csv(whole / "summary.csv").query("seed == 1 and network == 'plain' and init == 'he'")
+    pd.testing.assert_frame_equal(found, whole.reset_index(drop=True))
+
+
+def test_what_was_measured_of_more_seeds_stands_behind_the_others_and_not_finite_is_nan_in_every_layer(tmp_path):
+    def arrays(seeds, layers, value):
+        return {"loss": np.full(seeds, value), "map_gradient": np.full((seeds, layers), value)}
+
+    names = {"maps": ["one", "two"], "kernels": []}
+    folder = Folder(tmp_path)
+    assert learning_signal.measured_seeds(folder, 3) == 0
+    learning_signal.save_measured(folder, 3, arrays(1, 0, np.nan), {"maps": [], "kernels": []})
+    learning_signal.save_measured(folder, 3, arrays(2, 2, 7.0), names)
+    learning_signal.save_measured(folder, 3, arrays(1, 0, np.nan), {"maps": [], "kernels": []})
+    found, about = folder.described(learning_signal.measured_file(3))
+    np.testing.assert_array_equal(found["map_gradient"], [[np.nan] * 2, [7, 7], [7, 7], [np.nan] * 2])
+    assert about["maps"] == ["one", "two"]
+    assert learning_signal.measured_seeds(folder, 3) == 4
 
 
 @pytest.mark.slow

@@ -57,6 +57,14 @@ def refuse(config):
     check_ranges(config)
 
 
+def test_every_experiment_that_has_seeds_or_draws_has_a_first_one():
+    for name, config in CONFIGS.items():
+        names = {field.name for field in dataclasses.fields(config)}
+        if ".benchmarks." not in name:  # which time
+            assert ("seeds" in names) == ("first_seed" in names), name
+            assert ("draws" in names) == ("first_draw" in names), name
+
+
 def test_every_numeric_option_of_every_experiment_has_a_range():
     configs = [*CONFIGS.values(), *map(NetworkConfig.of, CLASSES)]
     named = {name for config in configs for _, name in numbers(config)}

@@ -20,8 +20,8 @@ from cnnjax.data import DataConfig
 from cnnjax.runs import Table, cli, open_run, read_config, run_labels, show_tables
 from cnnjax.runs.folder import Folder
 from cnnjax.stats import Interval
-from experiments import report
-from experiments.augmentation import Config
+from experiments import depth, report
+from experiments.augmentation import GROWS, Config
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 COLOUR = (18, 162, 90)
@@ -31,7 +31,7 @@ COLOUR = (18, 162, 90)
 def finished(tmp_path):
     """The directory of a run with a table, a figure of one colour, a summary and another file of numbers."""
     scores = {"none": (0.5, 0.75), "crop": (0.25, float("nan"))}
-    with open_run("augmentation", Config(data=DataConfig(name="digits")), out=tmp_path / "run") as run:
+    with open_run("augmentation", Config(data=DataConfig(name="digits")), out=tmp_path / "run", grows=GROWS) as run:
         rows = [
             {"cell": cell, "seed": seed, "status": "ok", "accuracy": value}
             for cell, values in scores.items()
@@ -117,6 +117,28 @@ def test_a_run_of_before_says_that_its_tables_are_text(finished):
     assert "62.5 ± 12.5" not in text
 
 
+def test_a_run_that_has_grown_and_is_not_finished_says_so(finished):
+    with open_run("augmentation", Config(data=DataConfig(name="digits"), seeds=7), out=finished, grows=GROWS):
+        pass
+    text = report.write(report.Report((finished,))).read_text(encoding="utf-8")
+    assert "Where it has grown and is not finished, all below is of what it was before." in text
+    assert "62.5 ± 12.5" not in text
+
+
+def test_runs_of_two_experiments_are_called_by_these_and_compared_in_what_both_have(finished, tmp_path):
+    with open_run("depth", depth.Config(seeds=3), out=tmp_path / "other") as run:
+        run.write_table("summary", pd.DataFrame([{"cell": "plain", "seed": 0, "accuracy": 0.5}]))
+    page = report.write(report.Report((finished, run.path), out=tmp_path / "both.html"))
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    for part in ("augmentation: Configuration", "depth: Configuration", "Of the settings that all these experiments"):
+        assert part in text, part
+    assert re.search(r"<th[^>]*>augmentation</th>\s*<th[^>]*>depth</th>", text)
+    assert re.search(r"its scores have no pairs\.\s*<", text)
+    differs = text.partition("Of the settings that all")[0]
+    assert "train.learning_rate" in differs
+    assert "network.widths" not in differs
+
+
 def test_what_cannot_be_reported(tmp_path, finished, monkeypatch, capsys):
     empty = tmp_path / "empty"
     with open_run("augmentation", Config(), out=empty):
@@ -127,6 +149,7 @@ def test_what_cannot_be_reported(tmp_path, finished, monkeypatch, capsys):
         ((), None, "no run to report on"),
         ((tmp_path / "absent",), None, r"absent/config\.json does not exist"),
         ((empty,), None, "has neither tables nor figures yet"),
+        ((finished, finished), None, "more than once: give every run once"),
         ((finished,), mine, "is not overwritten"),
         ((finished,), tmp_path, "is a directory"),
     ]:

@@ -17,7 +17,7 @@ def folder(tmp_path):
             {"cell": name, "n": 3, "accuracy": Interval(mean, 0, 1, 5)} for name, mean in (("a", 0.5), ("b", 0.975))
         ]
         show_tables(run, [Table(rows, "Accuracy", percent=["accuracy"])])
-    with open_run("augmentation", Config(seeds=2), out=tmp_path / "deep" / "er" / "begun") as run:
+    with open_run("augmentation", Config(seeds=2, first_seed=7), out=tmp_path / "deep" / "er" / "begun") as run:
         run.cell("none")
     return tmp_path
 
@@ -28,7 +28,15 @@ def test_each_run_has_its_lines(folder, capsys):
     assert "augmentation/done begun 20" in text
     assert "5 seeds; finished; accuracy 50.0 to 97.5 %" in text
     assert "deep/er/begun begun 20" in text
-    assert "2 seeds; unfinished, cells begun: 1" in text
+    assert "2 seeds from 7 on; unfinished, cells begun: 1" in text
+
+
+def test_a_run_that_cannot_be_read_is_named_behind_the_others(folder, capsys):
+    (folder / "augmentation" / "done" / "config.json").write_text("{}")
+    runs.show(runs.Listing(folder))
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.index("deep/er/begun") < text.index("augmentation/done")
+    assert "config.json is corrupt" in text
 
 
 def test_options_are_those_of_the_command_but_for_the_place():

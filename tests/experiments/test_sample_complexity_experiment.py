@@ -72,6 +72,17 @@ def test_killed_on_the_way_it_resumes_to_the_same_tables(whole, tmp_path, monkey
         assert (path / file).read_bytes() == (whole / file).read_bytes()
 
 
+def test_a_run_that_grows_comes_to_the_same_tables_and_keeps_what_stands(whole, tmp_path, monkeypatch):
+    real, calls = sample_complexity.choose_threshold, []
+    monkeypatch.setattr(sample_complexity, "choose_threshold", lambda *args: calls.append(args) or real(*args))
+    config = dataclasses.replace(TINY, out=tmp_path / "run")
+    sample_complexity.run(dataclasses.replace(config, repetitions=1, networks=KINDS[:2]))
+    path = sample_complexity.run(config)
+    assert len(calls) == 9  # one for each cell
+    for file in ("summary.csv", "needs.csv", "exponents.csv", "table.md"):
+        assert (path / file).read_bytes() == (whole / file).read_bytes()
+
+
 def test_images_are_noise_but_for_the_signal_in_one_patch():
     random = np.random.default_rng(0)
     task = Task(patches=5, dimension=6, noise=0.1)

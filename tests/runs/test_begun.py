@@ -39,13 +39,14 @@ def test_more_is_a_larger_number_or_a_choice_with_others_beside(before, now, mor
 
 def test_a_run_that_grows_is_the_same_run_and_notes_its_new_settings_and_command(tmp_path, monkeypatch):
     first = opened(tmp_path)
-    (tmp_path / "tables.json").write_text("{}")
+    for name in ("tables.json", "table.md"):
+        (tmp_path / name).write_text("{}")
     monkeypatch.setattr("sys.orig_argv", ["python", "demo.py", "--seeds", "5"])
     assert opened(tmp_path, seeds=5, kinds=["c", "a", "b"]) == first
     document = read_config(tmp_path)
     assert document["config"] == {"seeds": 5, "kinds": ["c", "a", "b"], "rate": 0.1}
     assert [stage["command"].endswith("--seeds 5") for stage in (document, *document["resumed"])] == [False, True]
-    assert not (tmp_path / "tables.json").exists()  # it is not finished any more
+    assert not {"tables.json", "table.md"} & {path.name for path in tmp_path.iterdir()}  # it is not finished any more
     opened(tmp_path, seeds=5, kinds=["c", "a", "b"])
     assert len(read_config(tmp_path)["resumed"]) == 1
 

@@ -1,6 +1,7 @@
 """Several runs beside each other: named by what differs, and compared seed by seed."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,16 @@ def test_runs_that_are_alike_are_called_by_their_folders(made):
 def test_runs_of_other_experiments_are_called_by_these(made):
     runs = [made("a", Config(), SCORES), made("b", Config(), SCORES, experiment="stride")]
     assert run_labels(runs) == ["depth", "stride"]
+    runs = [made("c", Config(rate=0.2), SCORES, experiment="stride"), *runs]
+    assert run_labels(runs) == ["stride, rate=0.2", "depth", "stride, rate=0.1"]
+
+
+def test_of_runs_of_two_versions_what_both_have_comes_first(made):
+    runs = [made("a", Config(), SCORES), made("b", Config(rate=0.2), SCORES)]
+    document = json.loads((runs[1] / "config.json").read_text())
+    del document["config"]["network"]
+    (runs[1] / "config.json").write_text(json.dumps(document))
+    assert run_labels(runs) == ["rate=0.1, name=resnet, widths=8 16", "rate=0.2"]
 
 
 def test_a_difference_is_that_of_the_same_seeds(made):

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from cnnjax import InputError
-from cnnjax.runs import RunWarning, begun, open_run, read_config, read_metrics, read_summary, run_directory
+from cnnjax.runs import Progress, RunWarning, begun, open_run, read_config, read_metrics, read_summary, run_directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,20 @@ def test_a_new_run_tells_where_it_comes_from(tmp_path, monkeypatch):
     assert document["command"] == "python3 -m experiments.demo --out 'two words'"
     assert document["started"].endswith("+00:00")
     assert document["resumed"] == []
+
+
+def test_more_seeds_are_measured_beside_those_that_stand(tmp_path):
+    asked = []
+
+    def measure(seeds):
+        asked.append(list(seeds))
+        return {"squares": np.array([seed**2 for seed in seeds])}
+
+    for seeds in (range(5, 7), range(5, 7), range(5, 10)):
+        with open_run("demo", {}, out=tmp_path) as run, Progress(1) as progress:
+            found = run.once("cell", "squares.safetensors", measure, progress=progress, seeds=seeds)
+    assert found["squares"].tolist() == [25, 36, 49, 64, 81]
+    assert asked == [[5, 6], [7, 8, 9]]
 
 
 def test_the_same_settings_are_the_same_run_and_others_another(tmp_path):

@@ -149,6 +149,18 @@ def test_a_cell_whose_new_networks_cannot_be_measured_has_failed_and_keeps_the_o
     assert (small / "cells/slow/predictions.safetensors").read_bytes() == kept
 
 
+def test_a_cell_that_failed_is_tried_again_with_more_seeds_only(tmp_path, monkeypatch):
+    plans = [PLANS[1], plan("hot", 1e30, snapshots=(0,))]
+    swept(tmp_path / "whole", plans, 2)
+    grown = tmp_path / "grown"
+    swept(grown, plans, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(cell, "train_together", None)
+        assert "seed 0" in swept(grown, plans, 1).outcomes["hot"].failure
+    swept(grown, plans, 2)
+    assert files(grown) == files(tmp_path / "whole")
+
+
 def test_fewer_seeds_are_refused_in_one_sentence(small):
     with pytest.raises(InputError, match=r"has more: seeds was 2, is 1\. It grows but does not shrink: give those, or"):
         swept(small, PLANS[:1], 1)
