@@ -11,8 +11,8 @@ follow; and the matrix of a dense layer beside that of a convolution. The networ
     python -m experiments.explorer --run runs/augmentation/ID --cells augmentation=none augmentation=rotation --seed 1
 
 A run is that of any experiment whose cells keep `weights.safetensors`, with networks that a page can run: convolutions
-of every kind, pools, blurs, normalization, rectifiers and their company, group convolutions; not the choices of
-polyphase pools, nor attention.
+of every kind, pools, polyphase ones too, blurs, normalization, rectifiers and their company, group convolutions; not
+attention.
 
 Expected on the default data: both networks know the digits where they are. The one that was trained without
 augmentation takes them for others when they are turned by more than some 40 degrees or moved by a few pixels.
