@@ -150,7 +150,7 @@ def _ramp() -> float:
     return float(jnp.sqrt(patches.nearest_patches(ramp, ramp, patch_size=3, exclusion=3).distance).mean())
 
 
-def _rolled() -> tuple[float, float]:
+def _rolled() -> tuple[float, ...]:
     pieces, unturned = np.arange(6).reshape(2, 3), np.zeros((2, 3), int)
     rolled = jigsaw.Arrangement(np.roll(pieces, 1, axis=1), unturned)
     return tuple(jigsaw.score(rolled, jigsaw.Arrangement(pieces, unturned)))

@@ -53,6 +53,8 @@ TAKES = "about a minute on two cores"
 PAGE = "explorer.html"
 SIDE_BY_SIDE = 4
 """Networks of a run on one page."""
+LARGE = 2.0
+"""Megabytes above which it is said how a page becomes smaller."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +209,8 @@ def _report(directory: RunDirectory, found: Sequence[Network]) -> None:
     directory.write_table("summary", pd.DataFrame(rows).assign(seed=0))
     size = (directory.path / PAGE).stat().st_size / 1e6
     caption = f"Accuracy over all test images as they are. The page, {PAGE}, has {size:.2f} MB."
+    if size > LARGE:
+        caption += " Fewer --cells make it smaller."
     show_tables(directory, [Table(rows, "Networks of the page", caption, percent=("accuracy",))])
 
 
