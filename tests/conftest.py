@@ -26,7 +26,9 @@ LONG_NOTEBOOKS = (
     "01_convolution_by_hand.ipynb",
     "02_convolution_against_mlp.ipynb",
     "03_pooling_stride_aliasing.ipynb",
-    "your_own.ipynb",
+    "07_what_a_network_sees.ipynb",
+    "08_priors.ipynb",
+    "09_your_own.ipynb",
 )
 """Half a minute each, or more, which `pytest -m slow` takes."""
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnnjax import analysis, ops
+from cnnjax import analysis, jigsaw, ops, patches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +116,46 @@ def _effective_share() -> float:
     return 4 * field.sigma[0] / analysis.receptive_field(network, signal).size[0]
 
 
+def _backward() -> list[float]:
+    def f(pixels: jax.Array) -> jax.Array:
+        return jax.nn.relu(pixels[..., 0]) @ jnp.array([[1.0], [1.0], [-1.0]])
+
+    signal = _signal(1, -1, 1)
+    both = [analysis.saliency(f, signal, rule=rule, value_range=None).maps for rule in ("gradient", "deconvnet")]
+    return np.ravel(both).tolist()
+
+
+def _integrated() -> list[float]:
+    def f(pixels: jax.Array) -> jax.Array:
+        return jax.nn.relu(pixels.sum(1) - 1)
+
+    ways = (analysis.saliency, analysis.integrated_gradients)
+    return [float(way(f, _signal(1, 1)).maps[0, 0, 0]) for way in ways]
+
+
+def _grad_cam() -> list[float]:
+    images = np.zeros((1, 2, 2, 2), np.float32)
+    images[0, 0, 0, 0], images[0, 1, 1, 1] = 4, 2
+
+    def f(images: jax.Array) -> dict[str, jax.Array]:
+        maps = 1 * images
+        return {"maps": maps, "logits": maps.mean((1, 2)) @ jnp.array([[1.0], [-1.0]])}
+
+    found = analysis.grad_cam(f, images, "maps", value_range=None).maps[0, ..., 0]
+    return [float(found[0, 0]), float(found[1, 1])]
+
+
+def _ramp() -> float:
+    ramp = jnp.tile(jnp.arange(10) / 10, (3, 1))
+    return float(jnp.sqrt(patches.nearest_patches(ramp, ramp, patch_size=3, exclusion=3).distance).mean())
+
+
+def _rolled() -> tuple[float, ...]:
+    pieces, unturned = np.arange(6).reshape(2, 3), np.zeros((2, 3), int)
+    rolled = jigsaw.Arrangement(np.roll(pieces, 1, axis=1), unturned)
+    return tuple(jigsaw.score(rolled, jigsaw.Arrangement(pieces, unturned)))
+
+
 EXERCISES: dict[str, Exercise] = {
     "flip": Exercise(
         "Convolve the signal 0, 1, 0 with the kernel 1, 2, 3, in full: which five numbers come out?",
@@ -185,6 +225,37 @@ EXERCISES: dict[str, Exercise] = {
         _effective_share,
         "Variances add up: n (k² − 1) / 12. The receptive field is n (k − 1) + 1.",
         tolerance=0.02,
+    ),
+    "backward": Exercise(
+        "relu(a) + relu(b) − relu(c), at a = 1, b = −1, c = 1: what are its derivatives by a, b and c, and what does "
+        "the deconvnet make of a signal of 1 at the output? Six numbers.",
+        _backward,
+        "At a rectifier the gradient asks what went forward, the deconvnet whether what comes back is positive.",
+    ),
+    "integrated": Exercise(
+        "f(a, b) = max(0, a + b − 1), at a = b = 1: what is its derivative by a, and what the integrated gradient of "
+        "a from a baseline of 0?",
+        _integrated,
+        "On the way from 0 to 1 the derivative is 0 as long as a + b < 1.",
+    ),
+    "grad_cam": Exercise(
+        "Two maps of 2×2: one is 4 at the first place, the other 2 at the last, and 0 elsewhere. A class's score is "
+        "the mean of the one less the mean of the other. What has Grad-CAM at the first place, and what at the last?",
+        _grad_cam,
+        "Each map is weighted by the mean of the score's derivatives by its four numbers; the sum is rectified.",
+    ),
+    "ramp": Exercise(
+        "Three rows of ten pixels, each pixel brighter by 0.1 than the one on its left. By how much does a patch of "
+        "3×3 differ (RMS) from the nearest that does not overlap it?",
+        _ramp,
+        "The nearest lies three pixels to the side, and differs by the same in every pixel.",
+        tolerance=0.01,
+    ),
+    "rolled": Exercise(
+        "A jigsaw puzzle of 2×3 pieces was put together well, but for its last column, which stands at the front. "
+        "Which share of the pieces is in its place, and which share of the true neighbours are neighbours?",
+        _rolled,
+        "There are 2 · 2 pairs side by side and 3 pairs one above the other.",
     ),
 }
 """By their names, in the order of the notebooks."""

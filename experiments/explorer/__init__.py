@@ -11,8 +11,8 @@ follow; and the matrix of a dense layer beside that of a convolution. The networ
     python -m experiments.explorer --run runs/augmentation/ID --cells augmentation=none augmentation=rotation --seed 1
 
 A run is that of any experiment whose cells keep `weights.safetensors`, with networks that a page can run: convolutions
-of every kind, pools, blurs, normalization, rectifiers and their company, group convolutions; not the choices of
-polyphase pools, nor attention.
+of every kind, pools, polyphase ones too, blurs, normalization, rectifiers and their company, group convolutions; not
+attention.
 
 Expected on the default data: both networks know the digits where they are. The one that was trained without
 augmentation takes them for others when they are turned by more than some 40 degrees or moved by a few pixels.
@@ -53,6 +53,8 @@ TAKES = "about a minute on two cores"
 PAGE = "explorer.html"
 SIDE_BY_SIDE = 4
 """Networks of a run on one page."""
+LARGE = 2.0
+"""Megabytes above which it is said how a page becomes smaller."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +209,8 @@ def _report(directory: RunDirectory, found: Sequence[Network], *, seed: int) -> 
     directory.write_table("summary", pd.DataFrame(rows).assign(seed=seed))
     size = (directory.path / PAGE).stat().st_size / 1e6
     caption = f"Accuracy over all test images as they are. The page, {PAGE}, has {size:.2f} MB."
+    if size > LARGE:
+        caption += " Fewer --cells make it smaller."
     show_tables(directory, [Table(rows, "Networks of the page", caption, percent=("accuracy",))])
 
 

@@ -19,10 +19,14 @@ from cnnjax.program.tracing import program_of
 from cnnjax.program.walk import Program, called, opened, walk
 
 BINARY = ("add", "sub", "mul", "div", "max", "min", "pow", "gt", "ge", "lt", "le", "eq", "ne")
+LOGICAL = ("and", "or")
 UNARY = ("neg", "exp", "log", "tanh", "logistic", "rsqrt", "sqrt", "abs", "sign", "square", "expm1", "log1p")
 UNCHANGED = ("convert_element_type", "copy", "copy_p", "reduce_precision", "stop_gradient")
 REDUCED = {"reduce_sum": "add", "reduce_max": "max", "reduce_min": "min"}
 WINDOWED = {"reduce_window_sum": "add", "reduce_window_max": "max", "reduce_window_min": "min"}
+
+LARGEST = 2**24
+"""Whole numbers below it are exact as float32, which is all that a page has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +114,8 @@ class _Recorder:
         if name in (*BINARY, "add_any", "select_n"):
             short = [_without_repeats(value) for value in values]
             return self.put({"add_any": "add", "select_n": "select"}.get(name, name), short, shape)
+        if name in LOGICAL and made.dtype == bool:
+            return self.put(name, values, shape)
         if name in UNARY:
             return self.put(name, values, shape)
         if name == "integer_pow":
@@ -125,6 +131,8 @@ class _Recorder:
             return self.put("pad", values, shape, low=low, interior=interior)
         if name in REDUCED:
             return self.reduced(REDUCED[name], first, p["axes"], shape)
+        if name == "argmax":
+            return self.put("argmax", values, shape, axis=p["axes"][0])
         if name in WINDOWED and set(p["base_dilation"]) == {1}:
             slide = {"strides": p["window_strides"], "before": [before for before, _ in p["padding"]]}
             slide |= {"size": p["window_dimensions"], "dilation": p["window_dilation"]}
@@ -135,8 +143,8 @@ class _Recorder:
             pairs = {"strides": p["window_strides"], "before": [before for before, _ in p["padding"]]}
             return self.put("conv", values, shape, **pairs, dilation=p["rhs_dilation"], groups=p["feature_group_count"])
         raise InputError(
-            f"this network computes with {name}, which the page cannot: explore one of convolutions, pools, "
-            "normalization and rectifiers, as by --network.downsample max"
+            f"this network computes with {name}, which the page cannot, as of attention: explore one of convolutions, "
+            "pools, normalization and rectifiers, as by --network.name all_conv"
         )
 
     def split(self, value: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
@@ -191,7 +199,7 @@ class _Recorder:
         if isinstance(value, Made):
             return value.number
         array = value.array
-        if array.dtype.kind not in "fb":
+        if array.dtype.kind not in "fb" and not (array.dtype.kind in "iu" and (np.abs(array) < LARGEST).all()):
             raise InputError(f"this network computes with {array.dtype}, which the page cannot: explore another")
         at, self.offset = self.offset, self.offset + array.size
         self.constants.append(np.asarray(array, np.float32))

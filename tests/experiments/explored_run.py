@@ -34,6 +34,9 @@ KINDS = {
     "alias-free": models.AllConv(
         num_classes=10, widths=(4,), depth=1, downsample="alias_free", padding="reflect", norm="layer", head="dense"
     ),
+    "polyphase": models.ResNet(
+        num_classes=10, widths=(4, 8), depth=1, stem="3x3", padding="circular", downsample="polyphase"
+    ),
 }
 """Networks of other kinds, by what is special about them."""
 
@@ -75,6 +78,14 @@ def keep_networks(path: Path) -> Path:
 def decoded(text, dtype, shape=(-1,)):
     """An array that a page holds as base64."""
     return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
+def constants_of(described):
+    """A network's numbers, of which a page holds 28 bits: three bytes of each, then half a byte of each."""
+    kept = decoded(described["constants"], np.uint8)
+    count = 2 * len(kept) // 7
+    halves = np.stack([kept[3 * count :] << 4, kept[3 * count :] & 0xF0], 1).ravel()[:count]
+    return np.c_[halves, kept[: 3 * count].reshape(count, 3)].view("<f4")[:, 0]
 
 
 def images_of(document):

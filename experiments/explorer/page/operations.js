@@ -29,6 +29,8 @@ const BINARY = {
   le: (a, b) => Number(a <= b),
   eq: (a, b) => Number(a === b),
   ne: (a, b) => Number(a !== b),
+  and: (a, b) => Number(a && b),
+  or: (a, b) => Number(a || b),
 };
 
 // Σ over the window and the channels of a group; pixels beyond the border count nothing.
@@ -86,6 +88,17 @@ function slide(x, { how, size, strides, before, dilation }, shape) {
     from = made;
   }
   return from.data;
+}
+
+// Where along an axis the largest value stands, the first of several.
+function placesOfLargest(x, axis, shape) {
+  const [length, inner] = [x.shape[axis], sizeOf(x.shape.slice(axis + 1))];
+  return Float32Array.from({ length: sizeOf(shape) }, (_, i) => {
+    const start = Math.floor(i / inner) * length * inner + (i % inner);
+    let place = 0;
+    for (let j = 1; j < length; j++) if (x.data[start + j * inner] > x.data[start + place * inner]) place = j;
+    return place;
+  });
 }
 
 function multiply(a, b, [rows, columns]) {

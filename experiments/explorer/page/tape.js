@@ -7,6 +7,8 @@ function perform(operation, operands) {
       return convolve(operands[0], operands[1], operation, shape);
     case "window":
       return slide(operands[0], operation, shape);
+    case "argmax":
+      return placesOfLargest(operands[0], operation.axis, shape);
     case "matmul":
       return multiply(operands[0], operands[1], shape);
     case "reshape":
