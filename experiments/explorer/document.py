@@ -90,17 +90,8 @@ def _network(network: Network, shown: Shown) -> dict[str, Any]:
 
 def describe_tape(tape: Tape) -> dict[str, Any]:
     """A tape as JSON values."""
-    constants = _encoded(shortened(tape.constants))
+    constants = _encoded(tape.constants.astype("<f4").tobytes())
     return {"operations": tape.operations, "constants": constants, "outputs": tape.outputs}
-
-
-def shortened(numbers: np.ndarray) -> bytes:
-    """float32 to 28 of its 32 bits, rounded to the nearest: the first three bytes of each, then half a byte of each."""
-    bits = numbers.astype("<f4").view("<u4").astype(np.uint64)
-    kept = ((bits + 7 + (bits >> 4 & 1)) >> 4).astype("<u4")
-    first = (kept >> 4)[:, None].view(np.uint8)[:, :3]
-    halves = np.resize(np.r_[kept & 15, np.zeros(len(kept) % 2, "<u4")], (-(-len(kept) // 2), 2)).astype(np.uint8)
-    return first.tobytes() + (halves[:, 0] | halves[:, 1] << 4).tobytes()
 
 
 def _layers(subject: Subject, shown: Shown) -> list[dict[str, Any]]:

@@ -80,14 +80,6 @@ def decoded(text, dtype, shape=(-1,)):
     return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
 
 
-def constants_of(described):
-    """A network's numbers, of which a page holds 28 bits: three bytes of each, then half a byte of each."""
-    kept = decoded(described["constants"], np.uint8)
-    count = 2 * len(kept) // 7
-    halves = np.stack([kept[3 * count :] << 4, kept[3 * count :] & 0xF0], 1).ravel()[:count]
-    return np.c_[halves, kept[: 3 * count].reshape(count, 3)].view("<f4")[:, 0]
-
-
 def images_of(document):
     """The images of a page, in [0, 1]."""
     return decoded(document["images"], np.uint8, (-1, *document["size"])).astype(np.float32) / np.float32(255)

@@ -23,16 +23,7 @@ from experiments.explorer.fields import effective_fields
 from experiments.explorer.page import in_script, write_explorer
 from experiments.explorer.tape import record
 from experiments.shared import kept_networks
-from tests.experiments.explored_run import (
-    CELLS,
-    CONVOLUTION,
-    KINDS,
-    TINY,
-    constants_of,
-    drawn,
-    images_of,
-    keep_networks,
-)
+from tests.experiments.explored_run import CELLS, CONVOLUTION, KINDS, TINY, decoded, drawn, images_of, keep_networks
 from tests.experiments.headless import Headless, find_browser
 from tests.repeats import repeated
 
@@ -109,8 +100,8 @@ def test_it_holds_the_numbers_of_the_library(document, subjects):
         kernel = np.asarray(subject.variables["params"]["stage1_conv1"]["conv"]["kernel"])
         (first, *_) = [operation for operation in described["operations"] if operation["op"] == "conv"]
         offset, shape = first["of"][1]
-        held = constants_of(described)[offset : offset + kernel.size].reshape(shape)
-        np.testing.assert_allclose(held, kernel, rtol=2**-20, atol=0)  # the nearest of 20 binary digits
+        constants = decoded(described["constants"], "<f4")
+        np.testing.assert_array_equal(constants[offset : offset + kernel.size].reshape(shape), kernel)
         logits = activations(subject.forward(), jnp.asarray(subject.floats(slice(None))))["logits"]
         assert described["accuracy"] == pytest.approx(np.mean(np.argmax(logits, -1) == stored.labels))
 

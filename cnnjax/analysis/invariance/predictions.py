@@ -105,12 +105,15 @@ def _checked(classify: Callable[[Array], Any], images: jax.ShapeDtypeStruct) -> 
 
 @checked()
 def classify_all(classify: Callable[[Array], Any], images: Shaped[np.ndarray, "images ..."]) -> np.ndarray:
-    """The most probable class of each image: uint8 `(n, height, width, channels)` in, int32 `(n,)` out, in batches.
+    """The most probable class of each image `(n, height, width, channels)`: int32 `(n,)`, found in batches.
 
-    `classify` as in `predict`.
+    `classify` as in `predict`. Images are uint8, of which 255 stands for 1, or floats, taken as they are; raises
+    `InputError` for others.
     """
     if not len(images):
         raise InputError("no images: there is nothing to classify")
+    if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(f"images is of {images.dtype}: give uint8 from 0 to 255, or floats from 0 to 1")
     most, _ = _checked(classify, jax.ShapeDtypeStruct(images.shape, jnp.float32))
     classes_of = compiled(_classes, classify)
     parts = [classes_of(images[rows]) for rows, _ in batches(len(images), most)]
@@ -118,7 +121,8 @@ def classify_all(classify: Callable[[Array], Any], images: Shaped[np.ndarray, "i
 
 
 def _classes(classify: Callable[[Array], Any], images: Array) -> Array:
-    return output_of(classify(images.astype(jnp.float32) / 255)).argmax(-1)
+    pixels = images.astype(jnp.float32)
+    return output_of(classify(pixels / 255 if images.dtype == jnp.uint8 else pixels)).argmax(-1)
 
 
 def _probabilities(apply: Callable, classify: Callable, examples: Any, parameters: Array) -> Array:

@@ -158,6 +158,9 @@ def test_classify_all_takes_bytes_in_batches(monkeypatch):
     weights = jnp.asarray(random.normal(size=(6, 6, 4)), jnp.float32)
     expected = np.einsum("bhwc,hwk->bk", images / 255, weights).argmax(-1)
     np.testing.assert_array_equal(analysis.classify_all(Partial(logits_of, weights), images), expected)
+    shares = np.float32(images / 255)  # a threshold that bytes would all pass
+    bright = Partial(lambda x: jnp.stack([x.mean((1, 2, 3)), jnp.full(len(x), 0.5)], 1))
+    np.testing.assert_array_equal(analysis.classify_all(bright, shares), images.mean((1, 2, 3)) <= 127.5)
 
 
 def test_of_logits_and_activations_the_logits_are_taken_and_the_rest_is_not_computed():
@@ -275,6 +278,11 @@ def test_what_cannot_be_measured_is_refused(images, classify, count, labels, mes
 def test_no_images_cannot_be_classified():
     with pytest.raises(InputError, match="no images"):
         analysis.classify_all(lambda x: x.mean((1, 2)), np.zeros((0, 4, 4, 3), np.uint8))
+
+
+def test_whole_numbers_that_are_no_bytes_are_not_guessed_at():
+    with pytest.raises(InputError, match="images is of int64: give uint8"):
+        analysis.classify_all(lambda x: x.mean((1, 2)), np.zeros((2, 4, 4, 3), np.int64))
 
 
 def test_a_network_that_has_changed_is_measured_anew(images):
