@@ -1,6 +1,7 @@
 """The exercises: a question, what computes its answer, and a hint."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnnjax import analysis, ops
+from cnnjax import analysis, models, ops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +117,54 @@ def _effective_share() -> float:
     return 4 * field.sigma[0] / analysis.receptive_field(network, signal).size[0]
 
 
+def _free_shifts() -> int:
+    kernels = jax.random.uniform(jax.random.key(1), (3, 3, 3, 1, 1))
+
+    def network(images: jax.Array) -> jax.Array:
+        for kernel in kernels:
+            images = ops.conv(images, kernel, stride=2, padding="circular")
+        return images.mean((1, 2))
+
+    image = jax.random.uniform(jax.random.key(0), (1, 16, 16, 1))
+    moved = jnp.concatenate([jnp.roll(image, by, axis=2) for by in range(16)])
+    answers = np.asarray(network(moved)).ravel()
+    return int(np.isclose(answers, answers[0], rtol=1e-5).sum())
+
+
+def _forced(images: int, right: int, right_after: int) -> int:
+    """The fewest images with the same answer both times, over all ways to be right on so many."""
+    before = set(range(right))
+    return min(len(before & set(after)) for after in itertools.combinations(range(images), right_after))
+
+
+def _activations(model: models.ConvNet | models.AlexNet, side: int) -> tuple[int, dict[str, tuple[int, ...]]]:
+    """The parameters of a network and the shapes of its activations, which is only traced."""
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    _, activations = jax.eval_shape(model.apply, variables, images)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    return parameters, {name: a.shape for name, a in activations.items()}
+
+
+def _second_layer() -> list[int]:
+    return [_weights(_conv_in(towers), (5, 5, 96 // towers, 256), (1, 27, 27, 96)) for towers in (2, 1)]
+
+
+def _conv_in(groups: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    return lambda kernel, images: ops.conv(images, kernel, groups=groups)
+
+
+def _gathered() -> int:
+    _, shapes = _activations(models.AlexNet(num_classes=1000), 224)
+    return int(np.prod(shapes["pool2"])) // 2
+
+
+def _shortcuts() -> list[int]:
+    residual, shapes = _activations(models.resnet56(num_classes=10), 32)
+    plain, _ = _activations(models.plain56(num_classes=10), 32)
+    return [sum("block" in name for name in shapes), residual - plain]
+
+
 EXERCISES: dict[str, Exercise] = {
     "flip": Exercise(
         "Convolve the signal 0, 1, 0 with the kernel 1, 2, 3, in full: which five numbers come out?",
@@ -185,6 +234,42 @@ EXERCISES: dict[str, Exercise] = {
         _effective_share,
         "Variances add up: n (k² − 1) / 12. The receptive field is n (k − 1) + 1.",
         tolerance=0.02,
+    ),
+    "orbits": Exercise(
+        "The protocol shows an image under every shift of up to 4 pixels along both axes, and at every 15° round the "
+        "circle, without the identity: how many shifts, how many rotations?",
+        lambda: [len(analysis.shifts(4).parameters), len(analysis.rotations(15).parameters)],
+        "Along an axis there are 2 · 4 + 1 offsets, 0 among them. One member of each family is the identity.",
+    ),
+    "free_shifts": Exercise(
+        "Three convolutions of stride 2 with circular padding, then the mean over the map. Of the shifts by 0 to 15 "
+        "pixels to the right, how many leave the answer to every image of 16×16 as it is?",
+        _free_shifts,
+        "Which shift moves the last map by a whole unit?",
+    ),
+    "forced": Exercise(
+        "A network is right on 9 of 10 images, and on 8 of the 10 after a shift. On how many of them at least does it "
+        "give the same answer both times?",
+        lambda: _forced(10, 9, 8),
+        "It errs once before and twice after: place the errors so that they meet as rarely as they can.",
+    ),
+    "second_layer": Exercise(
+        "AlexNet's second convolution makes 256 maps of 96 by windows of 5×5. Without biases: how many weights has it "
+        "in two towers, each of which reads its own maps, and how many where every map is read?",
+        _second_layer,
+        "In two towers a map is made of 48 others, not of 96.",
+    ),
+    "gathered": Exercise(
+        "Each of two devices holds half of AlexNet's 256 maps of 13×13 before the third convolution, which reads all "
+        "of them. How many numbers does each device fetch from the other, for one image?",
+        _gathered,
+        "What it does not have is the other half of the maps.",
+    ),
+    "shortcuts": Exercise(
+        "A residual network of 56 layers has a first convolution, three stages of blocks of two, and a dense layer. "
+        "How many shortcuts has it, and how many parameters more than its plain twin?",
+        _shortcuts,
+        "6 n + 2 layers have n blocks in a stage. A shortcut adds what is there, and appends zeros where maps grow.",
     ),
 }
 """By their names, in the order of the notebooks."""

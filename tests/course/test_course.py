@@ -22,6 +22,12 @@ BY_HAND = {
     "receptive_field": [1 + 2 * (1 + 1 + 2 + 2 + 4 + 4), 2 * 2],
     "layers_to_see": 14,
     "effective_share": 4 * (20 * 8 / 12) ** 0.5 / 41,
+    "orbits": [(2 * 4 + 1) ** 2 - 1, 360 // 15 - 1],
+    "free_shifts": 16 // (2 * 2 * 2),
+    "forced": 9 + 8 - 10,
+    "second_layer": [5 * 5 * 48 * 256, 5 * 5 * 96 * 256],
+    "gathered": 13 * 13 * 128,
+    "shortcuts": [3 * (56 - 2) // 6, 0],
 }
 FOLDED = re.compile(r'`course\.check\("(\w+)", ([^`]+)\)`')
 
