@@ -22,10 +22,11 @@ jax.config.update("jax_enable_compilation_cache", False)
 
 
 LONG_NOTEBOOKS = (
-    "analysis.ipynb",
     "01_convolution_by_hand.ipynb",
     "02_convolution_against_mlp.ipynb",
     "03_pooling_stride_aliasing.ipynb",
+    "05_equivariance_and_invariance.ipynb",
+    "06_alexnet_and_resnet.ipynb",
     "07_what_a_network_sees.ipynb",
     "08_priors.ipynb",
     "09_your_own.ipynb",

@@ -53,7 +53,7 @@ ROOMS = {
     "jigsaw": [],
     "runs": ["training", "stats"],
     "figures": ["ops", "program", "stats", "analysis"],
-    "course": ["ops", "models", "analysis"],
+    "course": ["ops", "models", "analysis", "patches", "jigsaw"],
     "sweep": [
         "networks",
         "ops",
