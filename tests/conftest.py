@@ -3,17 +3,15 @@
 import gc
 import os
 
-from tests.xla_flags import xla_flags
-
-# Once in a run: the workers inherit what the process that starts them has found.
-if "XLA_FLAGS" not in os.environ:
-    os.environ["XLA_FLAGS"] = xla_flags()
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
 import jaxtyping
 import pytest
 from hypothesis import is_hypothesis_test, settings
+
+from tests.type_checks import checked
+from tests.xla_flags import xla_flags
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -35,10 +33,15 @@ LONG_NOTEBOOKS = (
 
 
 def pytest_configure(config):
-    """`-m slow` draws all cases that a test asks for, everything else a share of them."""
+    """`-m slow` compiles better, checks all types and draws all cases that a test asks for, everything else fewer."""
+    quick = config.option.markexpr == "not slow"
+    # Once in a run: the workers inherit what the process that starts them has found.
+    if "XLA_FLAGS" not in os.environ:
+        os.environ["XLA_FLAGS"] = xla_flags(level=0 if quick else 1)
+    jaxtyping.install_import_hook(checked(quick), "beartype.beartype")
     import tests.drawn_cases  # noqa: F401  which registers the two
 
-    settings.load_profile("quick" if config.option.markexpr == "not slow" else "thorough")
+    settings.load_profile("quick" if quick else "thorough")
 
 
 @pytest.hookimpl(tryfirst=True)

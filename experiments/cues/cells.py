@@ -1,6 +1,7 @@
 """The cells of the experiment: what each network is trained on, and the answers of all to every view of the images."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -118,6 +119,11 @@ def answers(
 ) -> dict[str, dict[str, np.ndarray]]:
     """By cell or subject and by view, the class that each network takes each test image for, (seeds, images)."""
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in (*plans, *subjects)}
+
+    @functools.cache
+    def networks(name: str) -> list[Any]:
+        return _bound(of, plans[name]) if name in plans else [classifier(subjects[name])]
+
     for view in views:
         shown: list[np.ndarray] = []
 
@@ -130,8 +136,7 @@ def answers(
         for name in found:
 
             def measure(name: str = name, images: Callable[[], np.ndarray] = images) -> dict[str, np.ndarray]:
-                networks = _bound(of, plans[name]) if name in plans else [classifier(subjects[name])]
-                return {"classes": np.stack([analysis.classify_all(f, images()) for f in networks])}
+                return {"classes": np.stack([analysis.classify_all(f, images()) for f in networks(name)])}
 
             file = f"{view.key}.safetensors"
             kept = of.run.once(name, file, measure, progress=progress, title=f"{name}: {view.title}")
