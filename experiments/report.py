@@ -59,7 +59,8 @@ def write(report: Report) -> Path:
     if not report.runs:
         raise InputError("there is no run to report on: name one or more run directories")
     runs = [run.expanduser().absolute() for run in report.runs]
-    if twice := {run for run in runs if runs.count(run) > 1}:
+    places = [run.resolve() for run in runs]  # one run may be named in several ways
+    if twice := {run for run, place in zip(runs, places, strict=True) if places.count(place) > 1}:
         raise InputError(f"runs has {', '.join(map(str, sorted(twice)))} more than once: give every run once")
     out = (report.out or (runs[0] if len(runs) == 1 else Path()) / "report.html").expanduser().absolute()
     if out.is_dir():

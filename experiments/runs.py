@@ -85,7 +85,9 @@ COUNTED = {"seeds": "first_seed", "draws": "first_draw", "repetitions": ""}
 def _seeds(settings: Mapping[str, Any], several: str, first: str) -> str:
     if several not in settings:
         return ""
-    return f"{settings[several]} {several}" + (f" from {settings[first]} on" if settings.get(first) else "")
+    count = settings[several]
+    begun = f" from {settings[first]} on" if settings.get(first) else ""
+    return f"{count} {several if count != 1 else several[:-1]}{begun}"
 
 
 def options_of(command: str) -> str:

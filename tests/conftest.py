@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -32,13 +33,19 @@ LONG_NOTEBOOKS = (
 """Half a minute each, or more, which `pytest -m slow` takes."""
 
 
+def pytest_addoption(pluginmanager):
+    """Check types in what is imported from now on; `conftest.py` in folders below, which is read next, imports much."""
+    assert not any(name.partition(".")[0] == "cnnjax" for name in sys.modules)
+    quick = pluginmanager.get_plugin("pytestconfig").known_args_namespace.markexpr == "not slow"
+    jaxtyping.install_import_hook(checked(quick), "beartype.beartype")
+
+
 def pytest_configure(config):
     """`-m slow` compiles better, checks all types and draws all cases that a test asks for, everything else fewer."""
     quick = config.option.markexpr == "not slow"
     # Once in a run: the workers inherit what the process that starts them has found.
     if "XLA_FLAGS" not in os.environ:
         os.environ["XLA_FLAGS"] = xla_flags(level=0 if quick else 1)
-    jaxtyping.install_import_hook(checked(quick), "beartype.beartype")
     import tests.drawn_cases  # noqa: F401  which registers the two
 
     settings.load_profile("quick" if quick else "thorough")

@@ -57,9 +57,8 @@ def outcome(folder: Folder, *, networks: int, classes: int) -> Outcome | None:
             return Outcome(arrays)
     if folder.has(FAILURE):
         failed = folder.json(FAILURE, remedy="delete it to try the cell again")
-        if not isinstance(failed, dict):  # of a version that did not note how many networks it had
-            return Outcome(None, str(failed))
-        if failed["networks"] == networks:
+        # One that does not note how many networks it had is of a version before: the cell is tried again, and notes it.
+        if isinstance(failed, dict) and failed["networks"] == networks:
             return Outcome(None, failed["why"])
     return None
 

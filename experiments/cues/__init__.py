@@ -68,8 +68,8 @@ TAKES = "under six minutes on one core"
 
 ADAMW = TrainConfig(epochs=20, batch_size=32, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01)
 
-GROWS = ("seeds", "networks", "grids", "scales")
-"""Options of which a run may get more: it keeps what stands."""
+GROWS = ("seeds", "networks")
+"""Options of which a run may get more: it keeps what stands. Not strengths: a cue goes by the middle one."""
 
 
 @dataclasses.dataclass(frozen=True)

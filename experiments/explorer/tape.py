@@ -109,6 +109,8 @@ class _Recorder:
         """The result of an equation that has one, put on the tape."""
         made: Any = eqn.outvars[0].aval
         name, p, shape, first = eqn.primitive.name, eqn.params, made.shape, values[0]
+        if jnp.issubdtype(made.dtype, jnp.integer) and _rounds(eqn):  # the page has floats only
+            raise InputError("this network rounds to whole numbers, which the page cannot: explore another")
         if name in UNCHANGED:
             return first
         if name in (*BINARY, "add_any", "select_n"):
@@ -204,6 +206,13 @@ class _Recorder:
         at, self.offset = self.offset, self.offset + array.size
         self.constants.append(np.asarray(array, np.float32))
         return [at, list(array.shape)]
+
+
+def _rounds(eqn: JaxprEqn) -> bool:
+    """Whether an equation with whole numbers for a result makes these of fractions."""
+    source: Any = eqn.invars[0].aval
+    converts = eqn.primitive.name == "convert_element_type" and jnp.issubdtype(source.dtype, jnp.floating)
+    return converts or eqn.primitive.name == "div"
 
 
 def _without_repeats(value: Value) -> Value:

@@ -40,7 +40,8 @@ def of_run(run: Path, cell: str, seed: int, images: Path | None, *, progress: Re
     if images is not None:
         _, side, _, channels = shown.pixels.shape
         shown = folder_images(images, side=side, channels=channels, fit=data_of(document).fit, progress=progress)
-    return of_cell(_folder(run, document, cell), seed, shown, title=_title(document, cell, seed))
+    first = _first(document)
+    return of_cell(_folder(run, document, cell), seed - first, shown, title=_title(document, cell, seed), first=first)
 
 
 def seeds_in(path: Path) -> dict[str, int]:
@@ -64,13 +65,13 @@ def networks_of_run(path: Path, images: Images) -> dict[str, Subject]:
     run, _ = _split(path)
     document, counts = read_config(run), seeds_in(path)
     several, labels = max(counts.values()) > 1, _labels(list(counts))
-    first = document["config"].get("first_seed", 0)
+    first = _first(document)
     return {
-        f"{labels[cell]}-{first + seed}" if several else labels[cell]: of_cell(
-            _folder(run, document, cell), seed, images, title=_title(document, cell, seed)
+        f"{labels[cell]}-{first + at}" if several else labels[cell]: of_cell(
+            _folder(run, document, cell), at, images, title=_title(document, cell, first + at)
         )
         for cell, seeds in counts.items()
-        for seed in range(seeds)
+        for at in range(seeds)
     }
 
 
@@ -101,8 +102,13 @@ def _folder(run: Path, document: Mapping[str, Any], cell: str) -> Folder:
     return Folder(run / "cells" / cell, f"{document['identity']}/{cell}")
 
 
+def _first(document: Mapping[str, Any]) -> int:
+    """The seed of the first network of each cell."""
+    return document["config"].get("first_seed", 0)
+
+
 def _title(document: Mapping[str, Any], cell: str, seed: int) -> str:
-    return f"{document['experiment']}, {cell}, network {seed}"
+    return f"{document['experiment']}, {cell}, seed {seed}"
 
 
 def moved(description: Any) -> Any:
@@ -112,18 +118,21 @@ def moved(description: Any) -> Any:
     return description
 
 
-def of_cell(folder: Folder, seed: int, images: Images, *, title: str) -> Subject:
-    """A network that the cell in `folder` has kept, described beside its weights, with its snapshots."""
+def of_cell(folder: Folder, at: int, images: Images, *, title: str, first: int = 0) -> Subject:
+    """A network that the cell in `folder` has kept, described beside its weights, with its snapshots.
+
+    It is the one `at` places behind that of the first seed.
+    """
     again = f"delete the folder {folder.path} and let the run's command train the cell again"
     arrays, about = folder.described(WEIGHTS, remedy=again)
     model = build_described(moved(about.get("network")), packages=("experiments",))
     seeds = len(next(iter(arrays.values())))
-    if not 0 <= seed < seeds:
-        raise InputError(f"seed={seed}: {folder.path.name} has networks from 0 to {seeds - 1}")
+    if not 0 <= at < seeds:
+        raise InputError(f"seed={first + at}: {folder.path.name} has networks from {first} to {first + seeds - 1}")
 
     def network(name: str) -> PyTree:
         flat, _ = folder.described(name, remedy=again)
-        return unstack(unflatten_dict(flat, sep="/"), seeds)[seed]
+        return unstack(unflatten_dict(flat, sep="/"), seeds)[at]
 
     snapshots = {}
     for path in sorted(folder.path.glob("epoch*.safetensors")):

@@ -103,6 +103,7 @@ def test_parameters_are_counted_short():
     assert [counted(n) for n in (156, 2416, 37_748_736, 999_999)] == ["156", "2.42 k", "37.7 M", "1 M"]
 
 
+@pytest.mark.usefixtures("without_type_checks")
 def test_what_cannot_be_drawn_is_refused():
     model = models.LeNet5(num_classes=10)
     with pytest.raises(InputError, match=r"image_shape=\(28, 28\.5, 1\) must be"):

@@ -22,6 +22,7 @@ from cnnjax.runs import Progress, open_run, read_metrics
 from cnnjax.sweep import cells, cluster
 from cnnjax.training import chunks, read_arrays
 from experiments.augmentation import Config
+from tests.repeats import repeated
 from tests.sweep import tiny_sweep
 from tests.sweep.tiny_sweep import plan
 
@@ -149,7 +150,7 @@ def test_a_worker_with_other_versions_is_refused(ray, tmp_path, monkeypatch):
         swept(tmp_path / "run", [plan("only")], "ray")
 
 
-@pytest.mark.parametrize("when", ["wait", "get"])
+@pytest.mark.parametrize("when", repeated(["wait", "get"]))
 def test_a_cluster_that_is_lost_says_that_the_same_command_goes_on(ray, tmp_path, monkeypatch, when):
     def lost(*args, **options):
         raise {"wait": ray.exceptions.RaySystemError, "get": ray.exceptions.NodeDiedError}[when]("the node died")
