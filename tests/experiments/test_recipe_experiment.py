@@ -93,7 +93,7 @@ def test_a_dry_run_times_steps_on_a_batch_of_what_is_streamed(tmp_path, monkeypa
     monkeypatch.setattr(sys, "argv", ["recipe", *f"{options} {network}".split()])
     main(recipe.Config, recipe.run, prog="recipe")
     told = capsys.readouterr().out
-    assert "3 networks, 54 steps of a network" in told  # 18 for each
+    assert "3 networks, 54 steps of one" in " ".join(told.split())  # 18 for each
     assert "Reads 24 images to train and 6 to test, decoded 0 MB in each epoch" in told
 
 
