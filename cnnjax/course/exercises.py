@@ -121,8 +121,9 @@ EXERCISES: dict[str, Exercise] = {
         "What it does not have is the other half of the maps.",
     ),
     "shortcuts": Exercise(
-        "A residual network of 56 layers has a first convolution, three stages of blocks of two, and a dense layer. "
-        "How many shortcuts has it, and how many parameters more than its plain twin?",
+        "A residual network of 56 layers has a first convolution, three stages of blocks of two, and a dense layer; "
+        "its shortcuts append zeros where shapes change. How many shortcuts has it, and how many parameters more than "
+        "its plain twin?",
         answers.shortcuts,
         "6 n + 2 layers have n blocks in a stage. A shortcut adds what is there, and appends zeros where maps grow.",
     ),
