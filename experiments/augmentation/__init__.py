@@ -24,6 +24,7 @@ summary and the figures.
 """
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -226,6 +227,8 @@ def _cells(config: Config) -> list[Cell[Treatment]]:
         usual = {"architecture=plain", "strength=1.0", "strength=1", *([f"strength={cell.config.strength}"] * fixed)}
         # A run that grows has others beside these, whose cells keep their names.
         name = ",".join(part for part in cell.name.split(",") if part not in usual)
+        if ":" in cell.config.augmentation:  # as it was given, but for what no file is called
+            name = re.sub("augmentation=[^,]*", f"augmentation={cell.config.augmentation.replace(':', '.')}", name)
         settings = {axis: value for axis, value in cell.settings.items() if axis not in ONE or len(axes[axis]) > 1}
         cells.setdefault(name, dataclasses.replace(cell, name=name, settings=settings))
     return list(cells.values())

@@ -168,3 +168,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     assert stopped.value.code == 2
     assert message in re.sub(r"\s+", " ", capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+def test_cells_of_ones_own_augmentation_are_called_as_it_was_given():
+    config = dataclasses.replace(augmentation.Config(), augmentations=("none", "my.warps:elastic"), strengths=(0.5, 1.0))
+    assert [one.name for one in augmentation._cells(config)] == ["augmentation=none", "augmentation=my.warps.elastic"]
