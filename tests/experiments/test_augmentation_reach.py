@@ -171,5 +171,6 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
 
 
 def test_cells_of_ones_own_augmentation_are_called_as_it_was_given():
-    config = dataclasses.replace(augmentation.Config(), augmentations=("none", "my.warps:elastic"), strengths=(0.5, 1.0))
+    kinds = ("none", "my.warps:elastic")
+    config = dataclasses.replace(augmentation.Config(), augmentations=kinds, strengths=(0.5, 1.0))
     assert [one.name for one in augmentation._cells(config)] == ["augmentation=none", "augmentation=my.warps.elastic"]
