@@ -151,7 +151,7 @@ def short_labels(cells: Sequence[str]) -> tuple[str, dict[str, str]]:
     if len(names) < 2 or len(set(keys)) > 1 or not all(equals for row in parts for _, equals, _ in row):
         return "", {name: name for name in names}
     varying = [i for i in range(len(keys[0])) if len({row[i][2] for row in parts}) > 1]
-    phrase = ", by " + " and ".join(keys[0][i].replace("_", " ") for i in varying)
+    phrase = ", by " + " and ".join(keys[0][i].replace("_", " ").strip() for i in varying)
     return phrase, {name: ", ".join(row[i][2] for i in varying) for name, row in zip(names, parts, strict=True)}
 
 
