@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import sys
 
 import jax
@@ -297,3 +298,25 @@ def test_in_a_browser_names_of_any_kind_are_text(browser, document, tmp_path):
     browser.open(tmp_path / "page.html")
     assert browser.value("document.querySelectorAll('script, img').length") == 2
     assert NASTY in browser.value("document.body.textContent")
+
+
+def test_a_seed_is_the_networks_own_where_a_run_begins_at_another(kept, tmp_path):
+    run = shutil.copytree(kept, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["config"]["first_seed"] = 5
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    subject, before = kept_networks.of_run(run, CELLS[0], 5, None), kept_networks.of_run(kept, CELLS[0], 0, None)
+    assert subject.title.endswith("seed 5")
+    jax.tree.map(np.testing.assert_array_equal, subject.variables, before.variables)
+    with pytest.raises(InputError, match=r"seed=0: .* has networks from 5 to 5"):
+        kept_networks.of_run(run, CELLS[0], 0, None)
+
+
+@pytest.mark.parametrize("rounded", [lambda x: (3 * x).astype(jnp.int32), lambda x: jnp.argmax(x, -1) // 2])
+def test_what_rounds_to_whole_numbers_is_refused(rounded):
+    def network(images):
+        maps = images + rounded(images).sum().astype(jnp.float32)
+        return maps.mean((1, 2)), {"maps": maps}
+
+    with pytest.raises(InputError, match="rounds to whole numbers"):
+        record(network, (8, 8, 3))

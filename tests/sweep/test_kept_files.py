@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 
 from cnnjax import InputError
 from cnnjax.runs import Progress, open_run
-from cnnjax.sweep import cells
+from cnnjax.runs.folder import Folder
+from cnnjax.sweep import cells, kept
 from cnnjax.sweep.cell import STATE
 from cnnjax.training import init_states
 from tests.sweep import tiny_sweep
@@ -131,3 +132,12 @@ def test_other_images_are_refused(finished):
 def test_the_mark_does_not_depend_on_where_a_run_lies(whole):
     with safe_open(whole[0] / "cells" / "slow" / "weights.safetensors", framework="numpy") as file:
         assert str(whole[0]) not in file.metadata()["about"]
+
+
+def test_a_failure_is_the_end_of_as_many_networks_and_of_this_version(tmp_path):
+    folder = Folder(tmp_path, "run/cell")
+    folder.save_json(kept.FAILURE, "diverged")  # of a version that did not note how many networks it had
+    assert kept.outcome(folder, networks=2, classes=10) is None
+    kept.fail(folder, "diverged", networks=2)
+    assert kept.outcome(folder, networks=2, classes=10).failure == "diverged"
+    assert kept.outcome(folder, networks=3, classes=10) is None
